@@ -1,0 +1,154 @@
+"""The register-tiled microkernel: every product on the CPU is made of calls of `accumulate`.
+
+    acc[row][v] += broadcast(a[row]) * b[v]        for each k
+
+All offsets and strides are compile-time constants in bytes, so that one loop with two moving pointers addresses the whole
+tile. Matrix products and convolutions differ only in the offsets they pass. Knows registers and memory, not tensors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from treadle.devices.cpu.ir import Function, Index, Value, lanes_of, vector
+from treadle.devices.cpu.target import Isa
+
+SCALARS = {"float32": "float", "float64": "double"}
+"""The LLVM type of each dtype that is multiplied as it is stored."""
+
+ITEMSIZES = {"float": 4, "double": 8}
+
+Accumulators = list[list[Value]]
+"""acc[row][v], each a vector of the tile's width."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A register tile: `len(a_offsets)` rows of `len(b_offsets)` vectors, and where its operands lie."""
+
+    scalar: str
+    """LLVM type of an element of a, b and acc: ``float`` or ``double``."""
+    lanes: int
+    a_offsets: tuple[int, ...]
+    """Byte offset of each row's element of a."""
+    a_step: int
+    """Bytes from one k to the next in a."""
+    b_offsets: tuple[int, ...]
+    """Byte offset of each vector of b."""
+    b_step: int
+    """Bytes from one k to the next in b."""
+    active: int = 0
+    """Lanes of the last vector of b that may be read; 0 means all. The rest are zero in the accumulators' sums."""
+    unroll: int = 2
+    a_prefetch: int = 0
+    """Bytes ahead of a that are prefetched every k; 0: none."""
+    b_prefetch: int = 0
+    """Bytes ahead of every vector of b that are prefetched every k; 0: none."""
+
+    @property
+    def type(self) -> str:
+        """The LLVM type of one accumulator."""
+        return vector(self.scalar, self.lanes)
+
+
+def zeros(f: Function, rows: int, vectors: int, type: str) -> Accumulators:
+    """Accumulators to start from."""
+    zero = f.constant(type, 0.0)
+    return [[zero] * vectors for _ in range(rows)]
+
+
+def accumulate(
+    f: Function, isa: Isa, tile: Tile, acc: Accumulators, a: Value, b: Value, k: Index
+) -> Accumulators:
+    """Add the products of `k` steps to `acc` and return the sums. The order of the sum is k = 0, 1, ... for every element.
+
+    `a` and `b` point to the operands at k = 0; `k` may be a run-time value. Calls may be chained over several ranges of k
+    (a convolution's taps): the accumulators stay in registers.
+    """
+    vectors = len(tile.b_offsets)
+
+    def step(a: Value, b: Value, flat: list[Value], u: int) -> list[Value]:
+        loaded = [
+            load_vector(
+                f, f.at(b, offset + u * tile.b_step), tile.type, tile.active if v == vectors - 1 else 0
+            )
+            for v, offset in enumerate(tile.b_offsets)
+        ]
+        if tile.b_prefetch:
+            for offset in tile.b_offsets:
+                f.prefetch(f.at(b, offset + u * tile.b_step + tile.b_prefetch))
+        if tile.a_prefetch:
+            f.prefetch(f.at(a, u * tile.a_step + tile.a_prefetch))
+        sums = []
+        for row, offset in enumerate(tile.a_offsets):
+            factor = f.broadcast(tile.scalar, f.at(a, offset + u * tile.a_step), tile.lanes)
+            sums += [multiply_add(f, isa, factor, loaded[v], flat[row * vectors + v]) for v in range(vectors)]
+        return sums
+
+    def steps(a: Value, b: Value, flat: list[Value], count: int) -> list[Value]:
+        for u in range(count):
+            flat = step(a, b, flat, u)
+        return [f.at(a, count * tile.a_step), f.at(b, count * tile.b_step), *flat]
+
+    unroll = tile.unroll if not isinstance(k, int) else max(1, min(tile.unroll, k))
+    rounds, rest = f.divmod(k, unroll)
+    carried = [a, b, *(value for row in acc for value in row)]
+    carried = f.loop(0, rounds, lambda _, a, b, *flat: steps(a, b, list(flat), unroll), carried)
+    if isinstance(rest, int):
+        flat = steps(carried[0], carried[1], carried[2:], rest)[2:]
+    else:
+        flat = f.loop(0, rest, lambda _, a, b, *flat: steps(a, b, list(flat), 1), carried)[2:]
+    return [flat[row * vectors : (row + 1) * vectors] for row in range(len(acc))]
+
+
+def multiply_add(f: Function, isa: Isa, a: Value, b: Value, c: Value) -> Value:
+    """a * b + c; two roundings where the instruction set has no fused form (``llvm.fma`` would call libm there)."""
+    return f.fma(a, b, c) if fuses(isa) else f.op("fadd", f.op("fmul", a, b), c)
+
+
+def fuses(isa: Isa) -> bool:
+    """Whether the instruction set has a fused multiply-add."""
+    return "+fma" in isa.features.split(",") or isa.name == "neon"
+
+
+def load_vector(f: Function, pointer: Value, type: str, active: int = 0) -> Value:
+    """Load a vector, or only its first `active` lanes (0: all), the others zero."""
+    if not active or active == lanes_of(type):
+        return f.load(type, pointer)
+    return f.masked_load(type, pointer, f.mask(lanes_of(type), active))
+
+
+def store_vector(f: Function, value: Value, pointer: Value, active: int = 0) -> None:
+    """Store a vector, or only its first `active` lanes (0: all)."""
+    if not active or active == lanes_of(value.type):
+        f.store(value, pointer)
+    else:
+        f.masked_store(value, pointer, f.mask(lanes_of(value.type), active))
+
+
+def rows_that_fit(isa: Isa, vectors: int, limit: int = 30) -> int:
+    """How many rows a tile of `vectors` vectors may have so that it never spills.
+
+    The accumulators share the registers with the vectors of b and one broadcast (which AVX-512 folds into the
+    multiplication when a row has a single vector).
+    """
+    return max(1, min(limit, (isa.registers - vectors - 1) // vectors))
+
+
+def split_evenly(size: int, most: int) -> list[tuple[int, int]]:
+    """Cut `size` into the fewest parts of at most `most`, as even as can be: [(part, count), ...], larger parts first."""
+    if size == 0:
+        return []
+    parts = -(-size // most)
+    small, larger = divmod(size, parts)
+    return [(part, count) for part, count in ((small + 1, larger), (small, parts - larger)) if count]
+
+
+def offsets(count: int, stride: int) -> tuple[int, ...]:
+    """0, stride, 2 * stride, ... : the offsets of evenly spaced rows or vectors."""
+    return tuple(range(0, count * stride, stride)) if stride else (0,) * count
+
+
+def active_lanes(width: int, lanes: int) -> tuple[int, int]:
+    """How many vectors cover `width` elements, and how many lanes of the last one are active (0: all)."""
+    return -(-width // lanes), width % lanes
