@@ -17,6 +17,7 @@ from functools import cache
 
 import llvmlite.binding as llvm
 
+from treadle.devices.cpu import disk
 from treadle.devices.cpu.native import NativeKernel
 from treadle.devices.cpu.target import Isa, host_isas
 
@@ -69,9 +70,23 @@ def load_module(text: str, symbols: tuple[str, ...], isa: Isa | None = None) -> 
     with _lock:
         library = _libraries.get(key)
         if library is None:
-            library = _libraries[key] = _link(object_code(text, isa), symbols)
+            library = _libraries[key] = _link(_kept_object_code(text, isa), symbols)
             _recent.append(library)
     return library
+
+
+def _kept_object_code(text: str, isa: Isa) -> bytes:
+    """Object code for this machine, from the disk if it is there."""
+    kept = disk.from_environment()
+    if kept is None:
+        return object_code(text, isa)
+    version = ".".join(map(str, llvm.llvm_version_info))
+    name = disk.name(version, llvm.get_process_triple(), isa.features, str(CODEGEN_LEVEL), text)
+    code = kept.get(name)
+    if code is None:
+        code = object_code(text, isa)
+        kept.put(name, code)
+    return code
 
 
 def object_code(kernel: NativeKernel | str, isa: Isa | None = None, triple: str | None = None) -> bytes:
