@@ -1,0 +1,161 @@
+"""How a matrix product is cut: register tiles, blocks of k, tasks, and what is packed.
+
+Everything here is a function of the shape, the dtype's size and the instruction set, so that the order of every sum is.
+Knows the product's sizes and strides, and nothing of the code that is written from its answers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from treadle.devices.cpu.ir import Function, Index
+from treadle.devices.cpu.microkernel import rows_that_fit
+from treadle.devices.cpu.target import Isa
+
+K_BLOCK_NBYTES = 2048
+"""Of one row of a tile: a tile of 14 rows and the panel it meets then fit the first two caches."""
+MOST_TASKS = 64
+TASK_FLOPS = 200_000
+"""Work below which a task is not divided: about two microseconds, several times what waking a thread costs."""
+
+
+@dataclass(frozen=True)
+class EvenCut:
+    """`size` things in the fewest parts of at most `most`, as even as can be; the larger parts come first."""
+
+    size: int
+    most: int
+
+    @property
+    def parts(self) -> int:
+        return -(-self.size // self.most)
+
+    @property
+    def large(self) -> int:
+        """The size of the larger parts; the others have one less."""
+        return -(-self.size // self.parts) if self.size else 0
+
+    @property
+    def larger(self) -> int:
+        """How many parts are large."""
+        return self.size - (self.large - 1) * self.parts
+
+    @property
+    def smallest(self) -> int:
+        return self.large if self.larger == self.parts else self.large - 1
+
+    def start(self, f: Function, part: Index) -> Index:
+        """Where a part begins."""
+        past = f.max(0, f.sub(part, self.larger)) if self.larger < self.parts else 0
+        return f.sub(f.mul(part, self.large), past)
+
+    def kinds(self) -> Iterator[tuple[int, int, int]]:
+        """``(size of a part, first part, last part + 1)`` for each size that occurs."""
+        if self.larger:
+            yield self.large, 0, self.larger
+        if self.larger < self.parts:
+            yield self.large - 1, self.larger, self.parts
+
+    def each(self, f: Function, first: Index, last: Index, body: Callable[[int, Index], None]) -> None:
+        """Write ``body(size, part)`` in loops over the parts ``first <= part < last``."""
+        for size, begin, end in self.kinds():
+            f.loop(f.max(first, begin), f.min(last, end), lambda part, size=size: body(size, part))
+
+
+def share(f: Function, size: int, parts: int, part: Index) -> tuple[Index, Index]:
+    """The range of `size` things that belongs to one of `parts` equal shares."""
+    if parts == 1:
+        return 0, size
+    if size % parts == 0:
+        return f.mul(part, size // parts), f.mul(f.add(part, 1), size // parts)
+    return f.divmod(f.mul(part, size), parts)[0], f.divmod(f.mul(f.add(part, 1), size), parts)[0]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The cuts of one product."""
+
+    rows: int
+    """Most rows of a register tile."""
+    vectors: int
+    """Vectors of a register tile."""
+    unroll: int
+    k_block: int
+    """Most steps of k between two visits of a tile of c."""
+    splits: int
+    """Ranges of k summed apart, each into its own copy of c, and added afterwards; 1: none."""
+    grid: tuple[int, int]
+    """Tasks along m and n."""
+    pack_a: bool
+    """Copy each tile of a to scratch, where its rows lie close together."""
+    pack_b: str
+    """``none``; ``task``: each task packs the panels it needs to its scratch; ``step``: a step packs all of b first."""
+
+
+def choose(
+    batch: int,
+    m: int,
+    n: int,
+    k: int,
+    a_strides: tuple[int, int],
+    b_strides: tuple[int, int],
+    itemsize: int,
+    isa: Isa,
+) -> Schedule:
+    """The schedule of a product with the given strides ``(m, k)`` of a and ``(k, n)`` of b, in elements."""
+    rows, vectors = register_tile(m, n, itemsize, isa)
+    unroll = max(1, min(4, 24 // (rows * vectors)))
+    lanes = isa.lanes(itemsize)
+    tiles, panels = EvenCut(m, rows).parts, -(-n // (vectors * lanes))
+    wanted = max(1, min(MOST_TASKS, 2 * batch * m * n * k // TASK_FLOPS))
+    splits = 1
+    if batch * tiles * panels < min(wanted, 8) and k >= 1024:
+        splits = min(-(-wanted // (batch * tiles * panels)), k // 256, 16)
+    grid = task_grid(tiles, panels, -(-wanted // (batch * splits)), m, n)
+    must_pack = b_strides[1] != 1
+    worth = tiles >= 6 and b_strides[0] * itemsize >= 1024
+    pack_b = "none" if not (must_pack or worth) else "task" if grid[0] == 1 else "step"
+    wide = -(-panels // grid[1]) * vectors * lanes >= 128
+    pack_a = wide and (a_strides[1] != 1 or a_strides[0] * itemsize % 4096 == 0)
+    return Schedule(rows, vectors, unroll, K_BLOCK_NBYTES // itemsize, splits, grid, pack_a, pack_b)
+
+
+def register_tile(m: int, n: int, itemsize: int, isa: Isa) -> tuple[int, int]:
+    """Rows and vectors of the register tile that takes the fewest cycles for all of m x n."""
+    lanes = isa.lanes(itemsize)
+    width = -(-n // lanes)
+
+    def cost(shape: tuple[int, int]) -> float:
+        rows, vectors = shape
+        full, rest = divmod(width, vectors)
+        cut = EvenCut(m, rows)
+        return sum(
+            (last - first) * count * tile_cycles(size, wide)
+            for size, first, last in cut.kinds()
+            for wide, count in ((vectors, full), (rest, 1))
+            if wide
+        )
+
+    shapes = {
+        (min(m, rows_that_fit(isa, vectors)), vectors)
+        for vectors in range(1, min(width, isa.registers // 2) + 1)
+    }
+    return min(sorted(shapes, reverse=True), key=cost)
+
+
+def tile_cycles(rows: int, vectors: int) -> float:
+    """Cycles of one step of k: two multiply-adds or two loads each, and never less than the latency of a multiply-add.
+
+    The last term stands for panels of b that come from the second cache.
+    """
+    return max(rows * vectors / 2, (rows + vectors) / 2, 4) + 0.1 * vectors
+
+
+def task_grid(tiles: int, panels: int, wanted: int, m: int, n: int) -> tuple[int, int]:
+    """Tasks along m and n: about `wanted`, each near a square of c."""
+    along_n = max(1, min(panels, round(math.sqrt(wanted * n / m))))
+    along_m = max(1, min(tiles, wanted // along_n))
+    along_n = max(1, min(panels, wanted // along_m))
+    return along_m, along_n
