@@ -1,0 +1,210 @@
+"""The one data structure: a node is an op applied to nodes. Knows the op record's shape, nothing of any op.
+
+Nodes are immutable but for what evaluation fills in: `buffer`, the value once computed, and with it the release of the
+inputs of a node whose history is not needed any more.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from treadle.dtypes import DType
+from treadle.errors import Line, user_line
+from treadle.graph.dimension import Shape
+
+TRACKED = 1
+"""Depends on a variable, or on an array marked `requires_grad`: gradients may be asked of it."""
+STATIC = 2
+"""Depends on a placeholder: it has no value outside a door."""
+PINNED = 4
+"""A static graph reaches it: its history is never released."""
+
+
+class Type:
+    """Shape and dtype of a value. Interned: equal types are the same object, so they compare and hash by identity."""
+
+    __slots__ = ("dtype", "shape")
+    _interned: dict[tuple[Shape, DType], Type] = {}
+
+    shape: Shape
+    dtype: DType
+
+    def __new__(cls, shape: Sequence[Any], dtype: DType) -> Type:
+        key = (tuple(shape), dtype)
+        found = cls._interned.get(key)
+        if found is None:
+            found = object.__new__(cls)
+            found.shape, found.dtype = key
+            cls._interned[key] = found
+        return found
+
+    def __repr__(self) -> str:
+        return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Type, (self.shape, self.dtype)
+
+
+@dataclass(eq=False)
+class Op:
+    """An operation, in one record.
+
+    `infer(*types, **attributes)` gives the result's `Type`, raising the user's error. `vjp(g, y, *inputs, **attributes)`, on
+    nodes, gives one cotangent (or None) an input. `reference(*arrays, **attributes)`, on NumPy arrays, is the meaning of the op
+    and the oracle of its tests.
+    """
+
+    name: str
+    infer: Callable[..., Type]
+    reference: Callable[..., Any] | None
+    vjp: Callable[..., Sequence[Node | None]] | None = None
+    attributes: tuple[str, ...] = ()
+    elementwise: bool = False
+    view: bool = False
+    """Moves elements without computing: a permutation, a slice, a broadcast."""
+    leaf: bool = False
+    effect: bool = False
+    no_gradient: str = ""
+    """Why there is no gradient, said to who asks for one."""
+    doc: str = ""
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+
+class Node:
+    """One value of a computation: `op` applied to `inputs` with `attributes` (plain values, in the order the op names them).
+
+    `line` is the user's line that made it, `scope` the names of the `scope` blocks around it. `binding` is what a leaf stands
+    for: a variable's version, a Python number, a random key.
+    """
+
+    __slots__ = ("__weakref__", "attributes", "binding", "buffer", "device", "flags", "inputs", "line", "op", "scope", "type")
+
+    op: Op
+    inputs: tuple[Node, ...]
+    attributes: tuple[Any, ...]
+    type: Type
+    device: str
+    flags: int
+    line: Line | None
+    scope: tuple[str, ...]
+    buffer: Any
+    binding: Any
+
+    @property
+    def shape(self) -> Shape:
+        return self.type.shape
+
+    @property
+    def dtype(self) -> DType:
+        return self.type.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.type.shape)
+
+    def attribute(self, name: str) -> Any:
+        """The attribute of that name."""
+        return self.attributes[self.op.attributes.index(name)]
+
+    def keywords(self) -> dict[str, Any]:
+        """The attributes by name, as infer, vjp and reference take them."""
+        return dict(zip(self.op.attributes, self.attributes, strict=True))
+
+    def __repr__(self) -> str:
+        return f"<{self.op.name} {self.type!r}>"
+
+    def __bool__(self) -> bool:
+        raise TypeError("a node has no truth value; take its array's")
+
+
+def bits(value: Any) -> Any:
+    """An attribute as a key that differs where type or bits differ: 0.0 and -0.0, 1 and True and 1.0."""
+    kind = type(value)
+    if kind is int or kind is str or value is None or kind is DType:
+        return value
+    if kind is tuple:
+        return tuple(map(bits, value))
+    if kind is float:
+        return ("float", struct.pack("<d", value))
+    if kind is complex:
+        return ("complex", struct.pack("<dd", value.real, value.imag))
+    return (kind.__name__, value)
+
+
+class Surroundings(threading.local):
+    """What the code around gives every node made: device, scope names, whether gradients are wanted, the line to name."""
+
+    device = "cpu"
+    scope: tuple[str, ...] = ()
+    tracking = True
+    line: Line | None = None
+
+
+surroundings = Surroundings()
+_inferred: dict[tuple[Any, ...], Type] = {}
+_INFERRED_MOST = 100_000
+
+
+def make(op: Op, inputs: tuple[Node, ...], attributes: tuple[Any, ...] = ()) -> Node:
+    """Make a node, checked at once: `op.infer` raises the user's error. Inference is remembered by types and attributes."""
+    key = (op, bits(attributes) if attributes else (), *[node.type for node in inputs])
+    type = _inferred.get(key)
+    if type is None:
+        type = op.infer(*[node.type for node in inputs], **dict(zip(op.attributes, attributes, strict=True)))
+        if len(_inferred) > _INFERRED_MOST:
+            _inferred.clear()
+        _inferred[key] = type
+    flags = 0
+    for node in inputs:
+        flags |= node.flags
+    node = new(op, inputs, attributes, type, flags & (TRACKED | STATIC))
+    if flags & STATIC:
+        _pin(inputs)
+    elif not surroundings.tracking:
+        node.flags = 0
+    return node
+
+
+def new(op: Op, inputs: tuple[Node, ...], attributes: tuple[Any, ...], type: Type, flags: int = 0) -> Node:
+    """A node without checks."""
+    node = Node.__new__(Node)
+    node.op = op
+    node.inputs = inputs
+    node.attributes = attributes
+    node.type = type
+    node.flags = flags
+    node.device = surroundings.device
+    node.scope = surroundings.scope
+    node.line = surroundings.line or user_line()
+    node.buffer = None
+    node.binding = None
+    return node
+
+
+def _pin(inputs: tuple[Node, ...]) -> None:
+    """Keep the history of what a static graph reads: it is computed anew in every run, from the variables of that run."""
+    stack = [node for node in inputs if not node.flags & (STATIC | PINNED)]
+    while stack:
+        node = stack.pop()
+        node.flags |= PINNED
+        stack.extend(child for child in node.inputs if not child.flags & PINNED)
+
+
+@contextmanager
+def surrounded(**changes: Any):
+    """Swap attributes of `surroundings` for a block."""
+    before = {name: getattr(surroundings, name) for name in changes}
+    for name, value in changes.items():
+        setattr(surroundings, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(surroundings, name, value)
