@@ -1,8 +1,10 @@
-"""Run generated kernels where every wrong access shows: guard pages around each buffer, poison in all that is undefined.
+"""Run generated kernels where every wrong access shows: guard pages around each buffer, poison in all that is
+undefined.
 
-Each run is made twice: once with every array ending exactly where an inaccessible page starts, tasks in random ranges and random
-order, and once with every array starting right after one, all tasks in one call. Overruns crash, short overruns into the
-page's own padding are found afterwards, and both runs must give the same bits.
+Each run is made twice: once with every array ending exactly where an inaccessible page starts, tasks in
+random ranges and random order, and once with every array starting right after one, all tasks in one call.
+Overruns crash, short overruns into the page's own padding are found afterwards, and both runs must give the
+same bits.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ POISON = 0xFF
 
 
 class GuardedBuffer:
-    """`nbytes` of memory between two inaccessible pages, touching the one at its `edge` ("end" or "begin")."""
+    """`nbytes` of memory between two inaccessible pages, touching the one at its `edge` ("end" or
+    "begin").
+    """
 
     def __init__(self, nbytes: int, edge: str, align: int = 1):
         span = -(-max(nbytes, 1) // PAGE) * PAGE

@@ -1,7 +1,8 @@
 """Object code kept between processes: one file per kernel, named by everything that decides its contents.
 
-A cache may only ever save time. Whatever is wrong with it (missing, read-only, full, damaged, dropped by another process in the
-middle of a read) the caller is told "not here" and compiles. Knows nothing of LLVM: names and bytes come from whoever compiles.
+A cache may only ever save time. Whatever is wrong with it (missing, read-only, full, damaged, dropped by
+another process in the middle of a read) the caller is told "not here" and compiles. Knows nothing of LLVM:
+names and bytes come from whoever compiles.
 
 ``TREADLE_CACHE_DIR`` moves it, ``TREADLE_CACHE=0`` turns it off.
 """
@@ -48,7 +49,8 @@ class DiskCache:
                 path.unlink()
             return None
         if time.time() - modified > DAY_S:
-            # The time of last modification serves as the time of last use, to a day: access times are often off.
+            # The time of last modification serves as the time of last use, to a day: access times are often
+            # off.
             with contextlib.suppress(OSError):
                 os.utime(path)
         return payload
@@ -87,7 +89,9 @@ class DiskCache:
             self._nbytes -= nbytes
 
     def _files(self) -> list[tuple[float, int, str]]:
-        """(time of last use, size in bytes, path) of all that is there, drafts of killed processes included."""
+        """(time of last use, size in bytes, path) of all that is there, drafts of killed processes
+        included.
+        """
         found = []
         with contextlib.suppress(OSError), os.scandir(self.directory) as entries:
             for entry in entries:
@@ -116,7 +120,9 @@ def from_environment() -> DiskCache | None:
 
 @cache
 def _opened(directory: str) -> DiskCache | None:
-    """One object per directory, so that sizes are counted once. Code from a directory others can write to is not run."""
+    """One object per directory, so that sizes are counted once. Code from a directory others can write to is
+    not run.
+    """
     path = Path(directory) / "kernels"
     return DiskCache(path) if not path.exists() or _trusted(path) else None
 

@@ -1,8 +1,10 @@
-"""From LLVM IR text to machine code in this process, and to object code and assembly for reading or for other machines.
+"""From LLVM IR text to machine code in this process, and to object code and assembly for reading or for other
+machines.
 
-Code is generated for a named instruction set and never for the model of processor it happens to run on, so that one text has one
-meaning everywhere it runs. LLVM's IR passes are skipped: the generators write SSA form that the code generator takes as it
-is, and the passes cost up to ten times what code generation does. Knows nothing of programs, buffers or threads.
+Code is generated for a named instruction set and never for the model of processor it happens to run on, so
+that one text has one meaning everywhere it runs. LLVM's IR passes are skipped: the generators write SSA form
+that the code generator takes as it is, and the passes cost up to ten times what code generation does. Knows
+nothing of programs, buffers or threads.
 """
 
 from __future__ import annotations
@@ -23,14 +25,18 @@ from treadle.devices.cpu.target import Isa, host_isas
 
 ENTRY = "kernel"
 CODEGEN_LEVEL = 1
-"""Level 0 spills every register and is 3 to 10 times slower; levels 2 and 3 cost more time and gave the same code speed."""
+"""Level 0 spills every register and is 3 to 10 times slower; levels 2 and 3 cost more time and gave the same
+code speed.
+"""
 CROSS_TRIPLES = {"neon": "aarch64-unknown-linux-gnu"}
 ENTRY_TYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
 """The ABI of every kernel's entry point, for calling one from Python (tests do; programs use the runner)."""
 
 
 class Library:
-    """Machine code of one module in this process: ``library[symbol]`` is an address, valid while the library is referenced."""
+    """Machine code of one module in this process: ``library[symbol]`` is an address, valid while the library
+    is referenced.
+    """
 
     def __init__(self, tracker: llvm.ResourceTracker):
         self._tracker = tracker
@@ -58,7 +64,9 @@ class LoadedKernel:
 
 
 def load(kernel: NativeKernel, isa: Isa | None = None) -> LoadedKernel:
-    """Compile a kernel, or find it already compiled. `isa` is the host's widest unless another is asked for."""
+    """Compile a kernel, or find it already compiled. `isa` is the host's widest unless another is
+    asked for.
+    """
     library = load_module(kernel.text, (ENTRY,), isa)
     return LoadedKernel(kernel, library[ENTRY], library)
 
@@ -90,7 +98,9 @@ def _kept_object_code(text: str, isa: Isa) -> bytes:
 
 
 def object_code(kernel: NativeKernel | str, isa: Isa | None = None, triple: str | None = None) -> bytes:
-    """Relocatable object code; for an instruction set of another architecture this compiles without running."""
+    """Relocatable object code; for an instruction set of another architecture this compiles without
+    running.
+    """
     machine, module = _module(kernel, isa, triple)
     return machine.emit_object(module)
 
@@ -147,7 +157,9 @@ def _linker() -> llvm.LLJIT:
 
 
 def _link(code: bytes, symbols: tuple[str, ...]) -> Library:
-    """Place object code in this process; what it calls (``memcpy``, ``expf``) is found in the process itself."""
+    """Place object code in this process; what it calls (``memcpy``, ``expf``) is found in the
+    process itself.
+    """
     builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
     for symbol in symbols:
         builder.export_symbol(symbol)
