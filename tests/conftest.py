@@ -1,0 +1,29 @@
+"""What holds for every test: how hard hypothesis searches, and a kernel cache that is not the user's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+
+from hypothesis import settings
+
+QUICK = os.environ.get("TREADLE_TEST_QUICK") == "1"
+CI = "CI" in os.environ
+
+# Compiling a kernel for the first time takes longer than any deadline that would mean something.
+settings.register_profile("default", deadline=None, derandomize=CI)
+settings.register_profile("quick", settings.get_profile("default"), max_examples=10)
+settings.load_profile("quick" if QUICK else "default")
+
+# Set here, before a test imports treadle. Workers of pytest-xdist inherit the variable from the process
+# that started them: they share one cache, and only the process that made it removes it.
+_own_cache = None
+if "TREADLE_CACHE_DIR" not in os.environ:
+    _own_cache = os.environ["TREADLE_CACHE_DIR"] = tempfile.mkdtemp(prefix="treadle-test-cache-")
+
+
+def pytest_unconfigure() -> None:
+    if _own_cache is not None:
+        shutil.rmtree(_own_cache, ignore_errors=True)
+        del os.environ["TREADLE_CACHE_DIR"]
