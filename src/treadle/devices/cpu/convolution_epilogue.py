@@ -1,0 +1,40 @@
+"""What happens to a tile's sums before they leave the registers: the epilogue, and the stores into any layout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from treadle.devices.cpu.ir import Function, Value, lanes_of, scalar_of
+from treadle.devices.cpu.microkernel import ITEMSIZES, store_vector
+from treadle.devices.cpu.packing import transpose
+
+
+def store_tile(
+    f: Function, sums: Sequence[Sequence[Value]], into: Value, places: Sequence[int], stride: int, filters: int
+) -> None:
+    """Store ``sums[pixel][vector]``, the vectors of `filters` filters `stride` elements apart, at pixels `places` (elements).
+
+    Filters that are not neighbours in memory are turned in registers if the pixels are.
+    """
+    type = sums[0][0].type
+    lanes, itemsize = lanes_of(type), ITEMSIZES[scalar_of(type)]
+    neighbours = all(place == places[0] + i for i, place in enumerate(places))
+    for v in range(len(sums[0])):
+        active = min(lanes, filters - v * lanes)
+        first = v * lanes * stride
+        if stride == 1:
+            for row, place in zip(sums, places, strict=True):
+                store_vector(f, row[v], f.at(into, (place + first) * itemsize), active % lanes)
+        elif neighbours and len(places) >= lanes // 2 and lanes > 1:
+            for begin in range(0, len(places), lanes):
+                rows = [row[v] for row in sums[begin : begin + lanes]]
+                rows += [f.constant(type, 0.0)] * (lanes - len(rows))
+                pixels = min(lanes, len(places) - begin)
+                for lane, turned in enumerate(transpose(f, rows)[:active]):
+                    place = places[begin] + first + lane * stride
+                    store_vector(f, turned, f.at(into, place * itemsize), pixels % lanes)
+        else:
+            for row, place in zip(sums, places, strict=True):
+                for lane in range(active):
+                    pointer = f.at(into, (place + first + lane * stride) * itemsize)
+                    f.store(f.extract(row[v], lane) if lanes > 1 else row[v], pointer, itemsize)

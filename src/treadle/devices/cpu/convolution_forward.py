@@ -1,0 +1,318 @@
+"""Write correlations as kernels: pack the weights, then a register tile of pixels by filters for every block of pixels.
+
+Serves the forward convolution and its gradient by the input, which differ only in the `Correlation` they are handed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+from treadle.devices.cpu.convolution_epilogue import store_tile
+from treadle.devices.cpu.convolution_strip import Strip, copy_strip, dot
+from treadle.devices.cpu.correlation import Axis, Correlation, Packing, Tiling, choose_tiling
+from treadle.devices.cpu.ir import Function, Index, Module, Value, vector
+from treadle.devices.cpu.microkernel import ITEMSIZES, SCALARS, Tile, accumulate, load_vector, offsets, zeros
+from treadle.devices.cpu.native import NativeKernel
+from treadle.devices.cpu.target import Isa
+
+Level = tuple[int, int, int]
+"""One loop of a sum: how often, and the bytes from one round to the next in the input and in the packed weights."""
+
+
+def pack_weights(
+    packing: Packing,
+    isa: Isa,
+    scalar: str,
+    group_stride: int,
+    filter_stride: int,
+    channel_stride: int,
+    tap_strides: Sequence[int],
+    base: int = 0,
+) -> NativeKernel:
+    """Copy weights of any layout (strides in elements) to the order of `packing`: a task for each tap of each tile."""
+    module = Module(isa.attributes)
+    f = module.function("kernel", ["ptr", "i64", "i64", "ptr"])
+    arguments, first, last, _ = f.arguments
+    source, target = f.load("ptr", arguments, 8), f.load("ptr", f.at(arguments, 8), 8)
+    itemsize, lanes, block = packing.itemsize, packing.lanes, packing.channel_block
+    type, taps = vector(scalar, lanes), math.prod(packing.kernel)
+
+    def pack_tap(begin: Value, place: Value, tap: Index, filters: int) -> None:
+        vectors = -(-filters // lanes)
+
+        def channel(b: Index, c: Index) -> None:
+            channel = f.add(f.mul(b, block), c)
+            row = f.at(begin, f.mul(channel, channel_stride * itemsize))
+            step = f.add(f.mul(f.add(f.mul(b, taps), tap), block), c)
+            into = f.at(place, f.mul(step, vectors * lanes * itemsize))
+            for v in range(vectors):
+                active = min(lanes, filters - v * lanes) % lanes
+                pointer = f.at(row, v * lanes * filter_stride * itemsize)
+                value = (
+                    load_vector(f, pointer, type, active)
+                    if filter_stride == 1
+                    else gather(f, type, pointer, filter_stride * itemsize, active)
+                )
+                f.store(value, f.at(into, v * lanes * itemsize))
+
+        blocks = packing.channels // block if block else 0
+        f.loop(0, blocks, lambda b: f.loop(0, block, lambda c: channel(b, c)) and None)
+
+    def task(index: Index) -> None:
+        rest, tap = f.divmod(index, taps)
+        group, tile = f.divmod(rest, packing.tiles)
+        places, remaining = [], tap
+        for size in reversed(packing.kernel):
+            remaining, place = f.divmod(remaining, size)
+            places.insert(0, place)
+        moved = f.add(f.mul(group, group_stride), f.mul(tile, packing.tile * filter_stride))
+        moved = f.add(f.add(moved, dot(f, places, tap_strides)), base)
+        begin = f.at(source, f.mul(moved, itemsize))
+        place = f.add(f.mul(group, packing.group_size), f.mul(tile, packing.tile_size))
+        into = f.at(target, f.mul(place, itemsize))
+        full, tail = divmod(packing.filters, packing.tile)
+        if full and tail:
+            whole = f.compare("icmp slt", f.i64(tile), f.i64(full))
+            with f.when(whole):
+                pack_tap(begin, into, tap, packing.tile)
+            with f.when(f.op("xor", whole, Value("i1", "true"))):
+                pack_tap(begin, into, tap, tail)
+        else:
+            pack_tap(begin, into, tap, packing.tile if full else tail)
+
+    f.loop(first, last, task)
+    f.ret()
+    label = f"pack {packing.groups}x{packing.filters}x{packing.channels}x{taps}"
+    size = packing.groups * packing.filters * packing.channels * taps
+    return NativeKernel(
+        module.text(), label, packing.groups * packing.tiles * taps, nbytes=size * itemsize + packing.nbytes
+    )
+
+
+def gather(f: Function, type: str, pointer: Value, stride_nbytes: int, active: int = 0) -> Value:
+    """Load lanes that lie `stride_nbytes` apart; those from `active` on (0: none) are zero and not touched."""
+    lanes = int(type[1 : type.index(" x ")]) if type[0] == "<" else 1
+    if lanes == 1:
+        return f.load(type, pointer)
+    steps = f.constants(vector("i64", lanes), [lane * stride_nbytes for lane in range(lanes)])
+    pointers = f.assign(
+        vector("ptr", lanes), f"getelementptr i8, ptr {pointer.name}, {steps.type} {steps.name}"
+    )
+    name = f"llvm.masked.gather.v{lanes}{'f32' if 'float' in type else 'f64'}.v{lanes}p0"
+    mask = f.mask(lanes, active or lanes)
+    return f.call(type, name, pointers, Value("i32", "4"), mask, Value(type, "zeroinitializer"))
+
+
+def correlate(correlations: Sequence[Correlation], packing: Packing, isa: Isa, label: str) -> NativeKernel:
+    """One kernel for correlations that share their operands: input, packed weights, output, then those of the epilogue."""
+    module = Module(isa.attributes)
+    starts, scratch_nbytes, total, names = [], 0, 0, []
+    for correlation in correlations:
+        tiling = choose_tiling(correlation, packing, isa)
+        writer = TaskWriter(module, f"part{len(names)}", correlation, packing, tiling, isa)
+        writer.write()
+        names.append(writer.f.name)
+        starts.append(total)
+        total += tiling.tasks * correlation.groups
+        scratch_nbytes = max(scratch_nbytes, writer.scratch_nbytes)
+    dispatch(module, names, [*starts, total])
+    flops = sum(2 * c.pixels * c.taps * c.channels * c.filters * c.groups for c in correlations)
+    return NativeKernel(module.text(), label, total, scratch_nbytes, flops, 0)
+
+
+def dispatch(module: Module, names: Sequence[str], starts: Sequence[int]) -> None:
+    """The entry point of a kernel whose tasks ``starts[i] <= task < starts[i + 1]`` are done by function ``names[i]``."""
+    f = module.function("kernel", ["ptr", "i64", "i64", "ptr"])
+    arguments, first, last, scratch = f.arguments
+    for name, (start, stop) in zip(names, itertools.pairwise(starts), strict=True):
+
+        def task(index: Index, name: str = name, start: int = start) -> None:
+            f.call("void", name, arguments, f.i64(f.sub(index, start)), scratch)
+
+        f.loop(f.max(first, start), f.min(last, stop), task)
+    f.ret()
+
+
+class TaskWriter:
+    """Writes ``void name(ptr arguments, i64 task, ptr scratch)``, which computes one block of one correlation."""
+
+    def __init__(
+        self, module: Module, name: str, correlation: Correlation, packing: Packing, tiling: Tiling, isa: Isa
+    ):
+        self.f = module.function(name, ["ptr", "i64", "ptr"], internal=True)
+        self.correlation, self.packing, self.tiling, self.isa = correlation, packing, tiling, isa
+        self.axes: tuple[Axis, ...] = correlation.axes
+        self.scalar = SCALARS[correlation.dtype]
+        self.itemsize = ITEMSIZES[self.scalar]
+        self.lanes = packing.lanes
+        outs = tiling.outputs_of_block(self.axes)
+        extents = tuple(axis.extent(out) for axis, out in zip(self.axes, outs, strict=True))
+        self.strip = Strip(extents, correlation.channels)
+        self.in_place = correlation.reads_in_place or not correlation.taps
+        self.scratch_nbytes = 0 if self.in_place else self.strip.size * self.itemsize
+        self.input_strides = (
+            tuple(axis.input_stride for axis in self.axes) if self.in_place else self.strip.strides
+        )
+        """Elements from one input pixel to the next, as the tiles see the input."""
+
+    def write(self) -> None:
+        """Find the task's place, copy what it reads, and run its tiles."""
+        f, axes, tiling, correlation = self.f, self.axes, self.tiling, self.correlation
+        arguments, task, scratch = f.arguments
+        source, weights, output, *self.extra = [
+            f.load("ptr", f.at(arguments, 8 * i), 8) for i in range(3 + len(correlation.extra))
+        ]
+        rest, block = f.divmod(task, tiling.blocks)
+        group, part = f.divmod(rest, tiling.filter_parts.parts)
+        outer, place = f.divmod(block, tiling.ranges.parts)
+        origin: list[Index] = [0] * len(axes)
+        for i in reversed(range(tiling.block)):
+            outer, origin[i] = f.divmod(outer, axes[i].out)
+        first, last = tiling.ranges.start(f, place), tiling.ranges.start(f, f.add(place, 1))
+        origin[tiling.block] = tiling.tiles.start(f, first) if tiling.block == tiling.split else first
+        starts = [f.add(f.mul(o, a.stride), a.offset) for o, a in zip(origin, axes, strict=True)]
+        channels = f.mul(group, correlation.channels)
+        source = f.at(source, f.mul(channels, correlation.input_channel_stride * self.itemsize))
+        if self.in_place:
+            source = f.at(source, f.mul(dot(f, starts, self.input_strides), self.itemsize))
+        else:
+            sizes, strides = [axis.size for axis in axes], [axis.input_stride for axis in axes]
+            copy_strip(
+                f, self.isa, self.scalar, self.strip, scratch, source, starts, sizes, strides,
+                correlation.channels, correlation.input_channel_stride,
+            )  # fmt: skip
+            source = scratch
+        weights = f.at(weights, f.mul(group, self.packing.group_size * self.itemsize))
+        self.first_filter = f.mul(group, correlation.filters)
+        self.output = f.at(output, correlation.output_base * self.itemsize)
+        self.filter_tiles(part, weights, lambda b, filters, begin: self.block(source, b, filters, begin, origin, first, last))
+        f.ret()
+
+    def filter_tiles(self, part: Index, weights: Value, body: Callable[[Value, int, Index], None]) -> None:
+        """Call ``body(packed weights, filters, first filter)`` for each tile of filters in the task's part."""
+        f, packing = self.f, self.packing
+        parts = self.tiling.filter_parts
+        first, last = parts.start(f, part), parts.start(f, f.add(part, 1))
+        full, tail = divmod(packing.filters, packing.tile)
+
+        def tile(index: Index, filters: int) -> None:
+            b = f.at(weights, f.mul(index, packing.tile_size * self.itemsize))
+            body(b, filters, f.mul(index, packing.tile))
+
+        f.loop(first, f.min(last, full), lambda index: tile(index, packing.tile))
+        if tail and isinstance(last, int):
+            tile(full, tail)
+        elif tail:
+            with f.when(f.compare("icmp sgt", f.i64(last), f.i64(full))):
+                tile(full, tail)
+
+    def block(
+        self, a: Value, b: Value, filters: int, begin: Index, origin: list[Index], first: Index, last: Index
+    ) -> None:
+        """All pixels of the block for one tile of filters."""
+        f, axes, tiling = self.f, self.axes, self.tiling
+
+        def level(axis: int, relative: list[Index], absolute: list[Index]) -> None:
+            if axis == tiling.split:
+                if tiling.block == tiling.split:
+                    begin_tile, end_tile, start = first, last, origin[axis]
+                else:
+                    begin_tile, end_tile, start = 0, tiling.tiles.parts, 0
+
+                def part(size: int, index: Index) -> None:
+                    out = tiling.tiles.start(f, index)
+                    inner = [0] * (len(axes) - axis - 1)
+                    self.tile(
+                        a, b, size, filters, begin,
+                        [*relative, f.sub(out, start), *inner], [*absolute, out, *inner],
+                    )  # fmt: skip
+
+                tiling.tiles.each(f, begin_tile, end_tile, part)
+            elif axis < tiling.block:
+                level(axis + 1, [*relative, 0], [*absolute, origin[axis]])
+            elif axis == tiling.block:
+                f.loop(first, last, lambda i: level(axis + 1, [*relative, f.sub(i, first)], [*absolute, i]))
+            else:
+                f.loop(0, axes[axis].out, lambda i: level(axis + 1, [*relative, i], [*absolute, i]))
+
+        level(0, [], [])
+
+    def tile(
+        self,
+        a: Value,
+        b: Value,
+        size: int,
+        filters: int,
+        begin: Index,
+        relative: Sequence[Index],
+        absolute: Sequence[Index],
+    ) -> None:
+        """One register tile: `size` outputs along the split axis, all of the axes after it, `filters` filters."""
+        f, axes, itemsize = self.f, self.axes, self.itemsize
+        covered = [range(size), *(range(axis.out) for axis in axes[self.tiling.split + 1 :])]
+        pixels = [(0,) * self.tiling.split + tail for tail in itertools.product(*covered)]
+        steps = [axis.stride * stride for axis, stride in zip(axes, self.input_strides, strict=True)]
+        a = f.at(a, f.mul(dot(f, relative, steps), itemsize))
+        rows = [itemsize * sum(i * s for i, s in zip(pixel, steps, strict=True)) for pixel in pixels]
+        vectors = -(-filters // self.lanes)
+        sums = self.sums(a, b, tuple(rows), vectors)
+        filter = f.add(self.first_filter, begin)
+        strides = [axis.output_stride for axis in axes]
+        to = f.add(dot(f, absolute, strides), f.mul(filter, self.correlation.output_channel_stride))
+        places = [sum(i * s for i, s in zip(pixel, strides, strict=True)) for pixel in pixels]
+        into = f.at(self.output, f.mul(to, itemsize))
+        stride = 1 if self.correlation.filters * self.correlation.groups == 1 else self.correlation.output_channel_stride
+        store_tile(f, sums, into, places, stride, filters)
+
+    def sums(self, a: Value, b: Value, rows: tuple[int, ...], vectors: int) -> list[list[Value]]:
+        """The tile's sums over taps and channels."""
+        f, itemsize = self.f, self.itemsize
+        width = vectors * self.lanes * itemsize
+        levels, start = self.levels(width)
+        acc = zeros(f, len(rows), vectors, vector(self.scalar, self.lanes))
+        if not self.correlation.taps * self.correlation.channels:
+            return acc
+        *outer, (count, a_step, b_step) = levels
+        unroll = count if count <= 8 and len(rows) * vectors * count <= 160 else max(1, min(4, 24 // (len(rows) * vectors)))
+        tile = Tile(self.scalar, self.lanes, rows, a_step, offsets(vectors, self.lanes * itemsize), b_step, unroll=unroll)
+
+        def level(depth: int, a: Value, b: Value, flat: Sequence[Value]) -> list[Value]:
+            acc = [list(flat[i : i + vectors]) for i in range(0, len(flat), vectors)]
+            if depth == len(outer):
+                return [value for row in accumulate(f, self.isa, tile, acc, a, b, count) for value in row]
+            trips, a_move, b_move = outer[depth]
+            return f.loop(
+                0,
+                trips,
+                lambda i, *flat: level(
+                    depth + 1, f.at(a, f.mul(i, a_move)), f.at(b, f.mul(i, b_move)), flat
+                ),
+                list(flat),
+            )
+
+        flat = level(0, a, f.at(b, start), [value for row in acc for value in row])
+        return [flat[i : i + vectors] for i in range(0, len(flat), vectors)]
+
+    def levels(self, width: int) -> tuple[list[Level], int]:
+        """The loops of the sum, outermost first, and the first weight's offset in bytes. Loops that continue each other are one."""
+        packing, itemsize = self.packing, self.itemsize
+        block = packing.channel_block
+        levels: list[Level] = [(block, itemsize, width)]
+        tap_nbytes, start = block * width, 0
+        for axis, stride, kernel in zip(
+            self.axes[:0:-1], self.input_strides[:0:-1], packing.kernel[::-1], strict=True
+        ):
+            start += axis.first_tap * tap_nbytes
+            if axis.taps > 1:
+                levels.insert(0, (axis.taps, axis.dilation * stride * itemsize, axis.tap_step * tap_nbytes))
+            tap_nbytes *= kernel
+        if packing.channels > block:
+            levels.insert(0, (packing.channels // block, block * itemsize, tap_nbytes))
+        while len(levels) > 1:
+            (outer, outer_a, outer_b), (count, a_step, b_step) = levels[-2:]
+            if outer_a != count * a_step or outer_b != count * b_step:
+                break
+            levels[-2:] = [(outer * count, a_step, b_step)]
+        return levels, start
