@@ -1,0 +1,93 @@
+"""The mathematical functions of generated CPU code, by the Array API's names.
+
+`FLOAT32` and `FLOAT64` map a name to a function of the builder and its arguments, all of one type (`float` or
+a vector of it; `double` for the second table) that writes the code and returns the result. Code for `float`
+is inline and vectorised; its errors are in ``docs/results-ulp.md``. Code for `double` calls the C library
+for each lane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from treadle.devices.cpu import math_exponential, math_logarithm, math_trigonometric
+from treadle.devices.cpu.ir import Function, Value, lanes_of
+
+Writer = Callable[..., Value]
+
+EXACT = {
+    "sqrt": "sqrt",
+    "floor": "floor",
+    "ceil": "ceil",
+    "trunc": "trunc",
+    "round": "roundeven",
+    "abs": "fabs",
+    "copysign": "copysign",
+}
+"""Op names and the LLVM intrinsics that are one instruction (SSE 4.1, NEON), or two, and correctly rounded.
+"""
+
+LIBM = (
+    *(
+        "exp",
+        "exp2",
+        "expm1",
+        "log",
+        "log1p",
+        "log2",
+        "log10",
+        "sin",
+        "cos",
+        "tan",
+        "asin",
+        "acos",
+        "atan",
+        "atan2",
+    ),
+    *("sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "pow", "hypot"),
+)
+"""Ops that the C standard's mathematical library has, under the same name."""
+
+
+def intrinsic(name: str, f: Function, *arguments: Value) -> Value:
+    return f.intrinsic(name, *arguments)
+
+
+def per_lane(symbol: str, f: Function, *arguments: Value) -> Value:
+    """Call a C function of doubles once for each lane."""
+    type, lanes = arguments[0].type, lanes_of(arguments[0].type)
+    if lanes == 1:
+        return f.call("double", symbol, *arguments)
+    result = Value(type, "poison")
+    for lane in range(lanes):
+        element = f.call("double", symbol, *(f.extract(argument, lane) for argument in arguments))
+        result = f.assign(type, f"insertelement {type} {result.name}, double {element.name}, i32 {lane}")
+    return result
+
+
+def sigmoid_double(f: Function, x: Value) -> Value:
+    one = f.constant(x.type, 1.0)
+    return f.op("fdiv", one, f.op("fadd", one, per_lane("exp", f, f.fneg(x))))
+
+
+FLOAT32: dict[str, Writer] = {
+    **{op: partial(intrinsic, name) for op, name in EXACT.items()},
+    "exp": math_exponential.exp,
+    "exp2": math_exponential.exp2,
+    "expm1": math_exponential.expm1,
+    "sigmoid": math_exponential.sigmoid,
+    "tanh": math_exponential.tanh,
+    "erf": math_exponential.erf,
+    "log": math_logarithm.log,
+    "log1p": math_logarithm.log1p,
+    "pow": math_logarithm.pow,
+    "sin": math_trigonometric.sin,
+    "cos": math_trigonometric.cos,
+}
+
+FLOAT64: dict[str, Writer] = {
+    **{op: partial(intrinsic, name) for op, name in EXACT.items()},
+    **{op: partial(per_lane, op) for op in LIBM},
+    "sigmoid": sigmoid_double,
+}

@@ -1,0 +1,175 @@
+"""Exponentials for generated code, in single precision: exp and its relatives, the hyperbolic functions, erf.
+
+All begin alike: x = n ln 2 + r with |r| <= (ln 2) / 2, a polynomial in r, then the factor 2**n. Coefficients
+are minimax fits (Lawson's iteration), rounded to the format one after the other.
+"""
+
+from __future__ import annotations
+
+from treadle.devices.cpu.ir import Function, Value, lanes_of
+from treadle.devices.cpu.math_arithmetic import (
+    absolute,
+    add,
+    at_least,
+    at_most,
+    copysign,
+    multiply,
+    multiply_add,
+    polynomial,
+    power_of_two,
+    real,
+    round_product,
+    round_to_integer,
+    subtract,
+    where,
+    word_op,
+)
+
+LOG2_E = 1.4426950408889634
+LN2_HIGH = 0.693359375
+"""Nine bits, so that its product with any exponent is exact."""
+LN2_LOW = -2.1219444005469057e-04
+
+EXPM1_TAIL = (
+    0.0013821767643094063,
+    0.008368857204914093,
+    0.04166825860738754,
+    0.1666651964187622,
+    0.4999999403953552,
+)
+"""(e**r - 1 - r) / r**2 for |r| <= (ln 2) / 2; 2**-28 of e**r."""
+
+EXP2M1 = (
+    0.00015327172877732664,
+    0.0013391023967415094,
+    0.009618504904210567,
+    0.05550359562039375,
+    0.24022647738456726,
+    0.6931471824645996,
+)
+"""(2**r - 1) / r for |r| <= 1/2; 2**-28 of 2**r."""
+
+SINH_TAIL = (0.00019973969028797, 0.00833317544311285, 0.1666666716337204)
+"""(sinh r - r) / r**3 in r**2; 2**-34 of sinh r."""
+COSH_TAIL = (0.0013935471652075648, 0.041666459292173386, 0.5)
+"""(cosh r - 1) / r**2 in r**2; 2**-33 of cosh r."""
+
+TANH_TAIL = (-0.05142368748784065, 0.13324180245399475, -0.3333323895931244)
+"""(tanh x - x) / x**3 in x**2 for |x| <= 1/4; 2**-28 of tanh x."""
+
+ERF_SMALL = (
+    -0.0006047076894901693,
+    0.005003414582461119,
+    -0.026773031800985336,
+    0.11281976103782654,
+    -0.3761250674724579,
+    0.12837915122509003,
+)
+"""erf(x) / x - 1 in x**2 for |x| <= 0.9; 2**-26 of erf(x) / x."""
+ERF_LARGE = (
+    0.000309599592583254,
+    -0.004645474720746279,
+    0.03304651379585266,
+    -0.15189696848392487,
+    -0.9171202182769775,
+    -1.6281101703643799,
+)
+"""log2(1 - erf(x)) / x for 0.9 <= x <= 3.95; 2**-28 of erf(x)."""
+
+SCALEF = {4: "128", 8: "256", 16: "512"}
+"""The widths of AVX-512's VSCALEF, as LLVM names them."""
+
+
+def reduce(f: Function, x: Value, bias: int) -> tuple[Value, Value, Value]:
+    """r, n as a float and n + `bias` as a word, of x = n ln 2 + r."""
+    n, word = round_product(f, x, LOG2_E, bias)
+    r = multiply_add(f, n, -LN2_HIGH, x)
+    return multiply_add(f, n, -LN2_LOW, r), n, word
+
+
+def expm1_reduced(f: Function, r: Value) -> Value:
+    """e**r - 1 for a reduced r."""
+    return multiply_add(f, polynomial(f, r, EXPM1_TAIL), multiply(f, r, r), r)
+
+
+def scaled(f: Function, x: Value, n: Value, biased: Value) -> Value:
+    """``x * 2**n``, rounded once, for |n| <= 252: `n` is a float, `biased` a word with n + 254 in its low
+    bits.
+    """
+    width = SCALEF.get(lanes_of(x.type))
+    if f.module.scalef and width:
+        rounding = [Value("i32", "4")] if width == "512" else []
+        passed = Value("i16" if width == "512" else "i8", "-1")
+        return f.call(
+            x.type,
+            f"llvm.x86.avx512.mask.scalef.ps.{width}",
+            x,
+            n,
+            Value(x.type, "zeroinitializer"),
+            passed,
+            *rounding,
+        )
+    # 2**n itself may lie outside the format: two halves, of which the first product is exact.
+    half = word_op(f, "lshr", biased, 1)
+    return multiply(f, multiply(f, x, power_of_two(f, half)), power_of_two(f, f.op("sub", biased, half)))
+
+
+def exp(f: Function, x: Value) -> Value:
+    x = at_least(f, at_most(f, x, 89.0), -104.0)
+    r, n, word = reduce(f, x, 254)
+    return scaled(f, add(f, expm1_reduced(f, r), 1.0), n, word)
+
+
+def exp2(f: Function, x: Value) -> Value:
+    x = at_least(f, at_most(f, x, 129.0), -151.0)
+    n, word = round_to_integer(f, x, 254)
+    r = subtract(f, x, n)
+    return scaled(f, multiply_add(f, polynomial(f, r, EXP2M1), r, 1.0), n, word)
+
+
+def expm1(f: Function, x: Value) -> Value:
+    limited = at_least(f, at_most(f, x, 89.0), -18.0)
+    r, _, word = reduce(f, limited, 126)
+    # Half of it, doubled at the end: 2**128 is no float, but e**x may still be one.
+    half = power_of_two(f, word)
+    result = multiply_add(f, expm1_reduced(f, r), half, subtract(f, half, 0.5))
+    return where(f, "olt", absolute(f, x), 2.0**-25, x, add(f, result, result))
+
+
+def sigmoid(f: Function, x: Value) -> Value:
+    # 1 / (1 + e**-x), above and below times 2**-24: the power of two is then a number for every x whose
+    # quotient is not zero, and a quotient below the normal numbers is rounded once, by the division.
+    x = f.fneg(at_least(f, at_most(f, x, 40.0), -104.0))
+    r, _, word = reduce(f, x, 127 - 24)
+    power, one = power_of_two(f, word), real(f, x, 2.0**-24)
+    # The larger of the two summands comes last, so that only its addition rounds in the last place.
+    below = f.compare("fcmp olt", power, one)
+    smaller, larger = f.select(below, power, one), f.select(below, one, power)
+    denominator = add(f, multiply_add(f, expm1_reduced(f, r), power, smaller), larger)
+    return f.op("fdiv", one, denominator)
+
+
+def tanh(f: Function, x: Value) -> Value:
+    # With e = e**2|x| - 1, free of cancellation: e / (e + 2).
+    twice = absolute(f, add(f, x, x))
+    r, _, word = reduce(f, at_most(f, twice, 19.0), 127)
+    power = power_of_two(f, word)
+    e = multiply_add(f, expm1_reduced(f, r), power, subtract(f, power, 1.0))
+    large = copysign(f, f.op("fdiv", e, add(f, e, 2.0)), x)
+    # The quotient's three roundings are too much where it is just above a power of two.
+    z = multiply(f, x, x)
+    small = multiply_add(f, multiply(f, polynomial(f, z, TANH_TAIL), z), x, x)
+    return where(f, "olt", twice, 0.5, small, large)
+
+
+def erf(f: Function, x: Value) -> Value:
+    magnitude = absolute(f, x)
+    small = multiply_add(f, polynomial(f, multiply(f, x, x), ERF_SMALL), x, x)
+    t = at_most(f, magnitude, 3.95)
+    t = multiply(f, polynomial(f, t, ERF_LARGE), t)
+    n, word = round_to_integer(f, t, 127)
+    r = subtract(f, t, n)
+    power = power_of_two(f, word)
+    complement = multiply_add(f, multiply(f, polynomial(f, r, EXP2M1), r), power, power)
+    large = copysign(f, f.op("fsub", f.constant(x.type, 1.0), complement), x)
+    return where(f, "olt", magnitude, 0.9, small, large)
