@@ -9,6 +9,7 @@ nothing of programs, buffers or threads.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import itertools
 import threading
@@ -40,6 +41,10 @@ class Library:
 
     def __init__(self, tracker: llvm.ResourceTracker):
         self._tracker = tracker
+
+    def leave(self) -> None:
+        """Never unload the code, not even when nobody refers to it any more."""
+        self._tracker.detach()
 
     def __getitem__(self, symbol: str) -> int:
         return self._tracker[symbol]
@@ -115,6 +120,15 @@ _lock = threading.Lock()
 _libraries: weakref.WeakValueDictionary[tuple, Library] = weakref.WeakValueDictionary()
 _recent: deque[Library] = deque(maxlen=1024)  # keeps code between one program's end and the next one's start
 _serial = itertools.count()
+
+
+@atexit.register
+def _leave_all() -> None:
+    """A daemon thread may be in the middle of a kernel while the interpreter is taken down."""
+    for library in list(_libraries.values()):
+        library.leave()
+    if _linker.cache_info().currsize:
+        _linker().detach()
 
 
 def _module(

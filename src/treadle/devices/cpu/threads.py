@@ -170,15 +170,15 @@ def _checked(threads: int | str) -> int:
     return count
 
 
-def _cores() -> int:
+def _cores(quota: str = "/sys/fs/cgroup/cpu.max") -> int:
     """The cores this process may run on, and no more than its container pays for."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        with open("/sys/fs/cgroup/cpu.max") as file:
-            quota, period = file.read().split()
-        if quota != "max":
+        with open(quota) as file:
+            microseconds, period = file.read().split()
+        if microseconds != "max":
             # Threads beyond the quota would spin their way into being stopped by the kernel.
-            cores = min(cores, max(1, -(-int(quota) // int(period))))
+            cores = min(cores, max(1, -(-int(microseconds) // int(period))))
     except (OSError, ValueError):
         pass
     return min(cores, MAXIMUM_THREADS)
