@@ -1,0 +1,317 @@
+"""Reads and writes the memory of a loop kernel's operands: affine places, guards, masks, lanes that are not
+neighbours, gathers.
+
+A `Site` is a place in the code where lanes are computed together. Nothing here touches a byte outside an
+operand, whatever the values are. Knows nothing of how loops are arranged or what is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from treadle.compiler.kernel import Access, Affine, Gather, Guard, Operand
+from treadle.devices.cpu.ir import Function, Index, Value, lanes_of, vector
+from treadle.devices.cpu.registers import (
+    ITEMSIZE,
+    KIND,
+    any_lane,
+    from_storage,
+    register_type,
+    storage_type,
+    to_storage,
+    widen,
+)
+from treadle.devices.cpu.target import Isa
+
+NARROW_INDEX = 1 << 29
+"""Sizes below this are compared in 32-bit lanes."""
+
+
+@dataclass
+class Site:
+    """Where lanes are computed together: lane k stands at `index`, moved by k along `axis`.
+
+    `pointers` are the operands' addresses. `mask` tells the live lanes, of which lane 0 is always one.
+    `accumulator` is the value of the instruction ``accumulator``, and `results` those of earlier folds. A
+    site is for one place in the code: what it computes may be used again by code that follows, under no
+    condition.
+    """
+
+    f: Function
+    isa: Isa
+    operands: Sequence[Operand]
+    pointers: Sequence[Value]
+    index: Sequence[Index]
+    lanes: int = 1
+    axis: int = -1
+    mask: Value | None = None
+    accumulator: Value | None = None
+    results: Mapping[tuple[int, int], Value] = field(default_factory=dict)
+    known: dict = field(default_factory=dict)
+    """What was written here once and need not be again."""
+
+    def place(self, affine: Affine) -> Index:
+        """The value of an affine map for lane 0."""
+        total: Index = affine.offset
+        for stride, index in zip(affine.strides, self.index, strict=True):
+            if stride:
+                total = self.f.add(total, self.f.mul(index, stride))
+        return total
+
+    def stride(self, affine: Affine) -> int:
+        """How far an affine map moves from lane to lane."""
+        return affine.strides[self.axis] if self.lanes > 1 else 0
+
+    def pointer(self, operand: int, element: Index) -> Value:
+        """The address of an element."""
+        return self.f.at(self.pointers[operand], self.f.mul(element, ITEMSIZE[self.operands[operand].dtype]))
+
+
+def has_masks(isa: Isa, itemsize: int) -> bool:
+    """Whether masked loads and stores of an item size are instructions; elsewhere LLVM writes a branch for
+    each lane.
+    """
+    return isa.name == "avx512" or (isa.name == "avx2" and itemsize in (4, 8))
+
+
+def inside(site: Site, guards: Sequence[Guard]) -> tuple[Value | bool, Value | None]:
+    """Where all guards hold, in two parts: for all lanes at once (known now, or an i1), and by lane."""
+    f = site.f
+    uniform: Value | bool = True
+    by_lane: Value | None = None
+    for guard in guards:
+        if guard not in site.known:
+            site.known[guard] = _holds(site, guard)
+        holds = site.known[guard]
+        if isinstance(holds, Value) and holds.type[0] == "<":
+            by_lane = holds if by_lane is None else f.op("and", by_lane, holds)
+        elif isinstance(holds, bool) or isinstance(uniform, bool):
+            uniform = holds if uniform is True else uniform if holds is True else False
+        else:
+            uniform = f.op("and", uniform, holds)
+    return uniform, by_lane
+
+
+def _holds(site: Site, guard: Guard) -> Value | bool:
+    """One guard: known, an i1, or a mask. One unsigned comparison sees both ends, since a negative index is
+    a huge one.
+    """
+    f, base, stride = site.f, site.place(guard.index), site.stride(guard.index)
+    if stride == 0:
+        if isinstance(base, int):
+            return 0 <= base < guard.size
+        return f.compare("icmp ult", base, f.i64(guard.size))
+    if max(guard.size, abs(stride) * site.lanes) < NARROW_INDEX:
+        if isinstance(base, int):
+            start = Value("i32", str(min(max(base, -(1 << 30)), 1 << 30)))
+        else:
+            low = f.intrinsic("smax", base, f.i64(-(1 << 30)))
+            start = f.cast("trunc", f.intrinsic("smin", low, f.i64(1 << 30)), "i32")
+    else:
+        start = f.i64(base)
+    type = vector(start.type, site.lanes)
+    steps = f.constants(type, [stride * lane for lane in range(site.lanes)])
+    position = f.op("add", widen(f, start, site.lanes), steps)
+    return f.compare("icmp ult", position, f.constant(type, guard.size))
+
+
+def both(f: Function, left: Value | None, right: Value | None) -> Value | None:
+    """Two masks, either of which may be absent."""
+    if left is None or right is None:
+        return right if left is None else left
+    return f.op("and", left, right)
+
+
+# -- loads
+
+
+def load(site: Site, access: Access) -> Value:
+    """The elements of an access, in registers; one scalar if it is the same element for all lanes. Zero
+    where a guard fails.
+    """
+    f, operand = site.f, site.operands[access.operand]
+    uniform, by_lane = inside(site, access.guards)
+    if uniform is False or operand.size == 0:
+        return f.constant(register_type(operand.dtype), 0)
+    stride = site.stride(access.index)
+    if stride == 0:
+        return _load_scalar(site, access, uniform, by_lane)
+    element = site.place(access.index)
+    if stride == 1 and isinstance(uniform, Value) and not _masks(site, operand.dtype):
+        before = f.block
+        zero = f.constant(storage_type(operand.dtype, site.lanes), 0)
+        with f.when(uniform):
+            raw = _load_vector(site, access, element, stride, both(f, site.mask, by_lane))
+            loaded = f.block
+        raw = f.phi(raw.type, (raw, loaded), (zero, before))
+    else:
+        if isinstance(uniform, Value):
+            by_lane = both(f, by_lane, f.splat(uniform, site.lanes))
+        raw = _load_vector(site, access, element, stride, both(f, site.mask, by_lane))
+    return from_storage(f, site.isa, operand.dtype, raw)
+
+
+def _masks(site: Site, dtype: str) -> bool:
+    return has_masks(site.isa, ITEMSIZE[dtype])
+
+
+def _load_scalar(site: Site, access: Access, uniform: Value | bool, by_lane: Value | None) -> Value:
+    """One element. Where it may not exist the operand's first is read instead, and zero is taken."""
+    f, dtype = site.f, site.operands[access.operand].dtype
+    exists = uniform if isinstance(uniform, Value) else None
+    if by_lane is not None:
+        exists = both(f, exists, any_lane(f, by_lane))
+    element = site.place(access.index)
+    if exists is not None:
+        element = f.select(exists, f.i64(element), f.i64(0))
+    raw = f.load(storage_type(dtype), site.pointer(access.operand, element))
+    value = from_storage(f, site.isa, dtype, raw)
+    zero = f.constant(value.type, 0)
+    if isinstance(uniform, Value):
+        value = f.select(uniform, value, zero)
+    if by_lane is not None:
+        value = f.select(by_lane, f.splat(value, site.lanes), widen(f, zero, site.lanes))
+    return value
+
+
+def _load_vector(site: Site, access: Access, element: Index, stride: int, mask: Value | None) -> Value:
+    """Elements `stride` apart, zero where the mask is clear."""
+    f, lanes = site.f, site.lanes
+    type = storage_type(site.operands[access.operand].dtype, lanes)
+    if stride == 1:
+        pointer = site.pointer(access.operand, element)
+        return f.load(type, pointer) if mask is None else f.masked_load(type, pointer, mask)
+    if stride == -1:
+        backward = range(lanes - 1, -1, -1)
+        pointer = site.pointer(access.operand, f.add(element, 1 - lanes))
+        if mask is None:
+            raw = f.load(type, pointer)
+        else:
+            raw = f.masked_load(type, pointer, f.shuffle(mask, mask, backward))
+        return f.shuffle(raw, raw, backward)
+    places = [f.add(element, stride * lane) for lane in range(lanes)]
+    return _load_lanes(site, access.operand, places, mask)
+
+
+def _load_lanes(site: Site, operand: int, places: Sequence[Index], mask: Value | None) -> Value:
+    """Elements one by one; for a clear lane the operand's first is read, and its value is no matter but for
+    guards: zero.
+    """
+    f = site.f
+    type = storage_type(site.operands[operand].dtype)
+    wide = vector(type, len(places))
+    raw = Value(wide, "poison")
+    for lane, place in enumerate(places):
+        if mask is not None:
+            place = f.select(f.extract(mask, lane), f.i64(place), f.i64(0))
+        element = f.load(type, site.pointer(operand, place))
+        raw = f.assign(wide, f"insertelement {wide} {raw.name}, {type} {element.name}, i32 {lane}")
+    return raw if mask is None else f.select(mask, raw, f.constant(wide, 0))
+
+
+# -- stores
+
+
+def store(site: Site, access: Access, value: Value) -> None:
+    """Write a value of the operand's dtype where the guards hold and lanes are live."""
+    f, operand = site.f, site.operands[access.operand]
+    uniform, by_lane = inside(site, access.guards)
+    if uniform is False:
+        return
+    raw = to_storage(f, site.isa, operand.dtype, widen(f, value, site.lanes))
+    mask = both(f, site.mask, by_lane)
+    stride = site.stride(access.index)
+    if stride == 0 and site.lanes > 1:
+        raise AssertionError("lanes would write one element together")
+    element = site.place(access.index)
+    if isinstance(uniform, Value):
+        if mask is not None and stride == 1 and _masks(site, operand.dtype):
+            mask = f.op("and", mask, f.splat(uniform, site.lanes))
+        else:
+            with f.when(uniform):
+                _store_vector(site, access.operand, raw, element, stride, mask)
+            return
+    _store_vector(site, access.operand, raw, element, stride, mask)
+
+
+def _store_vector(
+    site: Site, operand: int, raw: Value, element: Index, stride: int, mask: Value | None
+) -> None:
+    """Elements `stride` apart, those whose mask is set."""
+    f, lanes = site.f, site.lanes
+    if stride == -1:
+        backward = range(lanes - 1, -1, -1)
+        raw = f.shuffle(raw, raw, backward)
+        mask = None if mask is None else f.shuffle(mask, mask, backward)
+        element, stride = f.add(element, 1 - lanes), 1
+    if lanes == 1 or stride == 1:
+        pointer = site.pointer(operand, element)
+        if mask is None:
+            f.store(raw, pointer)
+        else:
+            f.masked_store(raw, pointer, mask)
+        return
+    for lane in range(lanes):
+        pointer = site.pointer(operand, f.add(element, stride * lane))
+        if mask is None:
+            f.store(f.extract(raw, lane), pointer)
+        else:
+            with f.when(f.extract(mask, lane)):
+                f.store(f.extract(raw, lane), pointer)
+
+
+# -- places that depend on values
+
+
+def gather(site: Site, description: Gather, dtypes: Sequence[str], indices: Sequence[Value]) -> Value:
+    """Elements at run-time indices; an index outside its limits reads at 0 instead and reports the fault."""
+    f, operand = site.f, site.operands[description.operand]
+    lanes = max(
+        [1 if site.stride(description.index) == 0 else site.lanes, *(lanes_of(i.type) for i in indices)]
+    )
+    uniform, by_lane = inside(site, description.guards)
+    zero = f.constant(register_type(operand.dtype), 0)
+    if uniform is False:
+        return zero
+    if by_lane is not None:
+        lanes = site.lanes
+    live = by_lane if lanes > 1 else None
+    if lanes > 1:
+        live = both(f, live, site.mask)
+    if isinstance(uniform, Value):
+        live = both(f, live, f.splat(uniform, lanes))
+    valid: Value | None = None
+    offset: Value = f.constant(vector("i64", lanes), 0)
+    for index, dtype, stride, limit in zip(
+        indices, dtypes, description.strides, description.limits, strict=True
+    ):
+        wide = widen(f, index, lanes)
+        wide = f.cast("sext" if KIND[dtype] == "signed" else "zext", wide, vector("i64", lanes))
+        valid = both(f, valid, f.compare("icmp ult", wide, f.constant(wide.type, limit)))
+        offset = f.op("add", offset, f.op("mul", wide, f.constant(wide.type, stride)))
+    if valid is not None:
+        wrong = f.op("xor", valid, f.constant(valid.type, 1))
+        wrong = wrong if live is None else f.op("and", wrong, live)
+        with f.when(any_lane(f, wrong)):
+            word = Value("i32", str(description.fault_code))
+            status = site.pointers[description.status]
+            f.emit(f"store atomic i32 {word.name}, ptr {status.name} monotonic, align 4")
+    if operand.size == 0:
+        return zero
+    usable = both(f, live, valid)
+    base, step = site.place(description.index), site.stride(description.index)
+    places = []
+    for lane in range(lanes):
+        place = f.add(f.add(base, step * lane), offset if lanes == 1 else f.extract(offset, lane))
+        if usable is not None:
+            # What is wrong reads the operand's first element: one that exists, whatever the affine part says.
+            chosen = usable if lanes == 1 else f.extract(usable, lane)
+            place = f.select(chosen, f.i64(place), f.i64(0))
+        places.append(place)
+    if lanes > 1:
+        raw = _load_lanes(site, description.operand, places, None)
+    else:
+        raw = f.load(storage_type(operand.dtype), site.pointer(description.operand, places[0]))
+    value = from_storage(f, site.isa, operand.dtype, raw)
+    return value if live is None else f.select(live, value, f.constant(value.type, 0))

@@ -1,0 +1,308 @@
+"""Arranges the axes of a loop kernel for a CPU: drops, reorders and merges them, and chooses the one that
+vectors lie along.
+
+The kernel that comes out computes the same; its vector axis is the last of the rows or the last of the inner
+axes. Everything is a function of the kernel and the instruction set.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from treadle.compiler.kernel import Access, Affine, Gather, Guard, Instruction, LoopKernel, Stage
+from treadle.devices.cpu.access import has_masks
+from treadle.devices.cpu.registers import FLOATS, ITEMSIZE, NARROW, Unsupported
+from treadle.devices.cpu.target import Isa
+
+SIMPLE = frozenset(
+    """add subtract multiply negative positive square abs floor ceil trunc round copysign sign maximum
+    minimum where cast
+    equal not_equal less less_equal greater greater_equal isnan isinf isfinite signbit logical_and logical_or
+    logical_xor logical_not bitwise_and bitwise_or bitwise_xor bitwise_invert bitwise_left_shift
+    bitwise_right_shift load constant index
+    inside result accumulator""".split()  # noqa: SIM905
+)
+"""Ops of a few instructions each; the others count for `HEAVY`."""
+HEAVY = 12
+
+
+@dataclass(frozen=True)
+class Arranged:
+    """A kernel ready to be rendered: vectors of `lanes` elements, up to `width` of them at a time, lie along
+    axis `vector`.
+    """
+
+    kernel: LoopKernel
+    vector: int
+    lanes: int
+    width: int
+    masks: bool
+    """Whether an incomplete vector is a masked one; else it is done one element at a time."""
+
+
+def arrange(kernel: LoopKernel, isa: Isa) -> Arranged:
+    """See the module's docstring."""
+    for operand in kernel.operands:
+        if operand.dtype not in ITEMSIZE:
+            raise Unsupported(f"dtype {operand.dtype}")
+    kernel = drop_guards(live(kernel))
+    lanes = preferred_lanes(kernel, isa)
+    masks = all(has_masks(isa, itemsize) for itemsize in {ITEMSIZE[o.dtype] for o in kernel.operands})
+    columns = list(zip(*{affine.strides for affine in affines(kernel)}, strict=True))
+    if not columns:
+        columns = [()] * len(kernel.sizes)
+    groups = _groups(kernel, columns)
+    rows = sum(kind == "row" for kind, _ in groups)
+    chosen = _choose(kernel, groups, rows, lanes, masks)
+    group = groups.pop(chosen)
+    groups.insert(rows - 1 if group[0] == "row" else len(groups), group)
+    vector = rows - 1 if group[0] == "row" else len(groups) - 1
+    kernel = _regroup(kernel, [axes for _, axes in groups], rows)
+    size = kernel.sizes[vector]
+    return Arranged(kernel, vector, lanes, _width(kernel, isa, size, lanes, masks), masks)
+
+
+# -- what a kernel consists of
+
+
+def affines(kernel: LoopKernel) -> Iterator[Affine]:
+    """All affine maps of a kernel."""
+    for stage in kernel.stages:
+        yield from stage_affines(stage)
+
+
+def stage_affines(stage: Stage) -> Iterator[Affine]:
+    """All affine maps of a stage."""
+    for instruction in stage.body:
+        yield from instruction_affines(instruction)
+    for store in stage.stores:
+        yield store.access.index
+        yield from (guard.index for guard in store.access.guards)
+
+
+def instruction_affines(instruction: Instruction) -> Iterator[Affine]:
+    """The affine maps of an instruction."""
+    attribute = instruction.attribute
+    if isinstance(attribute, (Access, Gather)):
+        yield attribute.index
+        yield from (guard.index for guard in attribute.guards)
+    elif isinstance(attribute, Affine):
+        yield attribute
+    elif instruction.op == "inside":
+        yield from (guard.index for guard in attribute)
+
+
+def live(kernel: LoopKernel) -> LoopKernel:
+    """Without the instructions that nothing uses."""
+    return replace(kernel, stages=tuple(_live_stage(stage) for stage in kernel.stages))
+
+
+def _live_stage(stage: Stage) -> Stage:
+    used = {store.value for store in stage.stores} | {fold.value for fold in stage.folds}
+    used |= {fold.position for fold in stage.folds if fold.position is not None}
+    for number in range(len(stage.body) - 1, -1, -1):
+        if number in used:
+            used.update(stage.body[number].arguments)
+    if len(used) == len(stage.body):
+        return stage
+    place = {old: new for new, old in enumerate(sorted(used))}
+    body = tuple(
+        replace(stage.body[old], arguments=tuple(place[a] for a in stage.body[old].arguments))
+        for old in place
+    )
+    folds = tuple(
+        replace(
+            fold, value=place[fold.value], position=None if fold.position is None else place[fold.position]
+        )
+        for fold in stage.folds
+    )
+    stores = tuple(replace(store, value=place[store.value]) for store in stage.stores)
+    return replace(stage, body=body, folds=folds, stores=stores)
+
+
+def rewrite(
+    kernel: LoopKernel,
+    affine: Callable[[Affine], Affine],
+    guards: Callable[[Sequence[Guard]], tuple[Guard, ...]],
+) -> LoopKernel:
+    """The kernel with its affine maps and its lists of guards replaced."""
+
+    def access(old: Any) -> Any:
+        return replace(old, index=affine(old.index), guards=guards(old.guards))
+
+    def instruction(old: Instruction) -> Instruction:
+        attribute = old.attribute
+        if isinstance(attribute, (Access, Gather)):
+            return replace(old, attribute=access(attribute))
+        if isinstance(attribute, Affine):
+            return replace(old, attribute=affine(attribute))
+        return replace(old, attribute=guards(attribute)) if old.op == "inside" else old
+
+    stages = tuple(
+        replace(
+            stage,
+            body=tuple(instruction(old) for old in stage.body),
+            stores=tuple(replace(store, access=access(store.access)) for store in stage.stores),
+        )
+        for stage in kernel.stages
+    )
+    return replace(kernel, stages=stages)
+
+
+def drop_guards(kernel: LoopKernel) -> LoopKernel:
+    """Without the guards that hold at every point."""
+
+    def kept(guards: Sequence[Guard]) -> tuple[Guard, ...]:
+        return tuple(guard for guard in guards if not _always(guard, kernel.sizes)) if guards else ()
+
+    if not any(_has_guards(stage) for stage in kernel.stages):
+        return kernel
+    return rewrite(kernel, lambda affine: affine, kept)
+
+
+def _has_guards(stage: Stage) -> bool:
+    return any(
+        instruction.op == "inside" or getattr(instruction.attribute, "guards", ())
+        for instruction in stage.body
+    ) or any(store.access.guards for store in stage.stores)
+
+
+def _always(guard: Guard, sizes: Sequence[int]) -> bool:
+    low, high = bounds(guard.index, sizes)
+    return low >= 0 and high < guard.size
+
+
+def bounds(affine: Affine, sizes: Sequence[int]) -> tuple[int, int]:
+    """The least and the greatest value of an affine map over the points of a space."""
+    ends = [stride * (size - 1) for stride, size in zip(affine.strides, sizes, strict=True)]
+    low = affine.offset + sum(end for end in ends if end < 0)
+    return low, affine.offset + sum(end for end in ends if end > 0)
+
+
+# -- the order of axes
+
+
+def _groups(kernel: LoopKernel, columns: list[tuple[int, ...]]) -> list[tuple[str, list[int]]]:
+    """The new axes, each a run of old ones that merge into it (outermost first): rows, then inner axes."""
+    ordered = any(fold.position is not None for stage in kernel.stages for fold in stage.folds)
+    stores = {s.access.index.strides for stage in kernel.stages for s in stage.stores}
+    loads = {a.strides for a in affines(kernel)} - stores
+    groups: list[tuple[str, list[int]]] = []
+    for kind, axes in (("row", range(kernel.rows)), ("inner", range(kernel.rows, len(kernel.sizes)))):
+        kept = [axis for axis in axes if kernel.sizes[axis] != 1]
+        if kind == "row" or not ordered:
+
+            def step(axis: int) -> tuple[int, int]:
+                return -sum(abs(s[axis]) for s in stores), -sum(abs(s[axis]) for s in loads)
+
+            kept.sort(key=step)
+        merged: list[list[int]] = []
+        for axis in kept:
+            if merged and all(
+                outer == kernel.sizes[axis] * inner
+                for outer, inner in zip(columns[merged[-1][-1]], columns[axis], strict=True)
+            ):
+                merged[-1].append(axis)
+            else:
+                merged.append([axis])
+        if not merged and (kind == "row" or kernel.rows < len(kernel.sizes)):
+            merged.append([])
+        groups += [(kind, group) for group in merged]
+    return groups
+
+
+def _regroup(kernel: LoopKernel, groups: list[list[int]], rows: int) -> LoopKernel:
+    """The kernel over the new axes."""
+    sizes = tuple(math.prod(kernel.sizes[axis] for axis in group) for group in groups)
+    if groups == [[axis] for axis in range(len(kernel.sizes))]:
+        return kernel
+
+    def affine(old: Affine) -> Affine:
+        return Affine(old.offset, tuple(old.strides[group[-1]] if group else 0 for group in groups))
+
+    def guards(old: Sequence[Guard]) -> tuple[Guard, ...]:
+        return tuple(Guard(affine(guard.index), guard.size) for guard in old)
+
+    return replace(rewrite(kernel, affine, guards), sizes=sizes, rows=rows)
+
+
+# -- the vector axis
+
+
+def preferred_lanes(kernel: LoopKernel, isa: Isa) -> int:
+    """How many elements one vector register holds of the widest type that is computed with.
+
+    Wide integers do not count beside floats: they are places and positions.
+    """
+    dtypes = {i.dtype for stage in kernel.stages for i in stage.body if i.op not in ("constant", "index")}
+    dtypes |= {o.dtype for o in kernel.operands if o.written}
+    floats = [4 if dtype in NARROW else ITEMSIZE[dtype] for dtype in dtypes if dtype in FLOATS]
+    itemsize = max(floats or [ITEMSIZE.get(dtype, 8) for dtype in dtypes] or [4])
+    return isa.lanes(itemsize)
+
+
+def cost(body: Sequence[Instruction]) -> int:
+    """About how many instructions a body is, loads and constants aside."""
+    free = ("load", "constant", "result")
+    return sum(0 if i.op in free else 1 if i.op in SIMPLE else HEAVY for i in body)
+
+
+def _choose(
+    kernel: LoopKernel, groups: list[tuple[str, list[int]]], rows: int, lanes: int, masks: bool
+) -> int:
+    """The group along which vectors cost least. An inner axis that folds must keep in order is a candidate
+    only if it is the last.
+    """
+    ordered = any(fold.position is not None for stage in kernel.stages for fold in stage.folds)
+    candidates = [
+        g for g, (kind, _) in enumerate(groups) if kind == "row" or not ordered or g == len(groups) - 1
+    ]
+    if len(candidates) == 1:
+        return candidates[0]
+
+    def price(g: int) -> tuple[float, int]:
+        return _price(kernel, groups[g], lanes, masks), -g
+
+    return min(candidates, key=price)
+
+
+def _price(kernel: LoopKernel, group: tuple[str, list[int]], lanes: int, masks: bool) -> float:
+    """Instructions per point if vectors lie along a group of axes."""
+    kind, axes = group
+    size = math.prod(kernel.sizes[axis] for axis in axes)
+    inner = max(1, math.prod(kernel.sizes[kernel.rows :]))
+    trips = (-(-size // lanes) if masks else size // lanes + size % lanes) / max(size, 1)
+    total = 0.0
+    for stage in kernel.stages:
+        weight = 1.0 if stage.per == "element" else 1 / inner
+        scalar = kind == "inner" and stage.per == "row"
+        accesses = [(i.attribute.index, 1.2) for i in stage.body if i.op == "load"]
+        accesses += [(store.access.index, 2.0) for store in stage.stores]
+        steps = cost(stage.body) + 2 * len(stage.folds)
+        for index, apart in accesses:
+            stride = index.strides[axes[-1]] if axes else 0
+            steps += {0: 0.25, 1: 1.0, -1: 1.5}.get(stride, apart * lanes)
+        total += weight * steps * (1 if scalar else trips)
+        if kind == "inner":
+            total += 10 * len(stage.folds) / inner
+    return total
+
+
+def _width(kernel: LoopKernel, isa: Isa, size: int, lanes: int, masks: bool) -> int:
+    """Elements done at a time: several vectors where bodies are short, so that their latencies overlap;
+    fewer for a short axis.
+    """
+    longest = max(cost(stage.body) + 3 * len(stage.folds) for stage in kernel.stages)
+    room = 24 if isa.registers == 32 else 12
+    vectors = 4 if longest * 4 <= room else 2 if longest * 2 <= room else 1
+    if any(f.position is not None for stage in kernel.stages for f in stage.folds):
+        vectors = 1
+    width = lanes * vectors
+    while width > lanes and (-(-size // width) * width if masks else size + 3 * (size % width)) > 1.15 * size:
+        width //= 2
+    while width > 1 and (width // 2 >= size if masks else width > size):
+        width //= 2
+    return width
