@@ -6,6 +6,7 @@ the kernels skip LLVM's IR passes: what is written here is what the code generat
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -41,15 +42,26 @@ def scalar_of(type: str) -> str:
 
 
 def float_literal(type: str, value: float) -> str:
-    """A floating constant exactly as LLVM wants it: the bits of the double, or of the 16-bit type."""
+    """A floating constant exactly as LLVM wants it: the bits of the double, or of the 16-bit type.
+
+    The value is rounded to the type first; beyond its range it is infinite.
+    """
     if type == "half":
-        return f"0xH{struct.unpack('<H', struct.pack('<e', value))[0]:04X}"
+        return f"0xH{struct.unpack('<H', _packed('<e', value))[0]:04X}"
     if type == "bfloat":
-        bits = struct.unpack("<I", struct.pack("<f", value))[0]
+        bits = struct.unpack("<I", _packed("<f", value))[0]
         return f"0xR{(bits + 0x7FFF + (bits >> 16 & 1)) >> 16:04X}" if value == value else "0xR7FC0"
-    if type == "float" and value == value and abs(value) != float("inf"):
-        value = struct.unpack("<f", struct.pack("<f", value))[0]
+    if type == "float" and value == value:
+        value = struct.unpack("<f", _packed("<f", value))[0]
     return f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
+
+
+def _packed(format: str, value: float) -> bytes:
+    """`struct.pack` of a float, where what is too large becomes infinite."""
+    try:
+        return struct.pack(format, value)
+    except OverflowError:
+        return struct.pack(format, math.copysign(math.inf, value))
 
 
 def mangle(type: str) -> str:
@@ -195,7 +207,11 @@ class Function:
         )
 
     def cast(self, opcode: str, value: Value, type: str) -> Value:
-        """``cast("sitofp", i, "float")``; nothing is written if the type is already that."""
+        """``cast("sitofp", i, "float")``; nothing is written if the type is already that.
+
+        Between 16-bit floats and wider ones only where the instruction set converts them: LLVM calls a function that nobody
+        has otherwise.
+        """
         return value if value.type == type else self.assign(type, f"{opcode} {value.type} {value.name} to {type}")
 
     def call(self, result: str, name: str, *arguments: Value) -> Value:
