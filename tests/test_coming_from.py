@@ -1,0 +1,98 @@
+"""Other systems' names lead to ours, ours are nobody else's, and the page shows the table as it is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from treadle.coming_from import KEPT, TABLE, advice_for_attribute, advice_for_keyword, as_markdown
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "coming-from.md"
+
+
+@pytest.fixture
+def td():
+    """The public namespace."""
+    treadle = pytest.importorskip("treadle")
+    if not hasattr(treadle, "__all__"):
+        pytest.skip("treadle has no public names yet")
+    return treadle
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "ours"),
+    [
+        ("module", "cat", "td.concat"),
+        ("module", "unsqueeze", "td.expand_dims"),
+        ("module", "reduce_sum", "td.sum"),
+        ("module", "arctan", "td.atan"),
+        ("module", "conv2d", "td.conv"),
+        ("array", "view", "td.reshape"),
+        ("array", "unsqueeze", "td.expand_dims"),
+        ("array", "detach", "td.stop_gradient"),
+        ("array", "cuda", 'x.to("cuda")'),
+        ("module", "cuda", 'td.device("cuda")'),
+    ],
+)
+def test_attributes_of_other_systems_name_ours(owner, name, ours):
+    advice = advice_for_attribute(owner, name)
+    assert advice is not None and ours in advice and f"`{name}`" in advice
+
+
+def test_the_systems_are_named():
+    assert advice_for_attribute("module", "arctan") == "for NumPy/PyTorch/JAX's `arctan` write `td.atan`"
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"), [("dim", "axis="), ("keepdim", "keepdims="), ("ddof", "correction=")]
+)
+def test_keyword_arguments_of_other_systems_name_ours(name, ours):
+    assert f"write `{ours}`" in advice_for_keyword(name)
+
+
+def test_a_near_miss_suggests_the_nearest_of_the_names_given():
+    assert advice_for_attribute("module", "sofmax", ["exp", "softmax"]) == "did you mean `td.softmax`?"
+    assert advice_for_attribute("array", "reshap", ["reshape", "shape"]) == "did you mean `x.reshape`?"
+    assert advice_for_keyword("axes", ["axis", "keepdims"]) == "did you mean `axis=`?"
+
+
+def test_the_table_comes_before_near_misses():
+    assert "td.concat" in advice_for_attribute("module", "cat", ["cut", "car"])
+
+
+def test_a_name_like_nothing_has_no_advice():
+    assert advice_for_attribute("module", "xyzzy", ["exp", "softmax"]) is None
+    assert advice_for_attribute("array", "xyzzy") is None
+    assert advice_for_keyword("xyzzy", ["axis"]) is None
+
+
+def test_keywords_and_attributes_do_not_mix():
+    assert advice_for_keyword("cat") is None
+    assert advice_for_attribute("module", "keepdim") is None
+
+
+def test_each_name_has_one_row_a_place_and_each_row_says_something():
+    assert len({(row.where, row.name) for row in TABLE}) == len(TABLE)
+    for row in TABLE:
+        assert row.systems and row.write and "|" not in row.write and row.write.count("`") % 2 == 0, row
+
+
+def test_the_page_is_fresh_and_shows_every_row():
+    page = as_markdown()
+    assert PAGE.read_text(encoding="utf-8") == page, "docs/coming-from.md is out of date: run ./dev generate"
+    assert page.count("\n| `") == len(TABLE)
+
+
+def test_no_name_of_ours_has_a_second_spelling(td):
+    spelt_twice = {row.name for row in TABLE if row.where == "module"} & set(td.__all__)
+    assert not spelt_twice
+    methods = {row.name for row in TABLE if row.where == "array" and hasattr(td.Array, row.name)}
+    assert not methods
+
+
+def test_all_that_the_table_advises_exists(td):
+    advised = {name for row in TABLE for name in re.findall(r"\btd\.(\w+)", row.write)}
+    advised.update(name for name, _ in KEPT)
+    assert not {name for name in advised if not hasattr(td, name)}
