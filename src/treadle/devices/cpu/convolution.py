@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from treadle.compiler.kernel import Instruction, Operand
 from treadle.devices.cpu.convolution_data import input_correlations
 from treadle.devices.cpu.convolution_forward import correlate, pack_weights
+from treadle.devices.cpu.convolution_weights import add_chunks, choose_sums, sum_chunks
 from treadle.devices.cpu.correlation import Axis, Correlation, Packing, choose_vectors
 from treadle.devices.cpu.microkernel import ITEMSIZES, SCALARS
 from treadle.devices.cpu.native import Lowered, Step
@@ -54,7 +55,9 @@ class Convolution:
         if not 1 <= rank <= 3:
             raise ValueError(f"a convolution has 1 to 3 spatial axes, not {rank}")
         if self.in_channels % self.groups or self.out_channels % self.groups:
-            raise ValueError(f"{self.in_channels} -> {self.out_channels} channels do not divide into {self.groups} groups")
+            raise ValueError(
+                f"{self.in_channels} -> {self.out_channels} channels do not divide into {self.groups} groups"
+            )
         for name in ("input", "output", "stride", "padding", "dilation"):
             if len(getattr(self, name)) != rank:
                 raise ValueError(f"{name} has {len(getattr(self, name))} axes, the kernel {rank}")
@@ -62,7 +65,9 @@ class Convolution:
             if len(getattr(self, name)) != rank + 2:
                 raise ValueError(f"{name} has {len(getattr(self, name))} axes, not {rank + 2}")
         if self.dtype not in SCALARS:
-            raise NotImplementedError(f"convolution of {self.dtype}: the CPU multiplies {' and '.join(SCALARS)}")
+            raise NotImplementedError(
+                f"convolution of {self.dtype}: the CPU multiplies {' and '.join(SCALARS)}"
+            )
 
     @property
     def itemsize(self) -> int:
@@ -74,6 +79,11 @@ class Convolution:
         pixels, kernel = ("x".join(map(str, sizes)) for sizes in (self.input, self.kernel))
         groups = f" groups {self.groups}" if self.groups > 1 else ""
         return f"{self.batch}x{self.in_channels}x{pixels} -> {self.out_channels}, {kernel}{groups}"
+
+    @property
+    def depthwise(self) -> bool:
+        """Each output channel sees one input channel, its own."""
+        return self.groups == self.in_channels == self.out_channels > 1
 
     @property
     def axes(self) -> tuple[Axis, ...]:
@@ -94,10 +104,7 @@ class Convolution:
 def forward(convolution: Convolution, isa: Isa) -> Lowered:
     """The output. Operands: input ``("in", 0)``, weight ``("in", 1)``, `extra` from ``("in", 2)`` on, output ``("out", 0)``."""
     c = convolution
-    correlation = Correlation(
-        c.groups, c.in_channels // c.groups, c.out_channels // c.groups, c.axes,
-        c.input_strides[1], c.output_strides[1], c.dtype, 0, c.epilogue, c.extra,
-    )  # fmt: skip
+    correlation = forward_correlation(c)
     if not correlation.pixels * c.out_channels:
         return Lowered(())
     packing = packing_of((correlation,), c.kernel, isa)
@@ -121,11 +128,37 @@ def input_gradient(convolution: Convolution, isa: Isa) -> Lowered:
     taps = c.weight_strides[2:]
     base = sum((size - 1) * stride for size, stride in zip(c.kernel, taps, strict=True))
     group = c.out_channels // c.groups * out
+    if correlations[0].depthwise:
+        out, into = into, out
     flipped = [-stride for stride in taps]
     pack = pack_weights(packing, isa, SCALARS[c.dtype], group, into, out, flipped, base)
     kernel = correlate(correlations, packing, isa, f"convolution input gradient {c.label}")
     steps = (Step(pack, (("in", 1), ("temp", 0))), Step(kernel, (("in", 0), ("temp", 0), ("out", 0))))
     return Lowered(steps, (packing.nbytes,))
+
+
+def weight_gradient(convolution: Convolution, isa: Isa) -> Lowered:
+    """Operands: input ``("in", 0)``, output gradient ``("in", 1)``; the gradient by the weights, laid out as they, ``("out", 0)``."""
+    c = convolution
+    correlation = forward_correlation(c)
+    if not math.prod(c.kernel) * correlation.channels * c.out_channels:
+        return Lowered(())
+    sums = choose_sums(correlation, isa)
+    label = f"convolution weight gradient {c.label}"
+    steps = []
+    if sums.chunks.parts:
+        steps.append(Step(sum_chunks(sums, isa, label), (("in", 0), ("in", 1), ("temp", 0))))
+    steps.append(Step(add_chunks(sums, isa, c.weight_strides, label), (("temp", 0), ("out", 0))))
+    return Lowered(tuple(steps), (sums.chunks.parts * sums.chunk_size * c.itemsize,))
+
+
+def forward_correlation(c: Convolution) -> Correlation:
+    """The convolution without its weights' layout."""
+    groups = 1 if c.depthwise else c.groups
+    return Correlation(
+        groups, 1 if c.depthwise else c.in_channels // groups, c.out_channels // groups, c.axes,
+        c.input_strides[1], c.output_strides[1], c.dtype, c.depthwise, 0, c.epilogue, c.extra,
+    )  # fmt: skip
 
 
 def packing_of(correlations: tuple[Correlation, ...], kernel: tuple[int, ...], isa: Isa) -> Packing:

@@ -30,9 +30,10 @@ def input_correlations(c: Convolution) -> tuple[Correlation, ...]:
     for residues in itertools.product(*spatial):
         base = sum(base for base, _ in residues)
         axes = (batch, *(axis for _, axis in residues))
+        groups = 1 if c.depthwise else c.groups
         correlation = Correlation(
-            c.groups, c.out_channels // c.groups, c.in_channels // c.groups, axes,
-            c.output_strides[1], c.input_strides[1], c.dtype, base,
+            groups, 1 if c.depthwise else c.out_channels // groups, c.in_channels // groups, axes,
+            c.output_strides[1], c.input_strides[1], c.dtype, c.depthwise, base,
         )  # fmt: skip
         if correlation.pixels:
             correlations.append(correlation)
@@ -40,7 +41,14 @@ def input_correlations(c: Convolution) -> tuple[Correlation, ...]:
 
 
 def residue_axes(
-    size: int, out: int, kernel: int, stride: int, dilation: int, padding: int, input_stride: int, output_stride: int
+    size: int,
+    out: int,
+    kernel: int,
+    stride: int,
+    dilation: int,
+    padding: int,
+    input_stride: int,
+    output_stride: int,
 ) -> list[tuple[int, Axis]]:
     """For each residue r: the offset of input pixel r, and the axis of pixels r, r + stride, ...
 
@@ -50,7 +58,9 @@ def residue_axes(
     axes = []
     for r in range(min(stride, size)):
         pixels = -(-(size - r) // stride)
-        first = next((t for t in range(min(period, kernel)) if (r + padding - t * dilation) % stride == 0), None)
+        first = next(
+            (t for t in range(min(period, kernel)) if (r + padding - t * dilation) % stride == 0), None
+        )
         if first is None or not out:
             axis = Axis(pixels, out, output_stride, stride * input_stride, 0, kernel=kernel)
         else:

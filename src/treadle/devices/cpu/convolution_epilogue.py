@@ -4,13 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from treadle.devices.cpu.ir import Function, Value, lanes_of, scalar_of
+from treadle.devices.cpu.correlation import Correlation
+from treadle.devices.cpu.expression import Site, render_body
+from treadle.devices.cpu.ir import Function, Index, Value, lanes_of, scalar_of
 from treadle.devices.cpu.microkernel import ITEMSIZES, store_vector
 from treadle.devices.cpu.packing import transpose
+from treadle.devices.cpu.registers import cast, widen
+from treadle.devices.cpu.target import Isa
+
+
+def finish_tile(
+    f: Function,
+    isa: Isa,
+    correlation: Correlation,
+    extra: Sequence[Value],
+    sums: Sequence[Sequence[Value]],
+    pixels: Sequence[Sequence[Index]],
+    first_filter: Index,
+    filters: int,
+) -> list[list[Value]]:
+    """The epilogue of ``sums[pixel][vector]``; `pixels` are their indices (batch, spatial...), `extra` the operands' addresses."""
+    body = correlation.epilogue
+    lanes = lanes_of(sums[0][0].type)
+    finished = []
+    for row, (batch, *spatial) in zip(sums, pixels, strict=True):
+        finished.append([])
+        for v, value in enumerate(row):
+            active = min(lanes, filters - v * lanes)
+            index = (batch, f.add(first_filter, v * lanes), *spatial)
+            mask = f.mask(lanes, active) if active < lanes else None
+            site = Site(f, isa, correlation.extra, extra, index, lanes, 1, mask, value)
+            result = cast(f, isa, render_body(site, body)[-1], body[-1].dtype, correlation.dtype)
+            finished[-1].append(widen(f, result, lanes))
+    return finished
 
 
 def store_tile(
-    f: Function, sums: Sequence[Sequence[Value]], into: Value, places: Sequence[int], stride: int, filters: int
+    f: Function,
+    sums: Sequence[Sequence[Value]],
+    into: Value,
+    places: Sequence[int],
+    stride: int,
+    filters: int,
 ) -> None:
     """Store ``sums[pixel][vector]``, the vectors of `filters` filters `stride` elements apart, at pixels `places` (elements).
 

@@ -9,9 +9,11 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 
-from treadle.devices.cpu.convolution_epilogue import store_tile
+from treadle.devices.cpu.convolution_depthwise import accumulate_lanes
+from treadle.devices.cpu.convolution_epilogue import finish_tile, store_tile
 from treadle.devices.cpu.convolution_strip import Strip, copy_strip, dot
 from treadle.devices.cpu.correlation import Axis, Correlation, Packing, Tiling, choose_tiling
+from treadle.devices.cpu.expression import module_for
 from treadle.devices.cpu.ir import Function, Index, Module, Value, vector
 from treadle.devices.cpu.microkernel import ITEMSIZES, SCALARS, Tile, accumulate, load_vector, offsets, zeros
 from treadle.devices.cpu.native import NativeKernel
@@ -107,7 +109,7 @@ def gather(f: Function, type: str, pointer: Value, stride_nbytes: int, active: i
 
 def correlate(correlations: Sequence[Correlation], packing: Packing, isa: Isa, label: str) -> NativeKernel:
     """One kernel for correlations that share their operands: input, packed weights, output, then those of the epilogue."""
-    module = Module(isa.attributes)
+    module = module_for(isa)
     starts, scratch_nbytes, total, names = [], 0, 0, []
     for correlation in correlations:
         tiling = choose_tiling(correlation, packing, isa)
@@ -149,7 +151,8 @@ class TaskWriter:
         self.lanes = packing.lanes
         outs = tiling.outputs_of_block(self.axes)
         extents = tuple(axis.extent(out) for axis, out in zip(self.axes, outs, strict=True))
-        self.strip = Strip(extents, correlation.channels)
+        self.strip = Strip(extents, packing.tile if correlation.depthwise else correlation.channels)
+        self.accumulate = accumulate_lanes if correlation.depthwise else accumulate
         self.in_place = correlation.reads_in_place or not correlation.taps
         self.scratch_nbytes = 0 if self.in_place else self.strip.size * self.itemsize
         self.input_strides = (
@@ -166,29 +169,40 @@ class TaskWriter:
         ]
         rest, block = f.divmod(task, tiling.blocks)
         group, part = f.divmod(rest, tiling.filter_parts.parts)
-        outer, place = f.divmod(block, tiling.ranges.parts)
-        origin: list[Index] = [0] * len(axes)
-        for i in reversed(range(tiling.block)):
-            outer, origin[i] = f.divmod(outer, axes[i].out)
-        first, last = tiling.ranges.start(f, place), tiling.ranges.start(f, f.add(place, 1))
-        origin[tiling.block] = tiling.tiles.start(f, first) if tiling.block == tiling.split else first
-        starts = [f.add(f.mul(o, a.stride), a.offset) for o, a in zip(origin, axes, strict=True)]
-        channels = f.mul(group, correlation.channels)
-        source = f.at(source, f.mul(channels, correlation.input_channel_stride * self.itemsize))
-        if self.in_place:
-            source = f.at(source, f.mul(dot(f, starts, self.input_strides), self.itemsize))
-        else:
-            sizes, strides = [axis.size for axis in axes], [axis.input_stride for axis in axes]
-            copy_strip(
-                f, self.isa, self.scalar, self.strip, scratch, source, starts, sizes, strides,
-                correlation.channels, correlation.input_channel_stride,
-            )  # fmt: skip
-            source = scratch
+        origin, first, last = tiling.locate(f, axes, block)
         weights = f.at(weights, f.mul(group, self.packing.group_size * self.itemsize))
         self.first_filter = f.mul(group, correlation.filters)
         self.output = f.at(output, correlation.output_base * self.itemsize)
-        self.filter_tiles(part, weights, lambda b, filters, begin: self.block(source, b, filters, begin, origin, first, last))
+        if correlation.depthwise:  # A task has one tile of filters, which are the channels it reads.
+            first_channel = f.mul(part, self.packing.tile)
+            channels = self.packing.tile
+            if correlation.filters % channels:
+                channels = f.min(channels, f.sub(correlation.filters, first_channel))
+        else:
+            first_channel, channels = f.mul(group, correlation.channels), correlation.channels
+        source = self.input_of_block(source, scratch, origin, first_channel, channels)
+
+        def tile(b: Value, filters: int, begin: Index) -> None:
+            self.block(source, b, filters, begin, origin, first, last)
+
+        self.filter_tiles(part, weights, tile)
         f.ret()
+
+    def input_of_block(
+        self, source: Value, scratch: Value, origin: Sequence[Index], first_channel: Index, channels: Index
+    ) -> Value:
+        """Where the tiles read the block's input: in place, or a copy in scratch."""
+        f, axes, c = self.f, self.axes, self.correlation
+        starts = [f.add(f.mul(o, a.stride), a.offset) for o, a in zip(origin, axes, strict=True)]
+        source = f.at(source, f.mul(first_channel, c.input_channel_stride * self.itemsize))
+        if self.in_place:
+            return f.at(source, f.mul(dot(f, starts, self.input_strides), self.itemsize))
+        sizes, strides = [axis.size for axis in axes], [axis.input_stride for axis in axes]
+        copy_strip(
+            f, self.isa, self.scalar, self.strip, scratch, source, starts, sizes, strides,
+            channels, c.input_channel_stride,
+        )  # fmt: skip
+        return scratch
 
     def filter_tiles(self, part: Index, weights: Value, body: Callable[[Value, int, Index], None]) -> None:
         """Call ``body(packed weights, filters, first filter)`` for each tile of filters in the task's part."""
@@ -256,39 +270,60 @@ class TaskWriter:
         steps = [axis.stride * stride for axis, stride in zip(axes, self.input_strides, strict=True)]
         a = f.at(a, f.mul(dot(f, relative, steps), itemsize))
         rows = [itemsize * sum(i * s for i, s in zip(pixel, steps, strict=True)) for pixel in pixels]
-        vectors = -(-filters // self.lanes)
-        sums = self.sums(a, b, tuple(rows), vectors)
+        sums = self.sums(a, b, tuple(rows), filters)
         filter = f.add(self.first_filter, begin)
+        if self.correlation.epilogue:
+            indices = [[f.add(i, j) for i, j in zip(absolute, pixel, strict=True)] for pixel in pixels]
+            sums = finish_tile(f, self.isa, self.correlation, self.extra, sums, indices, filter, filters)
         strides = [axis.output_stride for axis in axes]
         to = f.add(dot(f, absolute, strides), f.mul(filter, self.correlation.output_channel_stride))
         places = [sum(i * s for i, s in zip(pixel, strides, strict=True)) for pixel in pixels]
         into = f.at(self.output, f.mul(to, itemsize))
-        stride = 1 if self.correlation.filters * self.correlation.groups == 1 else self.correlation.output_channel_stride
+        stride = (
+            1
+            if self.correlation.filters * self.correlation.groups == 1
+            else self.correlation.output_channel_stride
+        )
         store_tile(f, sums, into, places, stride, filters)
 
-    def sums(self, a: Value, b: Value, rows: tuple[int, ...], vectors: int) -> list[list[Value]]:
+    def sums(self, a: Value, b: Value, rows: tuple[int, ...], filters: int) -> list[list[Value]]:
         """The tile's sums over taps and channels."""
         f, itemsize = self.f, self.itemsize
+        vectors = -(-filters // self.lanes)
         width = vectors * self.lanes * itemsize
         levels, start = self.levels(width)
         acc = zeros(f, len(rows), vectors, vector(self.scalar, self.lanes))
         if not self.correlation.taps * self.correlation.channels:
             return acc
         *outer, (count, a_step, b_step) = levels
-        unroll = count if count <= 8 and len(rows) * vectors * count <= 160 else max(1, min(4, 24 // (len(rows) * vectors)))
-        tile = Tile(self.scalar, self.lanes, rows, a_step, offsets(vectors, self.lanes * itemsize), b_step, unroll=unroll)
+        unroll = (
+            count
+            if count <= 8 and len(rows) * vectors * count <= 160
+            else max(1, min(4, 24 // (len(rows) * vectors)))
+        )
+        active = filters % self.lanes if self.correlation.depthwise and self.in_place else 0
+        tile = Tile(
+            self.scalar,
+            self.lanes,
+            rows,
+            a_step,
+            offsets(vectors, self.lanes * itemsize),
+            b_step,
+            active,
+            unroll,
+        )
 
         def level(depth: int, a: Value, b: Value, flat: Sequence[Value]) -> list[Value]:
             acc = [list(flat[i : i + vectors]) for i in range(0, len(flat), vectors)]
             if depth == len(outer):
-                return [value for row in accumulate(f, self.isa, tile, acc, a, b, count) for value in row]
+                return [
+                    value for row in self.accumulate(f, self.isa, tile, acc, a, b, count) for value in row
+                ]
             trips, a_move, b_move = outer[depth]
             return f.loop(
                 0,
                 trips,
-                lambda i, *flat: level(
-                    depth + 1, f.at(a, f.mul(i, a_move)), f.at(b, f.mul(i, b_move)), flat
-                ),
+                lambda i, *flat: level(depth + 1, f.at(a, f.mul(i, a_move)), f.at(b, f.mul(i, b_move)), flat),
                 list(flat),
             )
 

@@ -30,9 +30,7 @@ class Strip:
     @property
     def strides(self) -> tuple[int, ...]:
         """Elements from one index to the next along each axis."""
-        return tuple(
-            self.pitch * math.prod(self.extents[axis + 1 :]) for axis in range(len(self.extents))
-        )
+        return tuple(self.pitch * math.prod(self.extents[axis + 1 :]) for axis in range(len(self.extents)))
 
 
 def nest(f: Function, counts: Sequence[Index], body: Callable[[list[Index]], None]) -> None:
@@ -153,8 +151,11 @@ def copy_pixels(
             clear(f, f.at(to_pixel(i), f.mul(channels, itemsize)), unused)
 
         f.loop(low, high, pixel)
-    elif pixel_stride == 1 and isinstance(channels, int) and channels == pitch and channels >= isa.lanes(itemsize):
-        transpose_pixels(f, isa, scalar, target, source, low, high, channels, channel_stride)
+    elif pixel_stride == 1 and isinstance(channels, int) and channels >= isa.lanes(itemsize):
+        transpose_pixels(f, isa, scalar, target, source, low, high, channels, channel_stride, pitch)
+        if pitch > channels:
+            unused = (pitch - channels) * itemsize
+            f.loop(low, high, lambda i: clear(f, f.at(to_pixel(i), channels * itemsize), unused))
     else:
 
         def pixel(i: Index) -> None:
@@ -179,6 +180,7 @@ def transpose_pixels(
     high: Index,
     channels: int,
     channel_stride: int,
+    pitch: int,
 ) -> None:
     """Copy a row whose pixels are neighbours in memory, one plane a channel, through square transposes in registers.
 
@@ -190,10 +192,10 @@ def transpose_pixels(
 
     def square(pixel: Index, channel: Index) -> None:
         begin = f.at(source, f.add(f.mul(pixel, itemsize), f.mul(channel, channel_stride * itemsize)))
-        into = f.at(target, f.add(f.mul(pixel, channels * itemsize), f.mul(channel, itemsize)))
+        into = f.at(target, f.add(f.mul(pixel, pitch * itemsize), f.mul(channel, itemsize)))
         rows = [f.load(type, f.at(begin, lane * channel_stride * itemsize)) for lane in range(lanes)]
         for lane, value in enumerate(transpose(f, rows)):
-            f.store(value, f.at(into, lane * channels * itemsize))
+            f.store(value, f.at(into, lane * pitch * itemsize))
 
     def columns(body: Callable[[Index], None]) -> None:
         f.loop(0, channels // lanes, lambda i: body(f.mul(i, lanes)))
@@ -207,9 +209,11 @@ def transpose_pixels(
     def single(pixel: Index) -> None:
         def channel(c: Index) -> None:
             value = f.load(
-                scalar, f.at(source, f.add(f.mul(pixel, itemsize), f.mul(c, channel_stride * itemsize))), itemsize
+                scalar,
+                f.at(source, f.add(f.mul(pixel, itemsize), f.mul(c, channel_stride * itemsize))),
+                itemsize,
             )
-            f.store(value, f.at(target, f.add(f.mul(pixel, channels * itemsize), f.mul(c, itemsize))), itemsize)
+            f.store(value, f.at(target, f.add(f.mul(pixel, pitch * itemsize), f.mul(c, itemsize))), itemsize)
 
         f.loop(0, channels, channel)
 

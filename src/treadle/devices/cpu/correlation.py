@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 from treadle.compiler.kernel import Instruction, Operand
+from treadle.devices.cpu.ir import Function, Index
 from treadle.devices.cpu.microkernel import rows_that_fit
 from treadle.devices.cpu.target import Isa
 from treadle.devices.cpu.tiling import EvenCut, tile_cycles
@@ -65,14 +66,12 @@ class Correlation:
     input_channel_stride: int
     output_channel_stride: int
     dtype: str
+    depthwise: bool = False
+    """Filter k sees input channel k alone. There is one group then, and one channel to sum over: the lanes are the channels."""
     output_base: int = 0
+    """Elements from the start of the output to its first pixel."""
     epilogue: tuple[Instruction, ...] = ()
     extra: tuple[Operand, ...] = ()
-
-    @property
-    def depthwise(self) -> bool:
-        """One channel in, one out: nothing to sum over, so the channels are the vectors."""
-        return self.channels == 1 and self.filters == 1 and self.groups > 1
 
     @property
     def pixels(self) -> int:
@@ -85,7 +84,8 @@ class Correlation:
     @property
     def reads_in_place(self) -> bool:
         """Whether tiles can read the input where it is: channels together and no halo."""
-        together = self.input_channel_stride == 1 or self.channels * self.groups == 1
+        one = self.channels * self.groups == 1 and not self.depthwise
+        together = self.input_channel_stride == 1 or one
         return together and not any(axis.has_halo for axis in self.axes)
 
 
@@ -175,6 +175,16 @@ class Tiling:
                 outs.append(min(axis.out, self.ranges.large * self.tiles.large))
         return tuple(outs)
 
+    def locate(self, f: Function, axes: tuple[Axis, ...], block: Index) -> tuple[list[Index], Index, Index]:
+        """A block's first output along each axis, and its range of axis `block`."""
+        outer, place = f.divmod(block, self.ranges.parts)
+        origin: list[Index] = [0] * len(axes)
+        for i in reversed(range(self.block)):
+            outer, origin[i] = f.divmod(outer, axes[i].out)
+        first, last = self.ranges.start(f, place), self.ranges.start(f, f.add(place, 1))
+        origin[self.block] = self.tiles.start(f, first) if self.block == self.split else first
+        return origin, first, last
+
 
 def split_axis(axes: tuple[Axis, ...], rows: int) -> tuple[int, int]:
     """The axis a tile of `rows` pixels has a part of, and the pixels of the axes after it, all of which it has."""
@@ -218,23 +228,29 @@ def choose_tiling(correlation: Correlation, packing: Packing, isa: Isa) -> Tilin
     split, inner = split_axis(axes, rows)
     tiles = EvenCut(axes[split].out, max(1, rows // inner))
     depth = correlation.taps * correlation.channels
-    kinds = [(last - first) * tile_cycles(part * inner, packing.vectors) for part, first, last in tiles.kinds()]
+    kinds = [
+        (last - first) * tile_cycles(part * inner, packing.vectors) for part, first, last in tiles.kinds()
+    ]
     tile_work = depth * sum(kinds) / tiles.parts
+    strip_channels = packing.tile if correlation.depthwise else correlation.channels
+    filter_counts = [packing.tiles] if correlation.depthwise else divisions(packing.tiles)
     best: tuple[float, Tiling] | None = None
     for block in range(split, -1, -1):
         length = tiles.parts if block == split else axes[block].out
         outside = math.prod(axis.out for axis in axes[:block])
-        inside = 1 if block == split else tiles.parts * math.prod(axis.out for axis in axes[block + 1 : split])
+        inside = (
+            1 if block == split else tiles.parts * math.prod(axis.out for axis in axes[block + 1 : split])
+        )
         for count in divisions(length):
             ranges = EvenCut(length, -(-length // count))
             blocks = outside * ranges.parts
             candidate = Tiling(split, tiles, block, ranges, blocks, EvenCut(packing.tiles, packing.tiles))
             outs = candidate.outputs_of_block(axes)
-            strip = correlation.channels * math.prod(a.extent(n) for a, n in zip(axes, outs, strict=True))
+            strip = strip_channels * math.prod(a.extent(n) for a, n in zip(axes, outs, strict=True))
             copied = 0 if correlation.reads_in_place else strip
             if copied * itemsize > STRIP_NBYTES and not (block == split and ranges.large == 1):
                 continue
-            for filter_count in divisions(packing.tiles):
+            for filter_count in filter_counts:
                 filter_parts = EvenCut(packing.tiles, -(-packing.tiles // filter_count))
                 tasks = blocks * filter_parts.parts * correlation.groups
                 work = ranges.large * inside * filter_parts.large * tile_work
