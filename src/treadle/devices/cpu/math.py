@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from treadle.devices.cpu import math_exponential, math_logarithm, math_trigonometric
+from treadle.devices.cpu import math_exponential as exponential
+from treadle.devices.cpu import math_logarithm as logarithm
+from treadle.devices.cpu import math_trigonometric as trigonometric
 from treadle.devices.cpu.ir import Function, Value, lanes_of
 
 Writer = Callable[..., Value]
@@ -73,17 +75,17 @@ def sigmoid_double(f: Function, x: Value) -> Value:
 
 FLOAT32: dict[str, Writer] = {
     **{op: partial(intrinsic, name) for op, name in EXACT.items()},
-    "exp": math_exponential.exp,
-    "exp2": math_exponential.exp2,
-    "expm1": math_exponential.expm1,
-    "sigmoid": math_exponential.sigmoid,
-    "tanh": math_exponential.tanh,
-    "erf": math_exponential.erf,
-    "log": math_logarithm.log,
-    "log1p": math_logarithm.log1p,
-    "pow": math_logarithm.pow,
-    "sin": math_trigonometric.sin,
-    "cos": math_trigonometric.cos,
+    **{
+        function.__name__: function
+        for function in (
+            *(exponential.exp, exponential.exp2, exponential.expm1, exponential.sigmoid, exponential.erf),
+            *(exponential.sinh, exponential.cosh, exponential.tanh),
+            *(logarithm.log, logarithm.log1p, logarithm.log2, logarithm.log10, logarithm.logaddexp),
+            *(logarithm.pow, logarithm.hypot, logarithm.asinh, logarithm.acosh, logarithm.atanh),
+            *(trigonometric.sin, trigonometric.cos, trigonometric.tan),
+            *(trigonometric.asin, trigonometric.acos, trigonometric.atan, trigonometric.atan2),
+        )
+    },
 }
 
 FLOAT64: dict[str, Writer] = {

@@ -47,6 +47,16 @@ def word_op(f: Function, opcode: str, word: Value, number: int) -> Value:
     return f.op(opcode, word, f.constant(word.type, number))
 
 
+def widened(f: Function, x: Value) -> Value:
+    """`float` as `double`."""
+    return f.cast("fpext", x, vector("double", lanes_of(x.type)))
+
+
+def narrowed(f: Function, x: Value) -> Value:
+    """`double` as `float`."""
+    return f.cast("fptrunc", x, vector("float", lanes_of(x.type)))
+
+
 def add(f: Function, a: Value, b: Value | float) -> Value:
     return f.op("fadd", a, b if isinstance(b, Value) else real(f, a, b))
 
@@ -125,6 +135,16 @@ def power_of_two(f: Function, biased: Value) -> Value:
     """2 ** n from a word whose low bits hold n plus the format's exponent bias (1 to 254 for `float`)."""
     mantissa = {"i32": 23, "i64": 52}[scalar_of(biased.type)]
     return from_bits(f, word_op(f, "shl", biased, mantissa))
+
+
+def between(f: Function, x: Value, predicate: str, low: float) -> Value:
+    """Whether `x` is beyond (``ogt``) or at least (``oge``) `low`, and finite."""
+    above = f.compare(f"fcmp {predicate}", x, real(f, x, low))
+    return f.op("and", above, f.compare("fcmp olt", x, real(f, x, INFINITY)))
+
+
+def inverted(f: Function, mask: Value) -> Value:
+    return f.op("xor", mask, f.constant(mask.type, 1))
 
 
 def any_lane(f: Function, mask: Value) -> Value:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from treadle.devices.cpu.ir import Function, Value, lanes_of
 from treadle.devices.cpu.math_arithmetic import (
+    EXPONENT_BIAS,
     absolute,
     add,
     at_least,
@@ -15,6 +16,7 @@ from treadle.devices.cpu.math_arithmetic import (
     copysign,
     multiply,
     multiply_add,
+    narrowed,
     polynomial,
     power_of_two,
     real,
@@ -22,6 +24,7 @@ from treadle.devices.cpu.math_arithmetic import (
     round_to_integer,
     subtract,
     where,
+    widened,
     word_op,
 )
 
@@ -49,11 +52,19 @@ EXP2M1 = (
 )
 """(2**r - 1) / r for |r| <= 1/2; 2**-28 of 2**r."""
 
-SINH_TAIL = (0.00019973969028797, 0.00833317544311285, 0.1666666716337204)
-"""(sinh r - r) / r**3 in r**2; 2**-34 of sinh r."""
-COSH_TAIL = (0.0013935471652075648, 0.041666459292173386, 0.5)
-"""(cosh r - 1) / r**2 in r**2; 2**-33 of cosh r."""
+EXP2_DOUBLE = (
+    0.0001534557677599716,
+    0.0013400195505590957,
+    0.009618491855346693,
+    0.05550328123714824,
+    0.2402264684472338,
+    0.6931472060372604,
+    1.0000000005630745,
+)
+"""2**r for |r| <= 1/2; 2**-29."""
 
+SINH_TAIL = (0.00019973969028797, 0.00833317544311285, 0.1666666716337204)
+"""(sinh x - x) / x**3 in x**2 for |x| <= (ln 2) / 2; 2**-34 of sinh x."""
 TANH_TAIL = (-0.05142368748784065, 0.13324180245399475, -0.3333323895931244)
 """(tanh x - x) / x**3 in x**2 for |x| <= 1/4; 2**-28 of tanh x."""
 
@@ -151,15 +162,48 @@ def sigmoid(f: Function, x: Value) -> Value:
 
 def tanh(f: Function, x: Value) -> Value:
     # With e = e**2|x| - 1, free of cancellation: e / (e + 2).
-    twice = absolute(f, add(f, x, x))
-    r, _, word = reduce(f, at_most(f, twice, 19.0), 127)
+    magnitude = absolute(f, x)
+    r, _, word = reduce(f, at_most(f, add(f, magnitude, magnitude), 19.0), 127)
     power = power_of_two(f, word)
     e = multiply_add(f, expm1_reduced(f, r), power, subtract(f, power, 1.0))
-    large = copysign(f, f.op("fdiv", e, add(f, e, 2.0)), x)
     # The quotient's three roundings are too much where it is just above a power of two.
     z = multiply(f, x, x)
-    small = multiply_add(f, multiply(f, polynomial(f, z, TANH_TAIL), z), x, x)
-    return where(f, "olt", twice, 0.5, small, large)
+    small = multiply_add(f, multiply(f, polynomial(f, z, TANH_TAIL), z), magnitude, magnitude)
+    quotient = f.op("fdiv", e, add(f, e, 2.0))
+    return copysign(f, where(f, "olt", magnitude, 0.25, small, quotient), x)
+
+
+def exp2_double(f: Function, t: Value) -> Value:
+    """2**t of a `double` between -1000 and 1000, to 2**-29."""
+    n, word = round_to_integer(f, t, EXPONENT_BIAS["double"])
+    return multiply(f, polynomial(f, subtract(f, t, n), EXP2_DOUBLE), power_of_two(f, word))
+
+
+def exponential_pair(f: Function, x: Value) -> tuple[Value, Value]:
+    """Halves of e**|x| and e**-|x| as doubles, to 2**-28 each, for |x| to 90."""
+    t = multiply(f, at_most(f, widened(f, absolute(f, x)), 90.0), LOG2_E)
+    n, word = round_to_integer(f, t, EXPONENT_BIAS["double"] - 1)
+    r = subtract(f, t, n)
+    z = multiply(f, r, r)
+    # 2**r and 2**-r share the even powers and differ in the sign of the odd ones.
+    even = polynomial(f, z, EXP2_DOUBLE[::2])
+    odd = multiply(f, polynomial(f, z, EXP2_DOUBLE[1::2]), r)
+    opposite = f.op("sub", f.constant(word.type, 2 * (EXPONENT_BIAS["double"] - 1)), word)
+    grown = f.op("fmul", add(f, even, odd), power_of_two(f, word))
+    return grown, f.op("fmul", subtract(f, even, odd), power_of_two(f, opposite))
+
+
+def sinh(f: Function, x: Value) -> Value:
+    magnitude = absolute(f, x)
+    z = multiply(f, x, x)
+    small = multiply_add(f, multiply(f, polynomial(f, z, SINH_TAIL), z), magnitude, magnitude)
+    grown, shrunk = exponential_pair(f, x)
+    large = narrowed(f, f.op("fsub", grown, shrunk))
+    return copysign(f, where(f, "olt", magnitude, 0.34, small, large), x)
+
+
+def cosh(f: Function, x: Value) -> Value:
+    return narrowed(f, f.op("fadd", *exponential_pair(f, x)))
 
 
 def erf(f: Function, x: Value) -> Value:

@@ -15,9 +15,11 @@ from treadle.devices.cpu.math_arithmetic import (
     at_least,
     at_most,
     bits,
+    copysign,
     corrected,
     multiply,
     multiply_add,
+    narrowed,
     negate_where_odd,
     polynomial,
     real,
@@ -25,6 +27,7 @@ from treadle.devices.cpu.math_arithmetic import (
     round_to_integer,
     subtract,
     where,
+    widened,
     word_op,
 )
 
@@ -38,6 +41,39 @@ SIN_TAIL = (
     -0.1666666716337204,
 )
 """(sin r - r) / r**3 in r**2 for |r| <= pi / 2; 2**-31 of sin r."""
+
+TAN_TAIL = (
+    0.004387495573610067,
+    7.036705210339278e-05,
+    0.01084743719547987,
+    0.021279461681842804,
+    0.054059967398643494,
+    0.1333266943693161,
+    0.33333349227905273,
+)
+"""(tan r - r) / r**3 in r**2 for |r| <= pi / 4; 2**-29 of tan r."""
+
+ASIN_TAIL = (
+    0.042227525264024734,
+    0.024145396426320076,
+    0.04547688737511635,
+    0.07495249062776566,
+    0.16666753590106964,
+)
+"""(asin x - x) / x**3 in x**2 for |x| <= 1/2; 2**-27 of asin x."""
+
+ATAN_TAIL = (
+    -0.0017875456251204014,
+    0.010887389071285725,
+    -0.031127091497182846,
+    0.05790664255619049,
+    -0.08400479704141617,
+    0.10951175540685654,
+    -0.14264051616191864,
+    0.1999853104352951,
+    -0.33333298563957214,
+)
+"""(atan x - x) / x**3 in x**2 for |x| <= 1; 2**-28 of atan x."""
 
 PI_PARTS = (3.1415927410125732, -8.742277657347586e-08, -3.4302490200117637e-15)
 """pi as three floats."""
@@ -58,19 +94,23 @@ def reciprocal_table(per_pi: int) -> tuple[list[float], list[float]]:
     high, low = [], []
     for biased in range(256):
         exponent = biased - 150
-        if not 2.0 ** (biased - 126) >= REDUCED_BY_PARTS or biased == 255:
+        if 2.0 ** (biased - 126) <= REDUCED_BY_PARTS or biased == 255:
             high.append(0.0)
             low.append(0.0)
             continue
         # In units of 2**-256: 2**exponent * per_pi / pi, modulo 2 and between -1 and 1.
-        turns = (ONE_OVER_PI * per_pi << exponent if exponent >= 0 else ONE_OVER_PI * per_pi >> -exponent) % (
-            2 << 256
-        )
+        digits = ONE_OVER_PI * per_pi
+        turns = (digits << exponent if exponent >= 0 else digits >> -exponent) % (2 << 256)
         turns -= (2 << 256) if turns > 1 << 256 else 0
         coarse = (turns + (1 << 226)) >> 227
         high.append(coarse * 2.0**-29 * 2.0**-exponent)
         low.append((turns - (coarse << 227)) / 2**256 * 2.0**-exponent)
     return high, low
+
+
+def shortened(f: Function, word: Value) -> Value:
+    """The low halves of 64-bit words."""
+    return f.cast("trunc", word, vector("i32", lanes_of(word.type)))
 
 
 def gather(f: Function, table: Value, index: Value) -> Value:
@@ -89,28 +129,27 @@ def gather(f: Function, table: Value, index: Value) -> Value:
 
 
 def reduce_huge(f: Function, x: Value, per_pi: int, shift: float) -> tuple[Value, Value]:
-    """`reduce` for arguments of `REDUCED_BY_PARTS` and more; NaN for infinities and NaN."""
+    """`reduce_double` for arguments beyond `REDUCED_BY_PARTS`; NaN for infinities."""
     high, low = (f.module.table("double", column) for column in reciprocal_table(per_pi))
     index = word_op(f, "lshr", bits(f, absolute(f, x)), 23)
-    wide = f.cast("fpext", x, vector("double", lanes_of(x.type)))
+    wide = widened(f, x)
     turns = subtract(f, f.op("fmul", wide, gather(f, high, index)), shift)
     n, word = round_to_integer(f, turns)
     rest = add(f, subtract(f, turns, n), f.op("fmul", wide, gather(f, low, index)))
-    r = f.cast("fptrunc", multiply(f, rest, PI / per_pi), x.type)
-    return r, f.cast("trunc", word, vector("i32", lanes_of(x.type)))
+    return multiply(f, rest, PI / per_pi), shortened(f, word)
 
 
-def reduce_double(f: Function, x: Value, per_pi: int, shift: float) -> tuple[Value, Value]:
-    """`reduce` in double precision, for targets without fused multiply-add."""
-    wide = f.cast("fpext", x, vector("double", lanes_of(x.type)))
-    n, word = round_to_integer(f, subtract(f, multiply(f, wide, per_pi / PI), shift))
+def reduce_by_double_parts(f: Function, x: Value, per_pi: int, shift: float) -> tuple[Value, Value]:
+    """`reduce_double` for arguments to `REDUCED_BY_PARTS`."""
+    r = widened(f, x)
+    n, word = round_to_integer(f, subtract(f, multiply(f, r, per_pi / PI), shift))
     n = add(f, n, shift)
     for part in PI_DOUBLE_PARTS:
-        wide = multiply_add(f, n, -part / per_pi, wide)
-    return f.cast("fptrunc", wide, x.type), f.cast("trunc", word, vector("i32", lanes_of(x.type)))
+        r = multiply_add(f, n, -part / per_pi, r)
+    return r, shortened(f, word)
 
 
-def reduce_single(f: Function, x: Value, per_pi: int, shift: float) -> tuple[Value, Value]:
+def reduce_by_parts(f: Function, x: Value, per_pi: int, shift: float) -> tuple[Value, Value]:
     """`reduce` with fused multiply-add: what each step loses is below the last bit of its result."""
     if shift:
         n, word = round_to_integer(f, multiply_add(f, x, per_pi / PI, -shift))
@@ -122,15 +161,30 @@ def reduce_single(f: Function, x: Value, per_pi: int, shift: float) -> tuple[Val
     return x, word
 
 
-def reduce(f: Function, x: Value, per_pi: int = 1, shift: float = 0.0) -> tuple[Value, Value]:
-    """r and, in the low bit of a word, the parity of n, of ``x = (n + shift) * pi / per_pi + r`` with the
-    smallest r.
-    """
-    by_parts = reduce_single if f.module.fma else reduce_double
-    r, word = by_parts(f, x, per_pi, shift)
-    # Not "greater": NaN is left to the first way.
-    huge = f.compare("fcmp ogt", absolute(f, x), real(f, x, REDUCED_BY_PARTS))
-    return corrected(f, huge, (r, word), lambda: reduce_huge(f, x, per_pi, shift))
+def is_huge(f: Function, x: Value) -> Value:
+    """Which lanes are beyond `REDUCED_BY_PARTS`. NaN is not."""
+    return f.compare("fcmp ogt", absolute(f, x), real(f, x, REDUCED_BY_PARTS))
+
+
+def reduce_double(f: Function, x: Value, per_pi: int, shift: float) -> tuple[Value, Value]:
+    """`reduce` with r as a `double`."""
+    reduced = reduce_by_double_parts(f, x, per_pi, shift)
+    r, word = corrected(f, is_huge(f, x), reduced, lambda: reduce_huge(f, x, per_pi, shift))
+    return r, word
+
+
+def reduce(f: Function, x: Value, per_pi: int, shift: float) -> tuple[Value, Value]:
+    """The smallest r, and a word with the parity of n, of ``x = (n + shift) * pi / per_pi + r``."""
+    if not f.module.fma:
+        r, word = reduce_double(f, x, per_pi, shift)
+        return narrowed(f, r), word
+
+    def huge() -> tuple[Value, Value]:
+        r, word = reduce_huge(f, x, per_pi, shift)
+        return narrowed(f, r), word
+
+    r, word = corrected(f, is_huge(f, x), reduce_by_parts(f, x, per_pi, shift), huge)
+    return r, word
 
 
 def sin_reduced(f: Function, r: Value) -> Value:
@@ -142,7 +196,7 @@ def sin_reduced(f: Function, r: Value) -> Value:
 
 
 def sin(f: Function, x: Value) -> Value:
-    r, parity = reduce(f, x)
+    r, parity = reduce(f, x, per_pi=1, shift=0.0)
     result = negate_where_odd(f, sin_reduced(f, r), parity)
     # The reduction makes +0 of -0, and loses nothing else.
     return where(f, "oeq", x, 0.0, x, result)
@@ -150,5 +204,82 @@ def sin(f: Function, x: Value) -> Value:
 
 def cos(f: Function, x: Value) -> Value:
     # cos x = -sin(x - pi / 2): the reduced argument is small where the cosine is.
-    r, parity = reduce(f, x, shift=0.5)
+    r, parity = reduce(f, x, per_pi=1, shift=0.5)
     return negate_where_odd(f, sin_reduced(f, r), word_op(f, "xor", parity, 1))
+
+
+def tan(f: Function, x: Value) -> Value:
+    # The last steps are in double: the tangent grows faster than its argument's error allows.
+    wide, parity = reduce_double(f, x, per_pi=2, shift=0.0)
+    r = narrowed(f, wide)
+    z = multiply(f, r, r)
+    tail = multiply(f, polynomial(f, z, TAN_TAIL), multiply(f, z, r))
+    tangent = add(f, wide, widened(f, tail))
+    odd = f.compare("icmp ne", word_op(f, "and", parity, 1), f.constant(parity.type, 0))
+    cotangent = f.op("fdiv", real(f, wide, -1.0), tangent)
+    return where(f, "oeq", x, 0.0, x, narrowed(f, f.select(odd, cotangent, tangent)))
+
+
+def asin_reduced(f: Function, x: Value) -> tuple[Value, Value, Value]:
+    """Whether |x| > 1/2; t, which is then sqrt((1 - |x|) / 2), else |x|; asin t - t. NaN for |x| > 1."""
+    magnitude = absolute(f, x)
+    far = f.compare("fcmp ogt", magnitude, real(f, x, 0.5))
+    half = multiply_add(f, magnitude, -0.5, 0.5)
+    z = f.select(far, half, multiply(f, x, x))
+    t = f.select(far, f.intrinsic("sqrt", half), magnitude)
+    return far, t, multiply(f, multiply(f, polynomial(f, z, ASIN_TAIL), z), t)
+
+
+def asin(f: Function, x: Value) -> Value:
+    far, t, tail = asin_reduced(f, x)
+    # pi / 2 - 2 (t + tail), the large terms first: their difference is all but exact.
+    large, small = multiply_add(f, t, -2.0, PI_PARTS[0] / 2), multiply_add(f, tail, -2.0, PI_PARTS[1] / 2)
+    return copysign(f, f.select(far, add(f, large, small), add(f, t, tail)), x)
+
+
+def acos(f: Function, x: Value) -> Value:
+    far, t, tail = asin_reduced(f, x)
+    arc = add(f, t, tail)
+    # Twice the arc near 1, pi less twice the arc near -1, pi / 2 - asin x between.
+    twice = add(f, arc, arc)
+    positive = f.compare("fcmp ogt", x, real(f, x, 0.0))
+    near_minus_one = subtract(f, real(f, x, PI_PARTS[0]), subtract(f, twice, PI_PARTS[1]))
+    near_zero = from_half_pi(f, f.fneg(copysign(f, arc, x)))
+    return f.select(far, f.select(positive, twice, near_minus_one), near_zero)
+
+
+def from_half_pi(f: Function, x: Value) -> Value:
+    """pi / 2 + x."""
+    return add(f, add(f, x, PI_PARTS[1] / 2), PI_PARTS[0] / 2)
+
+
+def atan_reduced(f: Function, q: Value) -> Value:
+    """atan q for 0 <= q <= 1."""
+    z = multiply(f, q, q)
+    return multiply_add(f, multiply(f, polynomial(f, z, ATAN_TAIL), z), q, q)
+
+
+def atan(f: Function, x: Value) -> Value:
+    magnitude = absolute(f, x)
+    far = f.compare("fcmp ogt", magnitude, real(f, x, 1.0))
+    arc = atan_reduced(f, f.select(far, f.op("fdiv", real(f, x, 1.0), magnitude), magnitude))
+    return copysign(f, f.select(far, from_half_pi(f, f.fneg(arc)), arc), x)
+
+
+def atan2(f: Function, y: Value, x: Value) -> Value:
+    width, height = absolute(f, x), absolute(f, y)
+    steep = f.compare("fcmp ogt", height, width)
+    larger, smaller = f.select(steep, height, width), f.select(steep, width, height)
+    # 0 / 0 stands for 0 and infinity / infinity for 1.
+    same = f.compare("fcmp oeq", height, width)
+    both_zero = f.op("and", same, f.compare("fcmp oeq", width, real(f, x, 0.0)))
+    quotient = f.select(same, real(f, x, 1.0), f.op("fdiv", smaller, larger))
+    arc = atan_reduced(f, f.select(both_zero, real(f, x, 0.0), quotient))
+    # In the first octant the arc itself, then pi / 2 - arc, pi / 2 + arc, pi - arc.
+    left = f.compare("icmp slt", bits(f, x), f.constant(bits(f, x).type, 0))
+    zero = real(f, x, 0.0)
+    high, low = (
+        f.select(steep, real(f, x, part / 2), f.select(left, real(f, x, part), zero)) for part in PI_PARTS[:2]
+    )
+    arc = f.select(f.op("xor", steep, left), f.fneg(arc), arc)
+    return copysign(f, add(f, add(f, arc, low), high), y)
