@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from treadle import dtypes
 from treadle.dtypes import DType
 from treadle.errors import ArgumentError, DTypeError, ShapeError
-from treadle.graph.dimension import Dimension, Shape
+from treadle.graph.dimension import Dimension, Shape, product
 from treadle.graph.node import Node, Op, Type, make, new
 
 Operand = Node | bool | int | float | complex
@@ -176,6 +176,22 @@ BROADCAST = register(
 def broadcast(value: Node, shape: Shape) -> Node:
     """The node seen in a larger shape; itself if it has that shape."""
     return value if value.type.shape == shape else make(BROADCAST, (value,), (shape,))
+
+
+def _infer_reshape(x: Type, shape: Shape) -> Type:
+    if product(x.shape) != product(shape):
+        raise ShapeError(
+            f"[reshape] x of shape {x.shape} has {product(x.shape)} elements, the shape {shape} has {product(shape)}"
+        )
+    return Type(shape, x.dtype)
+
+
+RESHAPE = register(Op("reshape", infer=_infer_reshape, reference=None, attributes=("shape",), view=True))
+
+
+def reshaped(value: Node, shape: Shape) -> Node:
+    """The node's elements in row-major order in another shape; itself if it has that shape."""
+    return value if value.type.shape == shape else make(RESHAPE, (value,), (shape,))
 
 
 CAST = register(Op("astype", infer=lambda x, dtype: Type(x.shape, dtype), reference=None, attributes=("dtype",), elementwise=True))
