@@ -1,20 +1,22 @@
 """Matrix products on the CPU: from shapes and strides to kernels.
 
-`lower` puts a contraction into its simplest form (no axes of size 1, batch axes merged, the contiguous axis of c last), chooses
-a schedule, and lists the steps: pack b, multiply, combine. Knows nothing of graphs; what the epilogue computes is
-written by `treadle.devices.cpu.expression`.
+`lower` puts a contraction into its simplest form (no axes of size 1, batch axes merged, the contiguous axis
+of c last), chooses a schedule, and lists the steps: multiply, combine. Knows nothing of graphs; what the
+epilogue computes is written by `treadle.devices.cpu.expression`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
 
-from treadle.compiler.kernel import Instruction, Operand
+from treadle.compiler.kernel import Affine, Instruction, Operand
 from treadle.devices.cpu.combine import combine_kernel
+from treadle.devices.cpu.epilogue import Epilogue, rewrite_affines
 from treadle.devices.cpu.microkernel import ITEMSIZES, SCALARS
 from treadle.devices.cpu.native import Lowered, Step
-from treadle.devices.cpu.product import Product, ProductWriter, pack_kernel
+from treadle.devices.cpu.product import Product, ProductWriter
 from treadle.devices.cpu.target import Isa
 from treadle.devices.cpu.tiling import Schedule, choose
 
@@ -25,7 +27,8 @@ A, B, C = ("in", 0), ("in", 1), ("out", 0)
 class Contraction:
     """C[batch..., m, n] = epilogue(sum_k A[batch..., m, k] * B[batch..., k, n]).
 
-    Strides are in elements and may have any sign; a stride of 0 repeats an operand over an axis. The elements of C are distinct.
+    Strides are in elements and may have any sign; a stride of 0 repeats an operand over an axis. The
+    elements of C are distinct.
     """
 
     batch: tuple[int, ...]
@@ -40,19 +43,22 @@ class Contraction:
     """batch..., m, n"""
     dtype: str = "float32"
     epilogue: tuple[Instruction, ...] = ()
-    """A straight-line body whose op ``accumulator`` is the sum and whose last instruction is stored; its loads are accesses to
-    `extra`, affine over (batch..., m, n). Empty: the sum is stored."""
+    """A straight-line body whose op ``accumulator`` is the sum and whose last instruction is stored; its
+    loads are accesses to `extra`, affine over (batch..., m, n). Empty: the sum is stored."""
     extra: tuple[Operand, ...] = ()
 
 
 def lower(contraction: Contraction, isa: Isa, schedule: Schedule | None = None) -> Lowered:
-    """The kernels of a contraction. Operands: A is ``("in", 0)``, B ``("in", 1)``, `extra` follow, C is ``("out", 0)``.
+    """The kernels of a contraction. Operands: A is ``("in", 0)``, B ``("in", 1)``, `extra` follow, C is
+    ``("out", 0)``.
 
-    Raises NotImplementedError for a dtype that is not multiplied natively. `schedule` overrides the choice (tests do).
+    Raises NotImplementedError for a dtype that is not multiplied natively. `schedule` overrides the choice
+    (tests do).
     """
     if contraction.dtype not in SCALARS:
         raise NotImplementedError(
-            f"contraction of {contraction.dtype}: the CPU multiplies {' and '.join(SCALARS)}; cast the operands first"
+            f"contraction of {contraction.dtype}: the CPU multiplies "
+            f"{' and '.join(SCALARS)}; cast the operands first"
         )
     label = f"matmul {contraction.m}x{contraction.k}x{contraction.n}"
     if contraction.batch:
@@ -62,105 +68,93 @@ def lower(contraction: Contraction, isa: Isa, schedule: Schedule | None = None) 
     itemsize = ITEMSIZES[SCALARS[contraction.dtype]]
     simple, swapped = simplify(contraction)
     a, b = (B, A) if swapped else (A, B)
-    p = Product(
-        simple.batch,
-        simple.m,
-        simple.n,
-        simple.k,
-        simple.a_strides,
-        simple.b_strides,
-        simple.c_strides,
-        simple.dtype,
-    )
+    extra = tuple(("in", 2 + i) for i in range(len(contraction.extra)))
+    p = product_of(simple)
     if p.k == 0:
-        return Lowered((Step(combine_kernel(p, 0, isa, label), (C, C)),))
+        return Lowered((Step(combine_kernel(p, 0, isa, label), (C, C, *extra)),))
     schedule = schedule or choose(prod(p.batch), p.m, p.n, p.k, p.a[-2:], p.b[-2:], itemsize, isa)
-    steps, temporaries = [], []
-    if schedule.pack_b == "step":
-        kernel, p, nbytes = pack_kernel(p, schedule, isa)
-        b_packed = ("temp", len(temporaries))
-        temporaries.append(nbytes)
-        steps.append(Step(kernel, (b, b_packed)))
-        b = b_packed
-    direct = schedule.splits == 1 and p.c[-1] == 1
-    if direct:
-        steps.append(Step(ProductWriter(p, schedule, isa).kernel(label), (a, b, C)))
-    else:
-        dense = tuple(prod((*p.batch, p.m, p.n)[axis + 1 :]) for axis in range(len(p.batch) + 2))
-        size = prod((*p.batch, p.m, p.n))
-        sums = ("temp", len(temporaries))
-        writer = ProductWriter(replace(p, c=dense), schedule, isa, size)
-        temporaries.append(size * writer.splits.parts * itemsize)
-        steps.append(Step(writer.kernel(label), (a, b, sums)))
-        steps.append(Step(combine_kernel(p, writer.splits.parts, isa, f"combine {label}"), (sums, C)))
-    return Lowered(tuple(steps), tuple(temporaries))
+    if schedule.splits == 1 and p.c[-1] == 1 and (p.epilogue is None or p.epilogue.dtype == p.dtype):
+        return Lowered((Step(ProductWriter(p, schedule, isa).kernel(label), (a, b, C, *extra)),))
+    sizes = (*p.batch, p.m, p.n)
+    dense, size, sums = tuple(prod(sizes[axis + 1 :]) for axis in range(len(sizes))), prod(sizes), ("temp", 0)
+    writer = ProductWriter(replace(p, c=dense, epilogue=None), schedule, isa, size)
+    combine = combine_kernel(p, writer.splits.parts, isa, f"combine {label}")
+    steps = Step(writer.kernel(label), (a, b, sums)), Step(combine, (sums, C, *extra))
+    return Lowered(steps, (size * writer.splits.parts * itemsize,))
+
+
+def product_of(c: Contraction) -> Product:
+    """The product that a simplified contraction asks for."""
+    epilogue = None
+    if c.epilogue:
+        sizes = (*c.batch, c.m, c.n)
+        span = 1 + sum((size - 1) * abs(stride) for size, stride in zip(sizes, c.c_strides, strict=True))
+        result = Operand(c.epilogue[-1].dtype, span, written=True)
+        epilogue = Epilogue(c.epilogue, (*c.extra, result), Affine(0, c.c_strides))
+    return Product(c.batch, c.m, c.n, c.k, c.a_strides, c.b_strides, c.c_strides, c.dtype, epilogue)
 
 
 def simplify(contraction: Contraction) -> tuple[Contraction, bool]:
-    """The same contraction with fewer axes and c's contiguous axis last; and whether A and B (with m and n) were exchanged."""
+    """The same with fewer axes and c's contiguous axis last, and whether A and B (and m and n) were
+    exchanged.
+    """
     c = contraction
     kept = [axis for axis, size in enumerate(c.batch) if size != 1]
-
-    def pick(strides: tuple[int, ...]) -> tuple[int, ...]:
-        return (*(strides[axis] for axis in kept), *strides[-2:])
-
-    c = replace(
-        c,
-        batch=tuple(c.batch[axis] for axis in kept),
-        a_strides=pick(c.a_strides),
-        b_strides=pick(c.b_strides),
-        c_strides=pick(c.c_strides),
-    )
+    c = change_maps(c, lambda s: (*(s[axis] for axis in kept), *s[-2:]))
+    c = replace(c, batch=tuple(c.batch[axis] for axis in kept))
     swapped = c.m > 1 and (c.n == 1 or (c.c_strides[-1] != 1 and c.c_strides[-2] == 1))
     if swapped:
-        c = replace(
-            c,
-            m=c.n,
-            n=c.m,
-            a_strides=(*c.b_strides[:-2], c.b_strides[-1], c.b_strides[-2]),
-            b_strides=(*c.a_strides[:-2], c.a_strides[-1], c.a_strides[-2]),
-            c_strides=(*c.c_strides[:-2], c.c_strides[-1], c.c_strides[-2]),
-        )
-    # The stride of an axis of size 1 means nothing: make it the one that suits.
+        c = change_maps(c, lambda s: (*s[:-2], s[-1], s[-2]))
+        c = replace(c, m=c.n, n=c.m, a_strides=c.b_strides, b_strides=c.a_strides)
     if c.n == 1:
-        c = replace(c, b_strides=(*c.b_strides[:-1], 1), c_strides=(*c.c_strides[:-1], 1))
+        # The stride of an axis of size 1 means nothing: make it the one that suits.
+        epilogue = rewrite_affines(c.epilogue, lambda s: (*s[:-1], 0))
+        b_strides, c_strides = (*c.b_strides[:-1], 1), (*c.c_strides[:-1], 1)
+        c = replace(c, b_strides=b_strides, c_strides=c_strides, epilogue=epilogue)
     while c.batch and (merged := merge_rows(c)):
         c = merged
-    while (merged := merge_batch(c)) is not None:
+    while merged := merge_batch(c):
         c = merged
     return c, swapped
 
 
-def merge_rows(c: Contraction) -> Contraction | None:
-    """Make the last batch axis part of m, where b is the same for all of it and the rows follow each other evenly."""
-    size, maps = c.batch[-1], (c.a_strides, c.c_strides)
-    if c.b_strides[-3] or any(c.m > 1 and s[-3] != c.m * s[-2] for s in maps):
-        return None
-
-    def merge(strides: tuple[int, ...]) -> tuple[int, ...]:
-        return (*strides[:-3], strides[-2] if c.m > 1 else strides[-3], strides[-1])
-
+def change_maps(c: Contraction, change: Callable[[tuple[int, ...]], tuple[int, ...]]) -> Contraction:
+    """Apply the same change to the strides of every operand; a's end in (m, k), b's in (k, n), others in
+    (m, n).
+    """
     return replace(
         c,
-        batch=c.batch[:-1],
-        m=size * c.m,
-        a_strides=merge(c.a_strides),
-        b_strides=(*c.b_strides[:-3], *c.b_strides[-2:]),
-        c_strides=merge(c.c_strides),
+        a_strides=change(c.a_strides),
+        b_strides=change(c.b_strides),
+        c_strides=change(c.c_strides),
+        epilogue=rewrite_affines(c.epilogue, change),
     )
+
+
+def result_maps(c: Contraction) -> list[tuple[int, ...]]:
+    """The strides over (batch..., m, n) of everything but a and b."""
+    maps = [c.c_strides]
+    rewrite_affines(c.epilogue, lambda strides: maps.append(strides) or strides)
+    return maps
+
+
+def merge_rows(c: Contraction) -> Contraction | None:
+    """Make the last batch axis part of m, where b is the same for all of it and rows follow each other
+    evenly.
+    """
+    size, m = c.batch[-1], c.m
+    if c.b_strides[-3] or any(m > 1 and s[-3] != m * s[-2] for s in (c.a_strides, *result_maps(c))):
+        return None
+    b_strides = (*c.b_strides[:-3], *c.b_strides[-2:])
+    c = change_maps(c, lambda s: (*s[:-3], s[-2] if m > 1 else s[-3], s[-1]))
+    return replace(c, batch=c.batch[:-1], m=size * m, b_strides=b_strides)
 
 
 def merge_batch(c: Contraction) -> Contraction | None:
     """Join the first two neighbouring batch axes that every operand walks as if they were one."""
-    for axis in range(len(c.batch) - 1):
-        if all(s[axis] == c.batch[axis + 1] * s[axis + 1] for s in (c.a_strides, c.b_strides, c.c_strides)):
-            drop = slice(axis, axis + 1)
-            batch = list(c.batch)
-            batch[axis : axis + 2] = [c.batch[axis] * c.batch[axis + 1]]
-            rest = {}
-            for name in ("a_strides", "b_strides", "c_strides"):
-                strides = list(getattr(c, name))
-                del strides[drop]
-                rest[name] = tuple(strides)
-            return replace(c, batch=tuple(batch), **rest)
+    maps = (c.a_strides, c.b_strides, *result_maps(c))
+    for axis, inner in enumerate(c.batch[1:]):
+        if all(s[axis] == inner * s[axis + 1] for s in maps):
+            c = change_maps(c, lambda s, axis=axis: (*s[:axis], *s[axis + 1 :]))
+            return replace(c, batch=(*c.batch[:axis], c.batch[axis] * inner, *c.batch[axis + 2 :]))
     return None

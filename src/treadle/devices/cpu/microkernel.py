@@ -2,8 +2,9 @@
 
     acc[row][v] += broadcast(a[row]) * b[v]        for each k
 
-All offsets and strides are compile-time constants in bytes, so that one loop with two moving pointers addresses the whole
-tile. Matrix products and convolutions differ only in the offsets they pass. Knows registers and memory, not tensors.
+All offsets and strides are compile-time constants in bytes, so that one loop with two moving pointers
+addresses the whole tile. Matrix products and convolutions differ only in the offsets they pass. Knows
+registers and memory, not tensors.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ class Tile:
     b_step: int
     """Bytes from one k to the next in b."""
     active: int = 0
-    """Lanes of the last vector of b that may be read; 0 means all. The rest are zero in the accumulators' sums."""
+    """Lanes of the last vector of b that may be read; 0 means all. The rest are zero in the accumulators'
+    sums.
+    """
     unroll: int = 2
     a_prefetch: int = 0
     """Bytes ahead of a that are prefetched every k; 0: none."""
@@ -60,10 +63,11 @@ def zeros(f: Function, rows: int, vectors: int, type: str) -> Accumulators:
 def accumulate(
     f: Function, isa: Isa, tile: Tile, acc: Accumulators, a: Value, b: Value, k: Index
 ) -> Accumulators:
-    """Add the products of `k` steps to `acc` and return the sums. The order of the sum is k = 0, 1, ... for every element.
+    """Add the products of `k` steps to `acc` and return the sums. The order of the sum is k = 0, 1, ... for
+    every element.
 
-    `a` and `b` point to the operands at k = 0; `k` may be a run-time value. Calls may be chained over several ranges of k
-    (a convolution's taps): the accumulators stay in registers.
+    `a` and `b` point to the operands at k = 0; `k` may be a run-time value. Calls may be chained over
+    several ranges of k (a convolution's taps): the accumulators stay in registers.
     """
     vectors = len(tile.b_offsets)
 
@@ -102,7 +106,9 @@ def accumulate(
 
 
 def multiply_add(f: Function, isa: Isa, a: Value, b: Value, c: Value) -> Value:
-    """a * b + c; two roundings where the instruction set has no fused form (``llvm.fma`` would call libm there)."""
+    """a * b + c; two roundings where the instruction set has no fused form (``llvm.fma`` would call libm
+    there).
+    """
     return f.fma(a, b, c) if fuses(isa) else f.op("fadd", f.op("fmul", a, b), c)
 
 
@@ -136,7 +142,9 @@ def rows_that_fit(isa: Isa, vectors: int, limit: int = 30) -> int:
 
 
 def split_evenly(size: int, most: int) -> list[tuple[int, int]]:
-    """Cut `size` into the fewest parts of at most `most`, as even as can be: [(part, count), ...], larger parts first."""
+    """Cut `size` into the fewest parts of at most `most`, as even as can be: [(part, count), ...], larger
+    parts first.
+    """
     if size == 0:
         return []
     parts = -(-size // most)

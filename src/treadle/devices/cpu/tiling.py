@@ -1,7 +1,8 @@
 """How a matrix product is cut: register tiles, blocks of k, tasks, and what is packed.
 
-Everything here is a function of the shape, the dtype's size and the instruction set, so that the order of every sum is.
-Knows the product's sizes and strides, and nothing of the code that is written from its answers.
+Everything here is a function of the shape, the dtype's size and the instruction set, so that the order of
+every sum is. Knows the product's sizes and strides, and nothing of the code that is written from its
+answers.
 """
 
 from __future__ import annotations
@@ -17,8 +18,13 @@ from treadle.devices.cpu.target import Isa
 K_BLOCK_NBYTES = 2048
 """Of one row of a tile: a tile of 14 rows and the panel it meets then fit the first two caches."""
 MOST_TASKS = 64
+TASK_COLUMNS = 128
+"""Columns of c of a task, where there are many rows: a tile of a is used for all of them."""
+PACKED_ROWS = 512
+"""Rows of a task whose packed panels of b then cost a few per cent of its time."""
 TASK_FLOPS = 200_000
-"""Work below which a task is not divided: about two microseconds, several times what waking a thread costs."""
+"""Work below which a task is not divided: about two microseconds, several times what waking a thread costs.
+"""
 
 
 @dataclass(frozen=True)
@@ -88,10 +94,12 @@ class Schedule:
     """Ranges of k summed apart, each into its own copy of c, and added afterwards; 1: none."""
     grid: tuple[int, int]
     """Tasks along m and n."""
-    pack_a: bool
-    """Copy each tile of a to scratch, where its rows lie close together."""
-    pack_b: str
-    """``none``; ``task``: each task packs the panels it needs to its scratch; ``step``: a step packs all of b first."""
+    pack_a: int
+    """Row tiles of a that are copied to scratch together, where their rows lie close; 0: a is read as it
+    lies.
+    """
+    pack_b: bool
+    """Each task copies the panels of b that it needs to its scratch."""
 
 
 def choose(
@@ -113,13 +121,23 @@ def choose(
     splits = 1
     if batch * tiles * panels < min(wanted, 8) and k >= 1024:
         splits = min(-(-wanted // (batch * tiles * panels)), k // 256, 16)
-    grid = task_grid(tiles, panels, -(-wanted // (batch * splits)), m, n)
-    must_pack = b_strides[1] != 1
-    worth = tiles >= 6 and b_strides[0] * itemsize >= 1024
-    pack_b = "none" if not (must_pack or worth) else "task" if grid[0] == 1 else "step"
+    pack_b = b_strides[1] != 1 or (tiles >= 6 and b_strides[0] * itemsize >= 1024)
+    wanted = -(-wanted // (batch * splits))
+    if pack_b:
+        tiles = max(1, min(tiles, m // PACKED_ROWS))
+    grid = task_grid(tiles, panels, wanted, m, n)
     wide = -(-panels // grid[1]) * vectors * lanes >= 128
-    pack_a = wide and (a_strides[1] != 1 or a_strides[0] * itemsize % 4096 == 0)
-    return Schedule(rows, vectors, unroll, K_BLOCK_NBYTES // itemsize, splits, grid, pack_a, pack_b)
+    pack_a = 8 if wide and a_strides[1] != 1 else 0
+    return Schedule(
+        rows,
+        vectors,
+        unroll,
+        K_BLOCK_NBYTES // itemsize * (3 if pack_a else 4) // 4,
+        splits,
+        grid,
+        pack_a,
+        pack_b,
+    )
 
 
 def register_tile(m: int, n: int, itemsize: int, isa: Isa) -> tuple[int, int]:
@@ -146,7 +164,8 @@ def register_tile(m: int, n: int, itemsize: int, isa: Isa) -> tuple[int, int]:
 
 
 def tile_cycles(rows: int, vectors: int) -> float:
-    """Cycles of one step of k: two multiply-adds or two loads each, and never less than the latency of a multiply-add.
+    """Cycles of one step of k: two multiply-adds or two loads each, and never less than the latency of a
+    multiply-add.
 
     The last term stands for panels of b that come from the second cache.
     """
@@ -155,7 +174,6 @@ def tile_cycles(rows: int, vectors: int) -> float:
 
 def task_grid(tiles: int, panels: int, wanted: int, m: int, n: int) -> tuple[int, int]:
     """Tasks along m and n: about `wanted`, each near a square of c."""
-    along_n = max(1, min(panels, round(math.sqrt(wanted * n / m))))
-    along_m = max(1, min(tiles, wanted // along_n))
-    along_n = max(1, min(panels, wanted // along_m))
-    return along_m, along_n
+    most = panels if m < PACKED_ROWS // 2 else min(panels, -(-n // TASK_COLUMNS))
+    along_n = min(most, max(-(-wanted // tiles), round(math.sqrt(wanted * n / m)), 1))
+    return max(1, min(tiles, wanted // along_n)), along_n

@@ -1,0 +1,128 @@
+"""What happens to the sums of a matrix product before they are stored: a straight-line body, written in two
+ways.
+
+A cheap body (a bias, a residual, a ReLU) is written on the registers of each tile, with all offsets
+constant. A longer one would be repeated some thirty times there: the sums are stored first, and one loop
+goes over them while they are in the cache. Knows bodies and registers, not how the product is cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from treadle.compiler.kernel import Access, Affine, Instruction, Operand, Store
+from treadle.devices.cpu.expression import Site, render_body, render_store
+from treadle.devices.cpu.ir import Function, Index, Value
+from treadle.devices.cpu.registers import ITEMSIZE
+from treadle.devices.cpu.target import Isa
+
+FREE = {"load", "constant", "accumulator"}
+CHEAP = FREE | {"add", "subtract", "multiply", "negative", "maximum", "minimum"}
+MOST_CHEAP = 4
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """A body over (batch..., m, n) and where its last value goes."""
+
+    body: tuple[Instruction, ...]
+    operands: tuple[Operand, ...]
+    """What the body reads, and the result last."""
+    target: Affine
+
+    @property
+    def dtype(self) -> str:
+        """Of what is stored."""
+        return self.body[-1].dtype
+
+    @property
+    def cheap(self) -> bool:
+        """Whether the body is written on the registers of a tile."""
+        counted = [instruction.op for instruction in self.body if instruction.op not in FREE]
+        plain = all(not i.attribute.guards for i in self.body if i.op == "load")
+        return plain and CHEAP.issuperset(counted) and len(counted) <= MOST_CHEAP
+
+    def finish(
+        self,
+        f: Function,
+        isa: Isa,
+        pointers: Sequence[Value],
+        index: Sequence[Index],
+        value: Value,
+        lanes: int,
+        active: int,
+    ) -> None:
+        """Write the body for the sums of one vector whose first lane stands at `index`."""
+        mask = f.mask(lanes, active) if active else None
+        site = Site(f, isa, self.operands, pointers, index, lanes, mask=mask, accumulator=value)
+        render_store(site, self.body, self._store(len(self.operands) - 1), render_body(site, self.body))
+
+    def finish_tile(
+        self,
+        f: Function,
+        isa: Isa,
+        pointers: Sequence[Value],
+        corner: Sequence[Index],
+        sums: Sequence[Sequence[Value]],
+        lanes: int,
+        active: int,
+    ) -> None:
+        """Write a cheap body for rows of vectors in registers, the first of which stands at `corner`."""
+        operands: list[Operand] = []
+        begins: list[Value] = []
+
+        def local(operand: int, affine: Affine) -> Access:
+            """The same access, counted from the tile's corner."""
+            place: Index = affine.offset
+            for stride, index in zip(affine.strides, corner, strict=True):
+                place = f.add(place, f.mul(index, stride))
+            operands.append(self.operands[operand])
+            begins.append(f.at(pointers[operand], f.mul(place, ITEMSIZE[self.operands[operand].dtype])))
+            return Access(len(operands) - 1, Affine(0, affine.strides))
+
+        body = [
+            replace(i, attribute=local(i.attribute.operand, i.attribute.index)) if i.op == "load" else i
+            for i in self.body
+        ]
+        store = Store(local(len(self.operands) - 1, self.target), len(body) - 1)
+        mask = f.mask(lanes, active) if active else None
+        outer = (0,) * (len(corner) - 2)
+        written = []
+        for row, vectors in enumerate(sums):
+            for v, value in enumerate(vectors):
+                tail = mask if v == len(vectors) - 1 else None
+                site = Site(
+                    f, isa, operands, begins, (*outer, row, v * lanes), lanes, mask=tail, accumulator=value
+                )
+                written.append((site, render_body(site, body)))
+        # All stores come last: what rows have in common (a bias) is then loaded once.
+        for site, values in written:
+            render_store(site, body, store, values)
+
+    def _store(self, operand: int) -> Store:
+        return Store(Access(operand, self.target), len(self.body) - 1)
+
+
+def each_vector(
+    f: Function, n: int, lanes: int, first: Index, last: Index, body: Callable[[Index, int], None]
+) -> None:
+    """``body(vector, active)`` for a range of the vectors that cover n elements; `active` as in
+    `load_vector`.
+    """
+    whole, active = divmod(n, lanes)
+    f.loop(first, f.min(last, whole), lambda v: body(v, 0))
+    if active:
+        f.loop(f.max(first, whole), last, lambda v: body(v, active))
+
+
+def rewrite_affines(value, change: Callable[[tuple[int, ...]], tuple[int, ...]]):
+    """An instruction, or anything made of its parts, with the strides of every affine map changed."""
+    if isinstance(value, Affine):
+        return Affine(value.offset, change(value.strides))
+    if isinstance(value, tuple):
+        return tuple(rewrite_affines(part, change) for part in value)
+    if hasattr(value, "__dataclass_fields__"):
+        parts = {name: rewrite_affines(getattr(value, name), change) for name in value.__dataclass_fields__}
+        return replace(value, **parts)
+    return value

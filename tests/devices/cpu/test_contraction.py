@@ -1,0 +1,294 @@
+"""Matrix products: any sizes, strides and schedule against NumPy in float64, between guard pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
+
+import numpy as np
+import pytest
+from guard import run_lowered
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from treadle.compiler.kernel import Access, Affine, Instruction, Operand
+from treadle.devices.cpu import jit
+from treadle.devices.cpu.contraction import Contraction, lower, product_of, simplify
+from treadle.devices.cpu.microkernel import fuses
+from treadle.devices.cpu.target import ISAS, Isa, host_isas
+from treadle.devices.cpu.tiling import Schedule, choose
+
+TARGETS = [(isa, dtype) for isa in host_isas() for dtype in ("float32", "float64")]
+targets = pytest.mark.parametrize(
+    ("isa", "dtype"), TARGETS, ids=[f"{isa.name}-{dtype}" for isa, dtype in TARGETS]
+)
+
+
+class Layout:
+    """An array as it is stored, and a view of it with the axes of the contraction."""
+
+    def __init__(
+        self, shape: Sequence[int], dtype: str, order: Sequence[int] | None = None, repeat=(), gap: int = 1
+    ):
+        """`order` is the order of the axes in memory, `repeat` the axes of stride 0, `gap` the last stored
+        axis' stride.
+        """
+        order = list(range(len(shape))) if order is None else list(order)
+        stored = [1 if axis in repeat else shape[axis] for axis in order]
+        stored[-1] *= gap
+        self.stored = np.random.default_rng(len(shape) + sum(shape)).standard_normal(stored).astype(dtype)
+        view = self.stored[..., ::gap].transpose(np.argsort(order))
+        self.view = np.broadcast_to(view, shape) if repeat else view
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        return tuple(stride // self.stored.itemsize for stride in self.view.strides)
+
+
+def contraction_of(a: Layout, b: Layout, c: Layout, **more) -> Contraction:
+    *batch, m, k = a.view.shape
+    dtype = a.stored.dtype.name
+    n = b.view.shape[-1]
+    return Contraction(tuple(batch), m, n, k, a.strides, b.strides, c.strides, dtype, **more)
+
+
+def check(
+    a: Layout,
+    b: Layout,
+    c: Layout,
+    isa: Isa,
+    schedule: Schedule | None = None,
+    expected=lambda total: total,
+    read: Sequence[np.ndarray] = (),
+    **more,
+) -> np.ndarray:
+    """Run, compare with `expected` of the sum, and return the result."""
+    run_lowered(
+        lower(contraction_of(a, b, c, **more), isa, schedule), [a.stored, b.stored, *read], [c.stored], isa
+    )
+    wide_a, wide_b = a.view.astype(np.float64), b.view.astype(np.float64)
+    steps = 4 + a.view.shape[-1] ** 0.5
+    rounding = 2 * np.finfo(a.stored.dtype).eps * steps * (1 + (abs(wide_a) @ abs(wide_b)).max(initial=0))
+    np.testing.assert_allclose(c.view, expected(wide_a @ wide_b), rtol=0, atol=rounding)
+    return c.view
+
+
+def plain(m: int, n: int, k: int, dtype: str, layout: str = "NNN") -> tuple[Layout, Layout, Layout]:
+    """A, B and C, each transposed in memory where the layout says T."""
+    shapes = (m, k), (k, n), (m, n)
+    return tuple(
+        Layout(shape, dtype, (1, 0) if t == "T" else None) for shape, t in zip(shapes, layout, strict=True)
+    )
+
+
+SIZES = st.one_of(st.integers(1, 5), st.integers(1, 70), st.sampled_from([16, 32, 64, 130]))
+
+
+@st.composite
+def operands(draw, dtype: str) -> tuple[Layout, Layout, Layout]:
+    """Layouts of any kind for A, B and C: axes in any order, broadcast batch axes, gaps."""
+    batch = draw(st.lists(st.integers(1, 3), max_size=2))
+    m, n, k = draw(SIZES), draw(SIZES), draw(st.one_of(SIZES, st.sampled_from([0, 300])))
+    axes = len(batch) + 2
+
+    def layout(shape: list[int], may_repeat: bool) -> Layout:
+        order = draw(st.permutations(range(axes)))
+        repeat = draw(st.sets(st.integers(0, len(batch) - 1))) if may_repeat and batch else ()
+        return Layout(shape, dtype, order, repeat, draw(st.sampled_from([1, 1, 1, 2])))
+
+    return layout([*batch, m, k], True), layout([*batch, k, n], True), layout([*batch, m, n], False)
+
+
+@targets
+def test_any_sizes_and_strides(isa: Isa, dtype: str) -> None:
+    @settings(max_examples=25, deadline=None, derandomize=True)
+    @given(operands(dtype))
+    def run(layouts: tuple[Layout, Layout, Layout]) -> None:
+        check(*layouts, isa)
+
+    run()
+
+
+@targets
+@pytest.mark.parametrize("layout", ["NNN", "TNN", "NTN", "TTT"])
+def test_packed_and_blocked(isa: Isa, dtype: str, layout: str) -> None:
+    check(*plain(150, 300, 1100, dtype, layout), isa)
+
+
+@targets
+@pytest.mark.parametrize(
+    ("m", "n", "k"), [(1, 333, 70), (333, 1, 70), (3, 77, 400), (1, 1, 1000), (64, 10, 100)]
+)
+@pytest.mark.parametrize("layout", ["NNN", "TTN", "NTT"])
+def test_skinny(isa: Isa, dtype: str, m: int, n: int, k: int, layout: str) -> None:
+    check(*plain(m, n, k, dtype, layout), isa)
+
+
+@targets
+def test_split_k(isa: Isa, dtype: str) -> None:
+    """Few elements of C and a long k: ranges of k are summed apart."""
+    a, b, c = plain(6, 7, 8192, dtype, "TNN")
+    assert schedule_of(a, b, c, isa).splits > 1
+    check(a, b, c, isa)
+
+
+def schedule_of(a: Layout, b: Layout, c: Layout, isa: Isa) -> Schedule:
+    p = product_of(simplify(contraction_of(a, b, c))[0])
+    return choose(prod(p.batch), p.m, p.n, p.k, p.a[-2:], p.b[-2:], p.itemsize, isa)
+
+
+@targets
+@pytest.mark.parametrize("layout", ["NNN", "TTN"])
+def test_bits_do_not_depend_on_the_cut(isa: Isa, dtype: str, layout: str) -> None:
+    """Tasks, tiles and packing may be cut in any way; only blocks and ranges of k decide the order of a
+    sum.
+    """
+    layouts = plain(61, 67, 90, dtype, layout)
+    base = Schedule(rows=4, vectors=2, unroll=1, k_block=40, splits=1, grid=(1, 1), pack_a=0, pack_b=True)
+    expected = check(*layouts, isa, base).copy()
+    for change in (
+        {"grid": (3, 2)},
+        {"grid": (16, 1), "unroll": 4},
+        {"rows": 3, "vectors": 1},
+        {"rows": 6, "pack_a": 2},
+        {"rows": 5, "pack_a": 20, "grid": (2, 3)},
+        {"pack_b": layout[1] == "T", "grid": (5, 1)},
+    ):
+        assert np.array_equal(check(*layouts, isa, replace(base, **change)), expected), change
+
+
+LOAD_ROW = Access(0, Affine(0, (0, 1)))
+LOAD_COLUMN = Access(0, Affine(0, (1, 0)))
+N = 37
+LOAD_RESIDUAL = Access(0, Affine(0, (N, 1)))
+
+
+def body(*rows: tuple, dtype: str) -> tuple[Instruction, ...]:
+    """Instructions from (op, arguments, attribute), the accumulator first."""
+    first = Instruction("accumulator", (), dtype)
+    return (first, *(Instruction(op, arguments, dtype, attribute) for op, arguments, attribute in rows))
+
+
+EPILOGUES = {
+    "bias by column": ([("load", (), LOAD_ROW), ("add", (0, 1), None)], lambda t, x: t + x[: t.shape[1]]),
+    "bias by row": (
+        [("load", (), LOAD_COLUMN), ("add", (0, 1), None)],
+        lambda t, x: t + x[: t.shape[0], None],
+    ),
+    "bias and relu": (
+        [
+            ("load", (), LOAD_ROW),
+            ("add", (0, 1), None),
+            ("constant", (), 0.0),
+            ("maximum", (2, 3), None),
+        ],
+        lambda t, x: np.maximum(t + x[: t.shape[1]], 0),
+    ),
+    "scaled residual": (
+        [
+            ("constant", (), 0.5),
+            ("multiply", (0, 1), None),
+            ("load", (), LOAD_RESIDUAL),
+            ("add", (2, 3), None),
+        ],
+        lambda t, x: 0.5 * t + x[: t.size].reshape(t.shape),
+    ),
+    "tanh": (
+        [("load", (), LOAD_ROW), ("add", (0, 1), None), ("tanh", (2,), None), ("multiply", (2, 3), None)],
+        lambda t, x: (t + x[: t.shape[1]]) * np.tanh(t + x[: t.shape[1]]),
+    ),
+}
+
+
+@targets
+@pytest.mark.parametrize("name", EPILOGUES)
+@pytest.mark.parametrize("way", ["one block", "blocks", "ranges", "nothing to sum"])
+def test_epilogue(isa: Isa, dtype: str, name: str, way: str) -> None:
+    rows, expected = EPILOGUES[name]
+    k = {"nothing to sum": 0, "one block": 25}.get(way, 100)
+    a, b, c = plain(18, N, k, dtype, "NNT" if way == "one block" else "NNN")
+    schedule = Schedule(4, 2, 2, 30, 3 if way == "ranges" else 1, (2, 2), 0, b.strides[-1] != 1)
+    extra = np.random.default_rng(1).standard_normal(18 * N).astype(dtype)
+    more = {"epilogue": body(*rows, dtype=dtype), "extra": (Operand(dtype, extra.size),)}
+    choice = schedule if way in ("blocks", "ranges") else None
+    check(a, b, c, isa, choice, lambda t: expected(t, extra.astype(np.float64)), [extra], **more)
+
+
+def test_epilogue_of_a_batch_and_another_dtype() -> None:
+    """A comparison by bias per batch and row, stored as bool, transposed."""
+    isa = host_isas()[0]
+    a, b = Layout((2, 3, 5, 7), "float32"), Layout((2, 3, 7, 9), "float32", repeat=(1,))
+    c = Layout((2, 3, 5, 9), "bool", (2, 0, 3, 1))
+    bias = np.random.default_rng(3).standard_normal((2, 3, 5)).astype("float32")
+    epilogue = (
+        Instruction("accumulator", (), "float32"),
+        Instruction("load", (), "float32", Access(0, Affine(0, (15, 5, 1, 0)))),
+        Instruction("less", (0, 1), "bool"),
+    )
+    contraction = contraction_of(a, b, c, epilogue=epilogue, extra=(Operand("float32", bias.size),))
+    run_lowered(lower(contraction, isa), [a.stored, b.stored, bias], [c.stored], isa)
+    total = a.view.astype(np.float64) @ b.view
+    assert np.array_equal(c.view, total < bias[..., None])
+
+
+def test_epilogue_that_counts_elements() -> None:
+    """``index`` sees the axes as they were before rows were merged and exchanged."""
+    isa = host_isas()[0]
+    a, b, c = (
+        Layout((4, 6, 5), "float32"),
+        Layout((4, 5, 1), "float32", repeat=(0,)),
+        Layout((4, 6, 1), "float32"),
+    )
+    epilogue = (
+        Instruction("accumulator", (), "float32"),
+        Instruction("index", (), "int32", Affine(3, (600, 100, 7))),
+        Instruction("cast", (1,), "float32"),
+        Instruction("add", (0, 2), "float32"),
+    )
+    numbers = 3 + 600 * np.arange(4)[:, None, None] + 100 * np.arange(6)[:, None]
+    run_lowered(lower(contraction_of(a, b, c, epilogue=epilogue), isa), [a.stored, b.stored], [c.stored], isa)
+    np.testing.assert_allclose(c.view, a.view @ b.view + numbers, rtol=1e-5)
+
+
+def test_shared_b_makes_one_product() -> None:
+    """[batch, rows, k] @ [k, n] is one product of batch * rows rows."""
+    a, b = Layout((4, 6, 5), "float32"), Layout((4, 5, 8), "float32", repeat=(0,))
+    simple, swapped = simplify(contraction_of(a, b, Layout((4, 6, 8), "float32")))
+    assert (simple.batch, simple.m, swapped) == ((), 24, False)
+
+
+def test_empty_result_has_no_steps() -> None:
+    for m, n, batch in ((0, 3, ()), (3, 0, ()), (2, 2, (0,))):
+        strides = (1,) * (len(batch) + 2)
+        assert lower(Contraction(batch, m, n, 4, strides, strides, strides), host_isas()[0]).steps == ()
+
+
+def test_other_dtypes_are_refused() -> None:
+    with pytest.raises(NotImplementedError, match="int32"):
+        lower(Contraction((), 2, 2, 2, (2, 1), (2, 1), (2, 1), "int32"), host_isas()[0])
+
+
+def test_no_call_of_libm() -> None:
+    """``llvm.fma`` is a call where the instruction set has none."""
+    for isa in host_isas():
+        step = lower(contraction_of(*plain(8, 8, 8, "float32")), isa).steps[0]
+        assembly = jit.assembly(step.kernel, isa)
+        assert "call" not in assembly
+        assert ("vfmadd" in assembly) == fuses(isa)
+
+
+def test_compiles_for_neon() -> None:
+    for layout in ("NNN", "TTN"):
+        for step in lower(contraction_of(*plain(70, 45, 33, "float32", layout)), ISAS["neon"]).steps:
+            assert "fmla" in jit.assembly(step.kernel, ISAS["neon"])
+
+
+def test_what_a_profile_shows() -> None:
+    (step,) = lower(contraction_of(*plain(64, 100, 1000, "float32")), host_isas()[0]).steps
+    assert step.kernel.label == "matmul 64x1000x100"
+    assert step.kernel.flops == 2 * 64 * 100 * 1000
+    assert step.kernel.nbytes == 4 * (64 * 1000 + 1000 * 100 + 64 * 100)
+    assert 8 <= step.kernel.tasks <= 64
+    (tiny,) = lower(contraction_of(*plain(4, 10, 10, "float32")), host_isas()[0]).steps
+    assert tiny.kernel.tasks == 1
