@@ -60,7 +60,7 @@ def depending(order: Sequence[Node], on: Iterable[Node]) -> set[Node]:
 
 def rebuild(node: Node, inputs: tuple[Node, ...], attributes: tuple[object, ...] | None = None) -> Node:
     """The same op on other inputs, inferred again, keeping the line, scope, device and binding of the original."""
-    with surrounded(line=node.line, scope=node.scope, device=node.device):
+    with surrounded(line=node.line, scope=node.scope, device=node.device, role=node.role):
         attributes = node.attributes if attributes is None else attributes
         if node.op.leaf:
             copy = new(node.op, (), attributes, node.type, node.flags)

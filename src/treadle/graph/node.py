@@ -80,11 +80,14 @@ class Op:
 class Node:
     """One value of a computation: `op` applied to `inputs` with `attributes` (plain values, in the order the op names them).
 
-    `line` is the user's line that made it, `scope` the names of the `scope` blocks around it. `binding` is what a leaf stands
+    `line` is the user's line that made it, `scope` the names of the `scope` blocks around it, `role` forward, gradient or
+    update: what a picture colours it by. `binding` is what a leaf stands
     for: a variable's version, a Python number, a random key.
     """
 
-    __slots__ = ("__weakref__", "attributes", "binding", "buffer", "device", "flags", "inputs", "line", "op", "scope", "type")
+    __slots__ = (
+        "__weakref__", "attributes", "binding", "buffer", "device", "flags", "inputs", "line", "op", "role", "scope", "type",
+    )  # fmt: skip
 
     op: Op
     inputs: tuple[Node, ...]
@@ -94,6 +97,7 @@ class Node:
     flags: int
     line: Line | None
     scope: tuple[str, ...]
+    role: str
     buffer: Any
     binding: Any
 
@@ -145,6 +149,7 @@ class Surroundings(threading.local):
     scope: tuple[str, ...] = ()
     tracking = True
     line: Line | None = None
+    role: str = "forward"
 
 
 surroundings = Surroundings()
@@ -182,6 +187,7 @@ def new(op: Op, inputs: tuple[Node, ...], attributes: tuple[Any, ...], type: Typ
     node.flags = flags
     node.device = surroundings.device
     node.scope = surroundings.scope
+    node.role = surroundings.role
     node.line = surroundings.line or user_line()
     node.buffer = None
     node.binding = None

@@ -65,6 +65,10 @@ CONSTANT = register(
 SCALAR = register(
     Op("scalar", infer=lambda: Type((), dtypes.float32), reference=None, leaf=True, doc="A number given at run time.")
 )
+INPUT = register(
+    Op("input", infer=lambda index: Type((), dtypes.float32), reference=None, attributes=("index",), leaf=True,
+       doc="Leaf number `index` of a graph that is being compiled.")
+)  # fmt: skip
 KNOWN_NUMBERS = (0, 1, -1, 2, 0.5)
 
 

@@ -1,0 +1,214 @@
+"""Reverse-mode gradients, graph to graph: the result is nodes like any others, so gradients have gradients.
+
+The rule of an op is its record's `vjp`; this file only walks, adds up, and says why there is no gradient. Forward mode is the
+vjp of a vjp. Everything here takes and returns nodes; `array` gives users the same names over arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from treadle import dtypes
+from treadle.errors import GradientError, ShapeError
+from treadle.graph.graph import consumers, depending, ordered, rebuild
+from treadle.graph.node import Node, Op, Type, make, new, surroundings
+from treadle.ops.elementwise import STOP_GRADIENT, add, cast, multiply
+from treadle.ops.record import broadcast, filled, register
+from treadle.ops.reduction import sum
+
+FLOATING = dtypes.KINDS["floating"]
+
+
+def differentiable(op: Op) -> bool:
+    """Whether an op has a rule."""
+    return op.vjp is not None
+
+
+def _describe(node: Node) -> str:
+    return f"{node.op.name} {node.type!r}" + (f", made at {node.line}" if node.line else "")
+
+
+def gradients(
+    ys: Sequence[Node],
+    xs: Sequence[Node],
+    grad_ys: Sequence[Node | None] | None = None,
+    unconnected: str = "error",
+    why_not: Callable[[Node], str] = lambda x: "",
+) -> list[Node]:
+    """The gradient of ``sum(sum(y * grad_y) for y in ys)`` by each x, as nodes.
+
+    `grad_ys` are ones where not given. An x on which no y depends is an error, or zeros with ``unconnected="zero"``; `why_not`
+    may add to the message what the caller knows about it.
+    """
+    for label, nodes in (("ys", ys), ("xs", xs)):
+        for i, node in enumerate(nodes):
+            if node.dtype.kind not in FLOATING:
+                raise GradientError(
+                    f"[gradients] {label}[{i}] is {_describe(node)}: gradients are of floating-point values; convert with astype"
+                )
+    order = ordered(ys)
+    wanted = set(xs)
+    on_path = depending(order, [x for x in wanted])
+    cotangents: dict[Node, Node] = {}
+    for i, y in enumerate(ys):
+        given = None if grad_ys is None else grad_ys[i]
+        if given is None:
+            given = filled(1, y.shape, y.dtype)
+        elif given.shape != y.shape:
+            raise ShapeError(f"[gradients] grad_ys[{i}] has shape {given.shape}, ys[{i}] has shape {y.shape}: they must be equal")
+        given = cast(given, y.dtype)
+        cotangents[y] = add(cotangents[y], given) if y in cotangents else given
+    before = (surroundings.line, surroundings.scope, surroundings.role)
+    surroundings.role = "gradient"
+    try:
+        _propagate(order, on_path, wanted, cotangents)
+    finally:
+        surroundings.line, surroundings.scope, surroundings.role = before
+    result = []
+    for i, x in enumerate(xs):
+        found = cotangents.get(x)
+        if found is None:
+            if unconnected != "zero" and not _stopped_on_purpose(order, x):
+                raise GradientError(f"[gradients] {_no_path(order, x, i)}{why_not(x)}; pass unconnected=\"zero\" if zeros are meant")
+            found = filled(0, x.shape, x.dtype)
+        result.append(found)
+    return result
+
+
+def _propagate(order: list[Node], on_path: set[Node], wanted: set[Node], cotangents: dict[Node, Node]) -> None:
+    """Carry the cotangents from the ys back to the xs, each node once, after all its consumers."""
+    for node in reversed(order):
+        if node not in on_path or not node.inputs:
+            continue
+        g = cotangents.get(node)
+        if g is None:
+            continue
+        if node not in wanted:
+            del cotangents[node]
+        if not any(child in on_path for child in node.inputs):
+            continue
+        vjp = node.op.vjp
+        if vjp is None:
+            reason = node.op.no_gradient or "no rule is defined for it"
+            raise GradientError(f"[gradients] {_describe(node)} has no gradient: {reason}", node.line)
+        surroundings.line, surroundings.scope = node.line, node.scope
+        attributes = zip(node.op.attributes, node.attributes, strict=True)
+        for child, part in zip(node.inputs, vjp(g, node, *node.inputs, **dict(attributes)), strict=True):
+            if part is None or child not in on_path:
+                continue
+            if part.type is not child.type:
+                raise AssertionError(f"the vjp of {node.op.name} gives {part.type!r} for an input of {child.type!r}")
+            earlier = cotangents.get(child)
+            cotangents[child] = part if earlier is None else add(earlier, part)
+
+
+def _stopped_on_purpose(order: list[Node], x: Node) -> bool:
+    """Whether every way from x to the ys goes through a `stop_gradient`."""
+    if x not in order:
+        return False
+    reached = {x}
+    for node in order:
+        if node.op is not STOP_GRADIENT and not reached.isdisjoint(node.inputs):
+            reached.add(node)
+    ends = [node for node, users in consumers(order).items() if not users]
+    return reached.isdisjoint(ends)
+
+
+def _no_path(order: list[Node], x: Node, i: int) -> str:
+    """Why no cotangent reached x."""
+    if x not in order:
+        return f"ys do not depend on xs[{i}], {_describe(x)}"
+    blocked = depending(order, [x])
+    for node in order:
+        if node in blocked and node is not x and node.dtype.kind not in FLOATING and not node.op.leaf:
+            reason = node.op.no_gradient or "its result is not a floating-point value"
+            return f"ys depend on xs[{i}] only through {_describe(node)}, which has no gradient: {reason}"
+    return f"no gradient reaches xs[{i}], {_describe(x)}"
+
+
+# -- forward mode, from reverse mode twice
+
+DUMMY = register(Op("dummy", infer=lambda: Type((), dtypes.float32), reference=None, leaf=True,
+                    doc="A cotangent that is differentiated by and never computed."))  # fmt: skip
+
+
+def jvp(ys: Sequence[Node], xs: Sequence[Node], tangents: Sequence[Node]) -> list[Node]:
+    """The derivative of each y in the direction `tangents` of the xs: the gradient, by u, of the vjp with cotangent u."""
+    us = [new(DUMMY, (), (), y.type) for y in ys]
+    pulled = gradients(ys, xs, us, unconnected="zero")
+    for i, (x, t) in enumerate(zip(xs, tangents, strict=True)):
+        if t.shape != x.shape:
+            raise ShapeError(f"[jvp] tangents[{i}] has shape {t.shape}, its input has shape {x.shape}: they must be equal")
+    return gradients(pulled, us, [cast(t, x.dtype) for t, x in zip(tangents, xs, strict=True)], unconnected="zero")
+
+
+def hvp(y: Node, xs: Sequence[Node], vectors: Sequence[Node]) -> list[Node]:
+    """The Hessian of y by the xs, times vectors: the gradient of <gradient, vector>."""
+    first = gradients([y], xs, unconnected="zero")
+    inner = [sum(multiply(g, cast(broadcast(v, g.shape), g.dtype))) for g, v in zip(first, vectors, strict=True)]
+    return gradients(inner, xs, unconnected="zero")
+
+
+# -- recomputation
+
+BARRIER = register(
+    Op("barrier", lambda x, after: x, lambda x, after: x, lambda g, y, x, after: (g, None), view=True,
+       doc="x, not to be had before `after` has been computed.")
+)  # fmt: skip
+
+
+def _replay(g: Node, y: Node, value: Node, *inputs: Node, count: int) -> list[Node | None]:
+    """Compute the region again, once the cotangent is there, and go back through the copy."""
+    copies: dict[Node, Node] = {node: make(BARRIER, (node, g)) for node in inputs}
+    region = ordered([value], stop=lambda node: node in copies)
+    for node in region:
+        if node in copies:
+            continue
+        children = tuple(copies.get(child, child) for child in node.inputs)
+        copies[node] = node if children == node.inputs else rebuild(node, children)
+    pulled = gradients([copies[value]], [copies[node] for node in inputs], [g], unconnected="zero")
+    return [None, *pulled]
+
+
+CHECKPOINT = register(
+    Op("checkpoint", lambda y, *inputs, count: y, lambda y, *inputs, count: y, _replay, ("count",), view=True,
+       doc="y, computed again from the inputs when its gradient is.")
+)  # fmt: skip
+
+
+def checkpoint(outputs: Sequence[Node], inputs: Sequence[Node]) -> list[Node]:
+    """Mark what lies between inputs and outputs to be recomputed in the backward pass instead of kept."""
+    frontier = _frontier(outputs, inputs)
+    return [make(CHECKPOINT, (y, *frontier), (len(frontier),)) for y in outputs]
+
+
+def _frontier(outputs: Sequence[Node], inputs: Sequence[Node]) -> list[Node]:
+    """The floating values that a region takes from outside: its inputs, and the variables it reads."""
+    known = set(inputs)
+    region = ordered(outputs, stop=lambda node: node in known)
+    return [node for node in region if node.dtype.kind in FLOATING and (node in known or _reads(node))]
+
+
+def _reads(node: Node) -> bool:
+    return node.op.name == "read"
+
+
+# -- rules by users
+
+
+def _custom_vjp(g: Node, y: Node, value: Node, *inputs: Node, count: int) -> list[Node | None]:
+    return [None, *y.binding(g)]
+
+
+CUSTOM = register(
+    Op("custom_vjp", lambda y, *inputs, count: y, lambda y, *inputs, count: y, _custom_vjp, ("count",), view=True,
+       doc="y, with a gradient rule given by the user.")
+)  # fmt: skip
+
+
+def with_rule(value: Node, inputs: Sequence[Node], rule: Callable[[Node], Sequence[Any]]) -> Node:
+    """The value as a function of inputs whose cotangents are `rule(g)`."""
+    node = make(CUSTOM, (value, *inputs), (len(inputs),))
+    node.binding = rule
+    return node

@@ -1,0 +1,224 @@
+"""Variables' memory: cells that outlive graphs, their versions, and the assignments a thread has pending.
+
+Reading a cell makes a node `read` of one version; assigning makes the next version, pending until `evaluate` runs it. What
+runs, and when, is not decided here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import weakref
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import Any
+
+from treadle.dtypes import float32
+from treadle.errors import Line, StateError, TreadleError, user_line
+from treadle.graph.node import STATIC, TRACKED, Node, Op, Type, make, new
+from treadle.ops.record import register
+
+READ = register(
+    Op("read", infer=lambda *value: value[0] if value else Type((), float32), reference=lambda *value: value[0], leaf=True,
+       doc="The value of a variable at one version.")
+)  # fmt: skip
+UPDATE = register(
+    Op("update", lambda value: value, lambda value: value, lambda g, y, value: (g,), effect=True,
+       doc="The value, which becomes the variable's when a door runs the graph.")
+)  # fmt: skip
+
+_names = itertools.count()
+
+
+class Version:
+    """One value of a cell: `buffer` once there, `value` (a node) while pending, `failure` if it never came to be."""
+
+    __slots__ = ("base", "buffer", "cell", "failure", "line", "number", "read_node", "value")
+
+    def __init__(self, cell: Cell, number: int, buffer: Any = None, value: Node | None = None):
+        self.cell = cell
+        self.number = number
+        self.buffer = buffer
+        self.value = value
+        self.base = cell.current if value is not None else None
+        self.failure: BaseException | None = None
+        self.line: Line | None = user_line()
+        self.read_node: weakref.ref[Node] | None = None
+
+
+class Cell:
+    """A named place for a value of one type on one device. `layout` permutes its dimensions in storage, row-major for None."""
+
+    __slots__ = ("__weakref__", "current", "device", "layout", "lock", "name", "trainable", "type")
+
+    def __init__(self, name: str | None, type: Type, device: str, buffer: Any, trainable: bool = True,
+                 layout: tuple[int, ...] | None = None):  # fmt: skip
+        self.name = name or f"variable{next(_names)}"
+        self.type = type
+        self.device = device
+        self.trainable = trainable
+        self.layout = layout
+        self.lock = threading.RLock()
+        self.current = Version(self, 0, buffer)
+
+    def __repr__(self) -> str:
+        return f"{self.name} {self.type!r}"
+
+
+class Pending(threading.local):
+    """The assignments this thread has made and not run, in order, and the open `assignments()` groups."""
+
+    def __init__(self) -> None:
+        self.versions: dict[Cell, Version] = {}
+        self.groups: list[dict[Cell, Version]] = []
+        self.trace: Any = None
+
+
+pending = Pending()
+
+
+class Trace:
+    """What a static graph being traced has read and assigned: cells by their late-bound read, and by their new value."""
+
+    def __init__(self) -> None:
+        self.reads: dict[Cell, Node] = {}
+        self.updates: dict[Cell, Node] = {}
+
+
+def late_read(cell: Cell) -> Node:
+    """A read bound to whatever version is current when a door runs."""
+    node = new(READ, (), (), cell.type, TRACKED)
+    node.binding = cell
+    node.device = cell.device
+    return node
+
+
+def read(cell: Cell) -> Node:
+    """The node of the version that the running code sees: one node a version."""
+    trace: Trace | None = pending.trace
+    if trace is not None:
+        if cell in trace.updates:
+            return trace.updates[cell]
+        if cell not in trace.reads:
+            trace.reads[cell] = late_read(cell)
+        return trace.reads[cell]
+    version = pending.versions.get(cell) or cell.current
+    node = version.read_node() if version.read_node is not None else None
+    if node is None:
+        node = new(READ, () if version.value is None else (version.value,), (), cell.type, TRACKED)
+        node.binding = version
+        node.device = cell.device
+        node.buffer = version.buffer
+        version.read_node = weakref.ref(node)
+    return node
+
+
+def cell_of(node: Node) -> Cell | None:
+    """The variable a read node reads."""
+    if node.op is not READ:
+        return None
+    return node.binding.cell if isinstance(node.binding, Version) else node.binding
+
+
+def check_assignable(cell: Cell, value: Node) -> None:
+    """Refuse what cannot become the cell's value."""
+    if value.type is not cell.type:
+        raise StateError(
+            f"[assign] {cell.name} is {cell.type!r}, the value is {value.type!r}: shape and dtype of a variable do not change"
+        )
+
+
+def assign(cell: Cell, value: Node, run_pending: Callable[[], None]) -> None:
+    """Make the value the cell's next version, pending. `run_pending` runs what is pending, if the cell is among it."""
+    check_assignable(cell, value)
+    trace: Trace | None = pending.trace
+    if trace is not None:
+        trace.updates[cell] = value
+        return
+    if value.flags & STATIC:
+        raise StateError(
+            f"[assign] the value for {cell.name} depends on a placeholder, so it is not known here: "
+            f"pass td.update({cell.name}, value) among the fetches, or updates= of td.function"
+        )
+    if pending.groups:
+        pending.groups[-1][cell] = _next(cell, value)
+        return
+    if cell in pending.versions:
+        run_pending()
+    pending.versions[cell] = _next(cell, value)
+
+
+def _next(cell: Cell, value: Node) -> Version:
+    return Version(cell, cell.current.number + 1, value=value)
+
+
+@contextmanager
+def assignments(run_pending: Callable[[], None]):
+    """A group of assignments: all of them or none. Reads inside see the values from before."""
+    group: dict[Cell, Version] = {}
+    pending.groups.append(group)
+    try:
+        yield
+    finally:
+        pending.groups.pop()
+    if pending.groups:
+        pending.groups[-1].update(group)
+        return
+    if any(cell in pending.versions for cell in group):
+        run_pending()
+        for version in group.values():
+            version.base = version.cell.current
+    pending.versions.update(group)
+
+
+def discard(versions: dict[Cell, Version], failure: BaseException) -> None:
+    """Drop pending assignments whose program failed: arrays that read them will say so."""
+    for cell, version in versions.items():
+        version.failure = failure
+        version.value = None
+        node = version.read_node() if version.read_node is not None else None
+        if node is not None and node.buffer is None:
+            node.inputs = ()
+        if pending.versions.get(cell) is version:
+            del pending.versions[cell]
+
+
+def commit(versions: dict[Cell, Version]) -> None:
+    """Make pending versions, whose buffers are there, current. The caller holds the cells' locks and has checked the bases."""
+    for cell, version in versions.items():
+        version.value = None
+        cell.current = version
+        node = version.read_node() if version.read_node is not None else None
+        if node is not None:
+            node.buffer = version.buffer
+            node.inputs = ()
+
+
+def check_bases(versions: dict[Cell, Version]) -> None:
+    """Refuse to commit over a version that another thread has replaced."""
+    for cell, version in versions.items():
+        if version.base is not cell.current:
+            raise StateError(
+                f"{cell.name} was assigned by another thread, at {cell.current.line}, since this thread read it; "
+                f"the assignment made here is dropped",
+                version.line,
+            )
+
+
+def raise_failure(version: Version) -> None:
+    """The error for reading a version that never came to be."""
+    cause = version.failure
+    raise StateError(
+        f"the assignment of {version.cell.name} did not happen: the program that computed it failed with "
+        f"{type(cause).__name__}: {str(cause).splitlines()[0] if str(cause) else ''}",
+        version.line,
+    ) from (cause if isinstance(cause, TreadleError) else None)
+
+
+def update(cell: Cell, value: Node) -> Node:
+    """A node that stores the value into the cell when a door computes it."""
+    check_assignable(cell, value)
+    node = make(UPDATE, (value,))
+    node.binding = cell
+    node.role = "update"
+    return node
