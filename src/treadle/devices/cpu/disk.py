@@ -55,6 +55,10 @@ class DiskCache:
                 os.utime(path)
         return payload
 
+    def has(self, name: str) -> bool:
+        """Whether something is there under `name`, whole or not."""
+        return os.path.isfile(self.directory / name)
+
     def put(self, name: str, payload: bytes) -> bool:
         """Keep `payload` under `name`; says whether that worked. Readers see all of it or nothing."""
         draft = self.directory / f"{name}.{os.getpid()}.{threading.get_ident()}.draft"

@@ -1,10 +1,8 @@
-"""From LLVM IR text to machine code in this process, and to object code and assembly for reading or for other
-machines.
+"""Machine code in this process: a kernel's text is compiled or found on the disk, linked once, and called by
+its address.
 
 Code is generated for a named instruction set and never for the model of processor it happens to run on, so
-that one text has one meaning everywhere it runs. LLVM's IR passes are skipped: the generators write SSA form
-that the code generator takes as it is, and the passes cost up to ten times what code generation does. Knows
-nothing of programs, buffers or threads.
+that one text has one meaning everywhere it runs. Knows nothing of programs, buffers or threads.
 """
 
 from __future__ import annotations
@@ -20,15 +18,11 @@ from functools import cache
 
 import llvmlite.binding as llvm
 
-from treadle.devices.cpu import disk
+from treadle.devices.cpu import codegen, disk
 from treadle.devices.cpu.native import NativeKernel
 from treadle.devices.cpu.target import Isa, host_isas
 
 ENTRY = "kernel"
-CODEGEN_LEVEL = 1
-"""Level 0 spills every register and is 3 to 10 times slower; levels 2 and 3 cost more time and gave the same
-code speed.
-"""
 CROSS_TRIPLES = {"neon": "aarch64-unknown-linux-gnu"}
 ENTRY_TYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
 """The ABI of every kernel's entry point, for calling one from Python (tests do; programs use the runner)."""
@@ -76,44 +70,44 @@ def load(kernel: NativeKernel, isa: Isa | None = None) -> LoadedKernel:
     return LoadedKernel(kernel, library[ENTRY], library)
 
 
-def load_module(text: str, symbols: tuple[str, ...], isa: Isa | None = None) -> Library:
-    """The code of any module text, with the addresses of the functions named in `symbols`."""
+def load_module(
+    text: str, symbols: tuple[str, ...], isa: Isa | None = None, code: bytes | None = None
+) -> Library:
+    """The code of any module text, with the addresses of the functions named in `symbols`.
+
+    `code` is its object code, if the caller has just compiled it.
+    """
     isa = isa or host_isas()[0]
     key = (text, isa.name, symbols)
     with _lock:
         library = _libraries.get(key)
         if library is None:
-            library = _libraries[key] = _link(_kept_object_code(text, isa), symbols)
+            library = _libraries[key] = _link(_kept_object_code(text, isa, code), symbols)
             _recent.append(library)
     return library
 
 
-def _kept_object_code(text: str, isa: Isa) -> bytes:
-    """Object code for this machine, from the disk if it is there."""
+def is_loaded(text: str, isa: Isa) -> bool:
+    """Whether a kernel of this text is in the process."""
+    return (text, isa.name, (ENTRY,)) in _libraries
+
+
+def is_kept(text: str, isa: Isa) -> bool:
+    """Whether the object code of this text is on the disk."""
     kept = disk.from_environment()
-    if kept is None:
-        return object_code(text, isa)
-    version = ".".join(map(str, llvm.llvm_version_info))
-    name = disk.name(version, llvm.get_process_triple(), isa.features, str(CODEGEN_LEVEL), text)
-    code = kept.get(name)
-    if code is None:
-        code = object_code(text, isa)
-        kept.put(name, code)
-    return code
+    return kept is not None and kept.has(_file_name(text, isa))
 
 
 def object_code(kernel: NativeKernel | str, isa: Isa | None = None, triple: str | None = None) -> bytes:
     """Relocatable object code; for an instruction set of another architecture this compiles without
     running.
     """
-    machine, module = _module(kernel, isa, triple)
-    return machine.emit_object(module)
+    return codegen.object_code(*_compiled_for(kernel, isa, triple))
 
 
 def assembly(kernel: NativeKernel | str, isa: Isa | None = None, triple: str | None = None) -> str:
     """What the processor is given, as text for a person."""
-    machine, module = _module(kernel, isa, triple)
-    return machine.emit_assembly(module)
+    return codegen.assembly(*_compiled_for(kernel, isa, triple))
 
 
 _lock = threading.Lock()
@@ -131,43 +125,45 @@ def _leave_all() -> None:
         _linker().detach()
 
 
-def _module(
-    kernel: NativeKernel | str, isa: Isa | None, triple: str | None
-) -> tuple[llvm.TargetMachine, llvm.ModuleRef]:
-    """Parse and verify a text as a module for the given machine."""
+def _compiled_for(kernel: NativeKernel | str, isa: Isa | None, triple: str | None) -> tuple[str, str, str]:
+    """Text, features and triple."""
     isa = isa or host_isas()[0]
     if triple is None:
-        triple = (
-            llvm.get_process_triple()
-            if isa in host_isas()
-            else CROSS_TRIPLES.get(isa.name, llvm.get_process_triple())
-        )
-    text = kernel if isinstance(kernel, str) else kernel.text
-    machine = _machine(isa.features, triple)
-    module = llvm.parse_assembly(text)
-    module.triple = triple
-    module.data_layout = str(machine.target_data)
-    module.verify()
-    return machine, module
+        here = llvm.get_process_triple()
+        triple = here if isa in host_isas() else CROSS_TRIPLES.get(isa.name, here)
+    return kernel if isinstance(kernel, str) else kernel.text, isa.features, triple
 
 
-@cache
-def _machine(features: str, triple: str) -> llvm.TargetMachine:
-    """The code generator for a triple; position-independent because objects are kept and loaded anywhere."""
-    if triple == llvm.get_process_triple():
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
-    else:
-        llvm.initialize_all_targets()
-        llvm.initialize_all_asmprinters()
-    target = llvm.Target.from_triple(triple)
-    return target.create_target_machine(features=features, opt=CODEGEN_LEVEL, reloc="pic", codemodel="small")
+def _kept_object_code(text: str, isa: Isa, code: bytes | None) -> bytes:
+    """Object code for this machine: what the caller has, else the disk, else the compiler."""
+    kept = disk.from_environment()
+    if kept is None:
+        return code or object_code(text, isa)
+    name = _file_name(text, isa)
+    if code is None:
+        code = kept.get(name)
+        if code is not None:
+            return code
+        code = object_code(text, isa)
+    kept.put(name, code)
+    return code
+
+
+def _file_name(text: str, isa: Isa) -> str:
+    """All that decides the object code."""
+    version = ".".join(map(str, llvm.llvm_version_info))
+    return disk.name(version, llvm.get_process_triple(), isa.features, str(codegen.LEVEL), text)
 
 
 @cache
 def _linker() -> llvm.LLJIT:
     """The one linker of the process."""
-    return llvm.create_lljit_compiler(_machine("", llvm.get_process_triple()), use_jit_link=False)
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
+        reloc="pic", codemodel="small"
+    )
+    return llvm.create_lljit_compiler(machine, use_jit_link=False)
 
 
 def _link(code: bytes, symbols: tuple[str, ...]) -> Library:

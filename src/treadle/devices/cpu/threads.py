@@ -19,7 +19,7 @@ import numpy as np
 from treadle.devices.cpu import fork_join, jit
 
 MAXIMUM_THREADS = 1024
-SPIN_S = 60e-6
+SPIN_S = 100e-6
 """How long an idle thread spins before it sleeps. Waking one takes about as long."""
 
 

@@ -1,0 +1,97 @@
+"""From LLVM IR text to object code, in this process or, when this file is run as a program, in one that
+serves another.
+
+LLVM compiles one module at a time in a process, so several are needed to compile many kernels quickly
+(`treadle.devices.cpu.compilation`). The server must start fast: this file may import nothing but llvmlite and
+the standard library.
+
+LLVM's IR passes are skipped: the generators write SSA form that the code generator takes as it is, and the
+passes cost up to ten times what code generation does.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from functools import cache
+from typing import BinaryIO
+
+import llvmlite.binding as llvm
+
+LEVEL = 1
+"""Of code generation. Level 0 spills every register and is 3 to 10 times slower; 2 and 3 gave the
+same speed.
+"""
+REQUEST = struct.Struct("<QQQ")
+"""Lengths of features, triple and text, which follow."""
+REPLY = struct.Struct("<?Q")
+"""Whether it worked, and the length of what follows: object code or an error message."""
+
+
+def object_code(text: str, features: str, triple: str) -> bytes:
+    """Relocatable object code of a module."""
+    machine = _machine(features, triple)
+    return machine.emit_object(_parsed(text, machine, triple))
+
+
+def assembly(text: str, features: str, triple: str) -> str:
+    """The same as a person reads it."""
+    machine = _machine(features, triple)
+    return machine.emit_assembly(_parsed(text, machine, triple))
+
+
+@cache
+def _machine(features: str, triple: str) -> llvm.TargetMachine:
+    """The code generator for a triple; position-independent because objects are kept and loaded anywhere."""
+    if triple == llvm.get_process_triple():
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+    else:
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
+    target = llvm.Target.from_triple(triple)
+    return target.create_target_machine(features=features, opt=LEVEL, reloc="pic", codemodel="small")
+
+
+def _parsed(text: str, machine: llvm.TargetMachine, triple: str) -> llvm.ModuleRef:
+    module = llvm.parse_assembly(text)
+    module.triple = triple
+    module.data_layout = str(machine.target_data)
+    module.verify()
+    return module
+
+
+# -- the protocol
+
+
+def request(stream: BinaryIO, text: str, features: str, triple: str) -> None:
+    """Ask a server for object code."""
+    parts = [part.encode() for part in (features, triple, text)]
+    stream.write(REQUEST.pack(*map(len, parts)) + b"".join(parts))
+    stream.flush()
+
+
+def reply(stream: BinaryIO) -> bytes | None:
+    """What the server answers; None if it cannot compile this, or is gone."""
+    head = stream.read(REPLY.size)
+    if len(head) < REPLY.size:
+        return None
+    worked, length = REPLY.unpack(head)
+    payload = stream.read(length)
+    return payload if worked and len(payload) == length else None
+
+
+def serve(requests: BinaryIO, replies: BinaryIO) -> None:
+    """Answer requests until there are no more."""
+    while len(head := requests.read(REQUEST.size)) == REQUEST.size:
+        features, triple, text = (requests.read(length).decode() for length in REQUEST.unpack(head))
+        try:
+            payload, worked = object_code(text, features, triple), True
+        except Exception as error:
+            payload, worked = str(error).encode(), False
+        replies.write(REPLY.pack(worked, len(payload)) + payload)
+        replies.flush()
+
+
+if __name__ == "__main__":
+    serve(sys.stdin.buffer, sys.stdout.buffer)
