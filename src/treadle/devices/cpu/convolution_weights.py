@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from treadle.devices.cpu.convolution_depthwise import accumulate_lanes
 from treadle.devices.cpu.convolution_epilogue import store_tile
 from treadle.devices.cpu.convolution_strip import Strip, clear, copy_strip, dot, nest
-from treadle.devices.cpu.correlation import STRIP_NBYTES, THREADS, Correlation, Packing, Tiling, divisions
+from treadle.devices.cpu.correlation import STRIP_NBYTES, Correlation, Packing, Tiling, divisions, occupied
 from treadle.devices.cpu.ir import Function, Index, Module, Value, vector
 from treadle.devices.cpu.microkernel import (
     ITEMSIZES,
@@ -90,7 +90,7 @@ class Sums:
 
 
 def choose_sums(correlation: Correlation, isa: Isa) -> Sums:
-    """Cut the work by shape: blocks of pixels, then chunks and parts of the filters so that `THREADS` threads are busy."""
+    """Cut the work by shape: blocks of pixels, then chunks and parts of the filters so that any number of threads is busy."""
     c, axes = correlation, correlation.axes
     scalar = SCALARS[c.dtype]
     itemsize = ITEMSIZES[scalar]
@@ -102,6 +102,8 @@ def choose_sums(correlation: Correlation, isa: Isa) -> Sums:
     packing = Packing(c.groups, c.channels, c.filters, kernel, lanes, vectors, itemsize)
     rows_fit = rows_that_fit(isa, vectors)
     tilings = block_tilings(c, packing)
+    if not c.pixels:
+        return Sums(c, packing, tilings[0][0], EvenCut(0, 1), c.reads_in_place, rows_fit)
     tiling = next(
         (t for t, n, size in tilings if n <= BLOCK_PIXELS and size * itemsize <= STRIP_NBYTES), tilings[-1][0]
     )
@@ -123,17 +125,17 @@ def choose_sums(correlation: Correlation, isa: Isa) -> Sums:
         filter_tiles = -(-packing.tiles // parts)
         tasks = c.groups * channel_blocks * parts * chunks
         task = 2000 + -(-tiling.blocks // chunks) * (copy_cycles + filter_tiles * cycles)
-        return task * (tasks + -(-tasks // THREADS) * THREADS) + 2 * chunks * chunk_nbytes / 4
+        return task * occupied(tasks) + chunks * chunk_nbytes / 4
 
     filter_parts = divisions(packing.tiles) if c.output_channel_stride == 1 else [1]
     filter_parts = [packing.tiles] if c.depthwise else filter_parts
-    chunks = [n for n in divisions(tiling.blocks) if n == 1 or n * chunk_nbytes <= MOST_PARTIAL_NBYTES] or [0]
+    chunks = [n for n in divisions(tiling.blocks) if n == 1 or n * chunk_nbytes <= MOST_PARTIAL_NBYTES]
     parts, count = min(itertools.product(filter_parts, chunks), key=cost)
     tiling = Tiling(
         tiling.split, tiling.tiles, tiling.block, tiling.ranges, tiling.blocks,
         EvenCut(packing.tiles, -(-packing.tiles // parts)),
     )  # fmt: skip
-    cut = EvenCut(tiling.blocks, -(-tiling.blocks // count) if count else 1)
+    cut = EvenCut(tiling.blocks, -(-tiling.blocks // count))
     return Sums(c, packing, tiling, cut, in_place, rows_fit)
 
 

@@ -19,8 +19,8 @@ STRIP_NBYTES = 192 * 1024
 """The most a block's copied input may take: it stays in a second-level cache beside the weights."""
 CHANNEL_BLOCK = 128
 """Longer sums over channels are cut, so that the pixels of a tile stay in the first-level cache from tap to tap."""
-THREADS = 16
-"""The number of threads that blocks are balanced for, whatever the machine has: the division is a function of shape alone."""
+THREADS = (1, 2, 3, 4, 6, 8, 12, 16)
+"""The numbers of threads that work is balanced for, whatever the machine has: its division is a function of shape alone."""
 TASK_CYCLES = 2000.0
 """What starting a task costs, in the units of `Tiling.cycles`."""
 
@@ -204,6 +204,11 @@ def divisions(length: int) -> list[int]:
     return counts
 
 
+def occupied(tasks: int) -> float:
+    """Tasks' worth of time that threads are busy or wait for others, as a mean over numbers of threads."""
+    return sum(-(-tasks // threads) * threads for threads in THREADS) / len(THREADS)
+
+
 def choose_vectors(axes: tuple[Axis, ...], filters: int, isa: Isa, lanes: int) -> int:
     """Vectors of filters a tile should have: the number with the least work for these pixels and filters."""
     wanted = -(-filters // lanes)
@@ -256,7 +261,7 @@ def choose_tiling(correlation: Correlation, packing: Packing, isa: Isa) -> Tilin
                 work = ranges.large * inside * filter_parts.large * tile_work
                 weights = filter_parts.large * packing.tile_size * itemsize
                 cycles = work + TASK_CYCLES + copied * itemsize / 8 + weights / 16
-                total = cycles * (tasks + -(-tasks // THREADS) * THREADS)
+                total = cycles * occupied(tasks)
                 if best is None or total < best[0]:
                     best = total, Tiling(split, tiles, block, ranges, blocks, filter_parts)
     assert best is not None

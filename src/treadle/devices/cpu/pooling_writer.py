@@ -262,7 +262,7 @@ class PoolWriter:
             first, last = window.taps[i]
             if not unrolled:
                 return f.loop(first, last, tap, list(carried))
-            for t in range(axis.window):
+            for t in range(first, last):
                 carried = tap(t, *carried)
             return list(carried)
 
