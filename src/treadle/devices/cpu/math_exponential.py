@@ -6,6 +6,8 @@ are minimax fits (Lawson's iteration), rounded to the format one after the other
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from treadle.devices.cpu.ir import Function, Value, lanes_of
 from treadle.devices.cpu.math_arithmetic import (
     EXPONENT_BIAS,
@@ -63,10 +65,25 @@ EXP2_DOUBLE = (
 )
 """2**r for |r| <= 1/2; 2**-29."""
 
+EXP2_DOUBLE_LONG = (
+    7.074460145039898e-09,
+    1.02093447951408e-07,
+    1.3215449901044941e-06,
+    1.5252653569520058e-05,
+    0.0001540353037183833,
+    0.0013333558237193543,
+    0.00961812910773326,
+    0.055504108664396895,
+    0.24022650695909445,
+    0.6931471805599511,
+    1.0,
+)
+"""The same to 2**-51."""
+
 SINH_TAIL = (0.00019973969028797, 0.00833317544311285, 0.1666666716337204)
 """(sinh x - x) / x**3 in x**2 for |x| <= (ln 2) / 2; 2**-34 of sinh x."""
-TANH_TAIL = (-0.05142368748784065, 0.13324180245399475, -0.3333323895931244)
-"""(tanh x - x) / x**3 in x**2 for |x| <= 1/4; 2**-28 of tanh x."""
+TANH_TAIL = (0.01643787883222103, -0.05267200991511345, 0.1332072913646698, -0.3333294689655304)
+"""(tanh x - x) / x**3 in x**2 for |x| <= 0.55; 2**-24.7 of tanh x."""
 
 ERF_SMALL = (
     -0.0006047076894901693,
@@ -161,22 +178,22 @@ def sigmoid(f: Function, x: Value) -> Value:
 
 
 def tanh(f: Function, x: Value) -> Value:
-    # With e = e**2|x| - 1, free of cancellation: e / (e + 2).
     magnitude = absolute(f, x)
-    r, _, word = reduce(f, at_most(f, add(f, magnitude, magnitude), 19.0), 127)
-    power = power_of_two(f, word)
-    e = multiply_add(f, expm1_reduced(f, r), power, subtract(f, power, 1.0))
-    # The quotient's three roundings are too much where it is just above a power of two.
     z = multiply(f, x, x)
     small = multiply_add(f, multiply(f, polynomial(f, z, TANH_TAIL), z), magnitude, magnitude)
-    quotient = f.op("fdiv", e, add(f, e, 2.0))
-    return copysign(f, where(f, "olt", magnitude, 0.25, small, quotient), x)
+    # 1 - 2 / (e**2|x| + 1): from 1/2 on, where what is subtracted is no larger than the result.
+    r, _, word = reduce(f, at_most(f, add(f, magnitude, magnitude), 19.0), 127)
+    power = power_of_two(f, word)
+    denominator = multiply_add(f, expm1_reduced(f, r), power, add(f, power, 1.0))
+    one = real(f, x, 1.0)
+    large = f.op("fsub", one, f.op("fdiv", real(f, x, 2.0), denominator))
+    return copysign(f, where(f, "olt", magnitude, 0.55, small, large), x)
 
 
-def exp2_double(f: Function, t: Value) -> Value:
-    """2**t of a `double` between -1000 and 1000, to 2**-29."""
+def exp2_double(f: Function, t: Value, coefficients: Sequence[float] = EXP2_DOUBLE) -> Value:
+    """2**t of a `double` between -1000 and 1000, to 2**-29 (or with `EXP2_DOUBLE_LONG` 2**-51)."""
     n, word = round_to_integer(f, t, EXPONENT_BIAS["double"])
-    return multiply(f, polynomial(f, subtract(f, t, n), EXP2_DOUBLE), power_of_two(f, word))
+    return multiply(f, polynomial(f, subtract(f, t, n), coefficients), power_of_two(f, word))
 
 
 def exponential_pair(f: Function, x: Value) -> tuple[Value, Value]:

@@ -35,7 +35,7 @@ from treadle.devices.cpu.math_arithmetic import (
     widened,
     word_op,
 )
-from treadle.devices.cpu.math_exponential import LN2_HIGH, LN2_LOW, exp2_double
+from treadle.devices.cpu.math_exponential import EXP2_DOUBLE_LONG, LN2_HIGH, LN2_LOW, exp2_double
 
 LN2 = 0.6931471805599453
 SMALLEST_NORMAL = 2.0**-126
@@ -122,6 +122,21 @@ LOG2_DOUBLE = (
     1.4426950409389862,
 )
 """log2(1 + f) / f on the same interval; 2**-33 of the logarithm."""
+
+
+LOG1P_QUOTIENT = (
+    0.17780861131538145,
+    0.09880743171399763,
+    0.1359131446521577,
+    0.15363675325014066,
+    0.1818285985802357,
+    0.22222190859296342,
+    0.28571429111697916,
+    0.399999999952872,
+    0.6666666666668257,
+    2.0,
+)
+"""log((1 + s) / (1 - s)) / s in s**2 for |s| <= 1/3; 2**-53."""
 
 
 def log_reduced(f: Function, base: Base, fraction: Value, exponent: Value) -> Value:
@@ -254,13 +269,14 @@ def hypot(f: Function, x: Value, y: Value) -> Value:
 
 
 def logaddexp(f: Function, x: Value, y: Value) -> Value:
+    """max + log1p(exp(-gap)) in double to its last bits, because the two terms may all but cancel."""
     larger = f.select(f.compare("fcmp ogt", x, y), x, y)
     a, b = widened(f, x), widened(f, y)
     # Equal infinities have no difference.
     gap = f.select(f.compare("fcmp oeq", a, b), real(f, a, 0.0), absolute(f, subtract(f, a, b)))
-    e = exp2_double(f, at_least(f, multiply(f, gap, -1 / LN2), -1000.0))
-    tiny = multiply_add(f, multiply(f, e, e), -0.5, e)
-    tail = where(f, "olt", e, 2.0**-20, tiny, multiply(f, log2_double(f, add(f, e, 1.0)), LN2))
+    e = exp2_double(f, at_least(f, multiply(f, gap, -1 / LN2), -1000.0), EXP2_DOUBLE_LONG)
+    s = f.op("fdiv", e, add(f, e, 2.0))
+    tail = multiply(f, polynomial(f, multiply(f, s, s), LOG1P_QUOTIENT), s)
     result = narrowed(f, add(f, widened(f, larger), tail))
     return f.select(f.compare("fcmp uno", x, y), real(f, x, NAN), result)
 

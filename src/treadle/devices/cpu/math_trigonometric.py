@@ -232,8 +232,11 @@ def asin_reduced(f: Function, x: Value) -> tuple[Value, Value, Value]:
 
 def asin(f: Function, x: Value) -> Value:
     far, t, tail = asin_reduced(f, x)
-    # pi / 2 - 2 (t + tail), the large terms first: their difference is all but exact.
-    large, small = multiply_add(f, t, -2.0, PI_PARTS[0] / 2), multiply_add(f, tail, -2.0, PI_PARTS[1] / 2)
+    # pi / 2 - 2 (t + tail); what rounds off pi / 2 - 2 t is added to the small terms.
+    half_pi = real(f, x, PI_PARTS[0] / 2)
+    large = multiply_add(f, t, -2.0, half_pi)
+    lost = multiply_add(f, t, -2.0, subtract(f, half_pi, large))
+    small = add(f, lost, multiply_add(f, tail, -2.0, PI_PARTS[1] / 2))
     return copysign(f, f.select(far, add(f, large, small), add(f, t, tail)), x)
 
 
