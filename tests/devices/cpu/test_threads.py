@@ -12,10 +12,11 @@ import time
 import numpy as np
 import pytest
 
-from treadle.devices.cpu import ir, jit, threads
+from treadle.devices.cpu import fork_join, ir, jit, runner, threads
 from treadle.devices.cpu.fork_join import SHARES_PER_THREAD, atomic_add, atomic_load
 from treadle.devices.cpu.native import NativeKernel
 from treadle.devices.cpu.runner import Entry, Frame, Table
+from treadle.devices.cpu.target import ISAS
 
 PATIENCE = 20000
 """Naps of a millisecond that a waiting task takes before it gives up."""
@@ -182,6 +183,15 @@ def test_the_process_ends_cleanly(ending):
     command = [sys.executable, "-c", program + ending, os.path.dirname(__file__)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_the_native_side_compiles_for_arm(monkeypatch):
+    triple = "aarch64-unknown-linux-gnu"
+    with monkeypatch.context() as patched:
+        patched.setattr(fork_join.llvm, "get_process_triple", lambda: triple)
+        texts = [fork_join.module_text(), runner.module_text()]
+    for text, instruction in zip(texts, ("yield", "blr"), strict=True):
+        assert instruction in jit.assembly(text, ISAS["neon"], triple)
 
 
 def test_the_number_of_threads_comes_from_the_environment(monkeypatch):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 import sys
 from functools import cache
-from typing import BinaryIO
+from typing import IO
 
 import llvmlite.binding as llvm
 
@@ -64,14 +64,14 @@ def _parsed(text: str, machine: llvm.TargetMachine, triple: str) -> llvm.ModuleR
 # -- the protocol
 
 
-def request(stream: BinaryIO, text: str, features: str, triple: str) -> None:
+def request(stream: IO[bytes], text: str, features: str, triple: str) -> None:
     """Ask a server for object code."""
     parts = [part.encode() for part in (features, triple, text)]
     stream.write(REQUEST.pack(*map(len, parts)) + b"".join(parts))
     stream.flush()
 
 
-def reply(stream: BinaryIO) -> bytes | None:
+def reply(stream: IO[bytes]) -> bytes | None:
     """What the server answers; None if it cannot compile this, or is gone."""
     head = stream.read(REPLY.size)
     if len(head) < REPLY.size:
@@ -81,7 +81,7 @@ def reply(stream: BinaryIO) -> bytes | None:
     return payload if worked and len(payload) == length else None
 
 
-def serve(requests: BinaryIO, replies: BinaryIO) -> None:
+def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
     """Answer requests until there are no more."""
     while len(head := requests.read(REQUEST.size)) == REQUEST.size:
         features, triple, text = (requests.read(length).decode() for length in REQUEST.unpack(head))

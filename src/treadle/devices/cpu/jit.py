@@ -13,6 +13,7 @@ import itertools
 import threading
 import weakref
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -57,7 +58,7 @@ class LoadedKernel:
         return self.kernel.scratch_nbytes
 
     @property
-    def entry(self) -> ctypes._CFuncPtr:
+    def entry(self) -> Callable[[int, int, int, int], None]:
         """The entry point as a ctypes function ``(arguments, first, last, scratch)``."""
         return ENTRY_TYPE(self.address)
 

@@ -19,7 +19,7 @@ import ctypes
 import signal
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -217,7 +217,7 @@ def _own_scratch(nbytes: int) -> Scratch:
 
 
 @cache
-def _native_run() -> ctypes._CFuncPtr:
+def _native_run() -> Callable[[int], int]:
     """The native ``run(frame)``; its library lives as long as the process."""
     library = _library()
     return ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(library["run"])
