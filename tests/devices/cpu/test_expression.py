@@ -49,7 +49,7 @@ APPROXIMATE = {
     "tan": 4, "asin": 3, "acos": 3, "atan": 3, "atan2": 4, "sinh": 4, "cosh": 4, "tanh": 4, "asinh": 4,
     "acosh": 4, "atanh": 4, "sigmoid": 4, "erf": 4, "erfinv": 400, "pow": 4, "hypot": 2, "rsqrt": 1,
 }  # fmt: skip
-"""Ops that are not exact, and how many units in the last place they may be off (`erfinv`: its reference too)."""
+"""Ops that are not exact, and how many units in the last place they may be off."""
 
 
 def samples(dtype: str, count: int, seed: int) -> np.ndarray:

@@ -96,10 +96,15 @@ class Module:
         self.declarations.setdefault(name, f"declare {result} @{name}({', '.join(parameters)})")
 
     def table(self, type: str, values: Sequence[int | float]) -> Value:
-        """A constant array in read-only memory, 64-byte aligned; returns a pointer to it."""
+        """A constant array in read-only memory, 64-byte aligned, written once; returns a pointer to it."""
         spelled = [f"{type} {float_literal(type, v) if type in FLOAT_WIDTHS else v}" for v in values]
+        contents = f"= internal unnamed_addr constant [{len(values)} x {type}] [{', '.join(spelled)}], align 64"
+        for written in self.globals:
+            name, _, rest = written.partition(" ")
+            if rest == contents:
+                return Value("ptr", name)
         name = f"@table{len(self.globals)}"
-        self.globals.append(f"{name} = internal unnamed_addr constant [{len(values)} x {type}] [{', '.join(spelled)}], align 64")
+        self.globals.append(f"{name} {contents}")
         return Value("ptr", name)
 
     def text(self) -> str:
@@ -316,6 +321,13 @@ class Function:
         return self.call(type, f"llvm.masked.load.{mangle(type)}.p0", *arguments)
 
     def masked_store(self, value: Value, pointer: Value, mask: Value, align: int = 1) -> None:
+        if mask.name[0] == "<" and mask.name.count("true") == 1:
+            # LLVM 22 makes this a scalar store on x86, and of an 8- or 16-bit element one of 32 bits.
+            lane = mask.name.split(", ").index(next(m for m in mask.name.split(", ") if "true" in m))
+            scalar = scalar_of(value.type)
+            nbytes = FLOAT_WIDTHS.get(scalar) or int(scalar[1:])
+            self.store(self.extract(value, lane), self.at(pointer, lane * nbytes // 8))
+            return
         arguments = [value, pointer, Value("i32", str(align)), mask]
         self.call("void", f"llvm.masked.store.{mangle(value.type)}.p0", *arguments)
 
