@@ -126,6 +126,19 @@ def test_skinny(isa: Isa, dtype: str, m: int, n: int, k: int, layout: str) -> No
 
 
 @targets
+@pytest.mark.parametrize("layout", ["NTN", "NTT"])
+@pytest.mark.parametrize(("m", "n"), [(1, 1), (2, 9), (7, 23)])
+def test_dot_products(isa: Isa, dtype: str, layout: str, m: int, n: int) -> None:
+    """Few rows, everything contiguous along k: nothing is packed."""
+    layouts = plain(m, n, 331, dtype, layout)
+    bias = np.random.default_rng(4).standard_normal(n).astype(dtype)
+    epilogue = body(("load", (), LOAD_ROW), ("add", (0, 1), None), dtype=dtype)
+    check(*layouts, isa)
+    more = {"epilogue": epilogue, "extra": (Operand(dtype, n),)}
+    check(*layouts, isa, None, lambda t: t + bias.astype(np.float64), [bias], **more)
+
+
+@targets
 def test_split_k(isa: Isa, dtype: str) -> None:
     """Few elements of C and a long k: ranges of k are summed apart."""
     a, b, c = plain(6, 7, 8192, dtype, "TNN")
@@ -136,6 +149,14 @@ def test_split_k(isa: Isa, dtype: str) -> None:
 def schedule_of(a: Layout, b: Layout, c: Layout, isa: Isa) -> Schedule:
     p = product_of(simplify(contraction_of(a, b, c))[0])
     return choose(prod(p.batch), p.m, p.n, p.k, p.a[-2:], p.b[-2:], p.itemsize, isa)
+
+
+@targets
+def test_long_rows_of_b(isa: Isa, dtype: str) -> None:
+    """One row of a and a large b: a few rows of b at a time."""
+    a, b, c = plain(1, 1030, 523, dtype)
+    assert schedule_of(a, b, c, isa).k_block < 10
+    check(a, b, c, isa)
 
 
 @targets

@@ -13,12 +13,13 @@ from math import prod
 
 from treadle.compiler.kernel import Affine, Instruction, Operand
 from treadle.devices.cpu.combine import combine_kernel
+from treadle.devices.cpu.dot import dot_kernel
 from treadle.devices.cpu.epilogue import Epilogue, rewrite_affines
 from treadle.devices.cpu.microkernel import ITEMSIZES, SCALARS
 from treadle.devices.cpu.native import Lowered, Step
 from treadle.devices.cpu.product import Product, ProductWriter
 from treadle.devices.cpu.target import Isa
-from treadle.devices.cpu.tiling import Schedule, choose
+from treadle.devices.cpu.tiling import DotSchedule, Schedule, choose, choose_dot
 
 A, B, C = ("in", 0), ("in", 1), ("out", 0)
 
@@ -48,7 +49,7 @@ class Contraction:
     extra: tuple[Operand, ...] = ()
 
 
-def lower(contraction: Contraction, isa: Isa, schedule: Schedule | None = None) -> Lowered:
+def lower(contraction: Contraction, isa: Isa, schedule: Schedule | DotSchedule | None = None) -> Lowered:
     """The kernels of a contraction. Operands: A is ``("in", 0)``, B ``("in", 1)``, `extra` follow, C is
     ``("out", 0)``.
 
@@ -72,7 +73,10 @@ def lower(contraction: Contraction, isa: Isa, schedule: Schedule | None = None) 
     p = product_of(simple)
     if p.k == 0:
         return Lowered((Step(combine_kernel(p, 0, isa, label), (C, C, *extra)),))
-    schedule = schedule or choose(prod(p.batch), p.m, p.n, p.k, p.a[-2:], p.b[-2:], itemsize, isa)
+    facts = prod(p.batch), p.m, p.n, p.k, p.a[-2:], p.b[-2:], itemsize, isa
+    schedule = schedule or choose_dot(*facts) or choose(*facts)
+    if isinstance(schedule, DotSchedule):
+        return Lowered((Step(dot_kernel(p, schedule, isa, label), (a, b, C, *extra)),))
     if schedule.splits == 1 and p.c[-1] == 1 and (p.epilogue is None or p.epilogue.dtype == p.dtype):
         return Lowered((Step(ProductWriter(p, schedule, isa).kernel(label), (a, b, C, *extra)),))
     sizes = (*p.batch, p.m, p.n)

@@ -156,11 +156,15 @@ class ProductWriter:
         panels = share(f, self.panels, self.schedule.grid[1], along_n)
         first = self.splits.start(f, split)
         k = f.sub(self.splits.start(f, f.add(split, 1)), first)
-        length = f.divmod(f.add(k, self.blocks.parts - 1), self.blocks.parts)[0]
+        each, more = f.divmod(k, self.blocks.parts)
 
         def block(index: Index) -> None:
-            start = f.mul(index, length)
-            self.block(a, b, c, tiles, panels, f.add(first, start), f.min(length, f.sub(k, start)), index)
+            start = f.add(f.mul(index, each), f.min(index, more))
+            after = f.add(index, 1)
+            stop = f.add(f.mul(after, each), f.min(after, more))
+            # One size for all blocks is a constant; else it is found at run time.
+            size = each if more == 0 else f.sub(stop, start)
+            self.block(a, b, c, tiles, panels, f.add(first, start), size, index)
 
         f.loop(0, self.blocks.parts, block)
 
@@ -188,7 +192,7 @@ class ProductWriter:
             )
             b = dest
 
-        group = self.schedule.pack_a or self.tiles.parts
+        epilogue, group = p.epilogue, self.schedule.pack_a or self.tiles.parts
 
         def row_tiles(first: Index) -> None:
             last = f.min(f.add(first, group), tiles[1])
@@ -209,9 +213,10 @@ class ProductWriter:
                     self.tile(source, place, rows, from_b, dest, row, column, columns, k, index)
 
                 each_panel(f, p.n, self.width, *panels, tile_of)
-                if p.epilogue and not self.inline:
+                if epilogue and not self.inline:
+                    last_block = self.blocks.parts - 1
                     f.loop(
-                        self.blocks.parts - 1, f.add(index, 1), lambda _: self.finish(row, rows, dest, panels)
+                        last_block, f.add(index, 1), lambda _: self.finish(epilogue, row, rows, dest, panels)
                     )
 
             self.tiles.each(f, first, last, row_tile)
@@ -290,10 +295,10 @@ class ProductWriter:
         if self.blocks.parts > 1:
             # A loop of no turn or one: the branch and the merge of the sums in one.
             flat = f.loop(0, f.min(index, 1), resume, flat)
-        for value, (place, tail) in zip(flat, places, strict=True):
-            store_vector(f, value, place, tail)
+        for value, (to, tail) in zip(flat, places, strict=True):
+            store_vector(f, value, to, tail)
 
-    def finish(self, row: Index, rows: int, c: Value, panels: Span) -> None:
+    def finish(self, epilogue: Epilogue, row: Index, rows: int, c: Value, panels: Span) -> None:
         """Apply the epilogue to the sums of some rows, which are in c; `c` points to the first row."""
         f, p = self.f, self.product
 
@@ -304,7 +309,7 @@ class ProductWriter:
                 column = f.mul(v, self.lanes)
                 sums = load_vector(f, f.at(begin, f.mul(column, self.itemsize)), self.type, active)
                 index = (*self.digits, f.add(row, r), column)
-                p.epilogue.finish(f, self.isa, [*self.extra, self.c], index, sums, self.lanes, active)
+                epilogue.finish(f, self.isa, [*self.extra, self.c], index, sums, self.lanes, active)
 
             first, last = (f.mul(panel, self.schedule.vectors) for panel in panels)
             each_vector(f, p.n, self.lanes, first, f.min(last, -(-p.n // self.lanes)), chunk)

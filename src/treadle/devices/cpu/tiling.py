@@ -17,6 +17,13 @@ from treadle.devices.cpu.target import Isa
 
 K_BLOCK_NBYTES = 2048
 """Of one row of a tile: a tile of 14 rows and the panel it meets then fit the first two caches."""
+DOT_ROWS = 16
+"""Most rows of a for which dot products are faster than packing b."""
+MOST_STREAMS = 8
+"""Columns of b that are read side by side."""
+STREAM_NBYTES = 1 << 20
+STREAM_COLUMNS = 256
+STREAM_ROWS = 8
 MOST_TASKS = 64
 TASK_COLUMNS = 128
 """Columns of c of a task, where there are many rows: a tile of a is used for all of them."""
@@ -107,17 +114,21 @@ def choose(
     m: int,
     n: int,
     k: int,
-    a_strides: tuple[int, int],
-    b_strides: tuple[int, int],
+    a_strides: tuple[int, ...],
+    b_strides: tuple[int, ...],
     itemsize: int,
     isa: Isa,
 ) -> Schedule:
     """The schedule of a product with the given strides ``(m, k)`` of a and ``(k, n)`` of b, in elements."""
+    lanes = isa.lanes(itemsize)
+    if m == 1 and b_strides[1] == 1 and n * k * itemsize >= STREAM_NBYTES:
+        # Few rows of b at a time, each read from end to end, is what memory likes.
+        parts = max(1, min(MOST_TASKS // batch, n // STREAM_COLUMNS))
+        return Schedule(1, min(4, -(-n // lanes)), STREAM_ROWS, STREAM_ROWS, 1, (1, parts), 0, False)
     rows, vectors = register_tile(m, n, itemsize, isa)
     unroll = max(1, min(4, 24 // (rows * vectors)))
-    lanes = isa.lanes(itemsize)
     tiles, panels = EvenCut(m, rows).parts, -(-n // (vectors * lanes))
-    wanted = max(1, min(MOST_TASKS, 2 * batch * m * n * k // TASK_FLOPS))
+    wanted = wanted_tasks(batch, m, n, k)
     splits = 1
     if batch * tiles * panels < min(wanted, 8) and k >= 1024:
         splits = min(-(-wanted // (batch * tiles * panels)), k // 256, 16)
@@ -128,16 +139,64 @@ def choose(
     grid = task_grid(tiles, panels, wanted, m, n)
     wide = -(-panels // grid[1]) * vectors * lanes >= 128
     pack_a = 8 if wide and a_strides[1] != 1 else 0
-    return Schedule(
-        rows,
-        vectors,
-        unroll,
-        K_BLOCK_NBYTES // itemsize * (3 if pack_a else 4) // 4,
-        splits,
-        grid,
-        pack_a,
-        pack_b,
-    )
+    k_block = K_BLOCK_NBYTES // itemsize * (3 if pack_a else 4) // 4
+    return Schedule(rows, vectors, unroll, k_block, splits, grid, pack_a, pack_b)
+
+
+@dataclass(frozen=True)
+class DotSchedule:
+    """The cuts of a product of contiguous rows of a and columns of b."""
+
+    rows: int
+    """Most rows of a register tile."""
+    columns: int
+    """Most columns of a register tile."""
+    tasks: int
+    """Along n, for each product of the batch."""
+
+
+def choose_dot(
+    batch: int,
+    m: int,
+    n: int,
+    k: int,
+    a_strides: tuple[int, ...],
+    b_strides: tuple[int, ...],
+    itemsize: int,
+    isa: Isa,
+) -> DotSchedule | None:
+    """The schedule in dot products, or None where they cannot be had or packing b serves better."""
+    lanes = isa.lanes(itemsize)
+    if a_strides[1] != 1 or b_strides[0] != 1 or k < 2 * lanes or m > min(DOT_ROWS, k // (2 * lanes)):
+        return None
+    shapes = [
+        (min(m, rows), min(n, columns))
+        for rows in range(1, isa.registers)
+        for columns in range(1, MOST_STREAMS + 1)
+        if rows * columns + columns + 1 <= isa.registers
+    ]
+
+    def cost(shape: tuple[int, int]) -> float:
+        cuts = EvenCut(m, shape[0]), EvenCut(n, shape[1])
+        return sum(
+            (last - first) * (end - begin) * dot_cycles(rows, columns)
+            for rows, first, last in cuts[0].kinds()
+            for columns, begin, end in cuts[1].kinds()
+        )
+
+    rows, columns = min(sorted(set(shapes)), key=cost)
+    wanted = -(-wanted_tasks(batch, m, n, k) // batch)
+    return DotSchedule(rows, columns, max(1, min(wanted, n // columns)))
+
+
+def dot_cycles(rows: int, columns: int) -> float:
+    """Cycles of one vector of k; the last term stands for what does not come from the first cache."""
+    return max(rows * columns / 2, (rows + columns) / 2, 4) + 0.15 * (rows + columns)
+
+
+def wanted_tasks(batch: int, m: int, n: int, k: int) -> int:
+    """How many tasks the work is worth."""
+    return max(1, min(MOST_TASKS, 2 * batch * m * n * k // TASK_FLOPS))
 
 
 def register_tile(m: int, n: int, itemsize: int, isa: Isa) -> tuple[int, int]:
