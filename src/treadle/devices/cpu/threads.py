@@ -82,8 +82,10 @@ class Pool:
         """End the workers. A run under way is finished by its caller."""
         self._word(fork_join.STOP).value = 1
         self._wake(self.address)
+        deadline = time.monotonic() + 2
         for worker in self._workers:
-            worker.join(timeout=2)
+            # One that is in the middle of a very long kernel is not waited for.
+            worker.join(timeout=max(0.0, deadline - time.monotonic()))
 
     @property
     def sleeping(self) -> int:
