@@ -27,27 +27,12 @@ EXACT = {
     "abs": "fabs",
     "copysign": "copysign",
 }
-"""Op names and the LLVM intrinsics that are one instruction (SSE 4.1, NEON), or two, and correctly rounded.
-"""
+"""Op names and the LLVM intrinsics of them: an instruction or two (SSE 4.1, NEON), correctly rounded."""
 
 LIBM = (
-    *(
-        "exp",
-        "exp2",
-        "expm1",
-        "log",
-        "log1p",
-        "log2",
-        "log10",
-        "sin",
-        "cos",
-        "tan",
-        "asin",
-        "acos",
-        "atan",
-        "atan2",
-    ),
-    *("sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "pow", "hypot"),
+    *("exp", "exp2", "expm1", "log", "log1p", "log2", "log10", "pow", "hypot", "erf"),
+    *("sin", "cos", "tan", "asin", "acos", "atan", "atan2"),
+    *("sinh", "cosh", "tanh", "asinh", "acosh", "atanh"),
 )
 """Ops that the C standard's mathematical library has, under the same name."""
 
@@ -69,8 +54,11 @@ def per_lane(symbol: str, f: Function, *arguments: Value) -> Value:
 
 
 def sigmoid_double(f: Function, x: Value) -> Value:
+    """exp(x) / (1 + exp(x)) where that does not overflow, else 1 / (1 + exp(-x))."""
     one = f.constant(x.type, 1.0)
-    return f.op("fdiv", one, f.op("fadd", one, per_lane("exp", f, f.fneg(x))))
+    e = per_lane("exp", f, f.fneg(f.intrinsic("fabs", x)))
+    numerator = f.select(f.compare("fcmp olt", x, f.constant(x.type, 0.0)), e, one)
+    return f.op("fdiv", numerator, f.op("fadd", e, one))
 
 
 FLOAT32: dict[str, Writer] = {
