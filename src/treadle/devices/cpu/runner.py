@@ -35,9 +35,9 @@ FLOPS, BYTES_PER_S = 5e10, 1e10
 UNKNOWN_S = 1e-4
 """The guess for a kernel that says nothing of its work."""
 TOGETHER_S = 2e-6
-"""A shorter kernel stays on one thread: joining two costs about 0.4 us, and the data moves between caches."""
+"""A shorter kernel stays on one thread: a join of two costs 0.5 us, and the data moves between caches."""
 WAKE_S = 1e-4
-"""A table with less work than this for several threads does not wake those that sleep; waking takes up to 50
+"""With less work than this for several threads a table does not wake those that sleep: that takes 30 to 80
 us.
 """
 WATCH_S = 1e-3
