@@ -4,8 +4,10 @@ machine.
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections.abc import Sequence
+from unittest import mock
 
 import guard
 import numpy as np
@@ -25,6 +27,7 @@ from treadle.compiler.kernel import (
     Stage,
     Store,
 )
+from treadle.devices.cpu import jit, loops
 from treadle.devices.cpu.loops import render
 from treadle.devices.cpu.target import Isa, host_isas
 
@@ -346,10 +349,6 @@ def test_pooling_windows_with_guards(isa: Isa) -> None:
 @every_isa
 def test_in_place_update_with_hoisted_scalars(isa: Isa) -> None:
     """A momentum step: one buffer is read and written by the same points, the rate is one element."""
-    import ctypes
-
-    from treadle.devices.cpu import jit
-
     size = 1003
     body = [load(0, (1,)), load(1, (1,)), load(2, (0,)), op("multiply", 1, 2), op("subtract", 0, 3)]
     operands = [f32(size), f32(size), f32(1), f32(size, True)]
@@ -494,9 +493,11 @@ def kernels(draw: st.DrawFn) -> tuple[LoopKernel, list[np.ndarray]]:
 
 
 @settings(max_examples=60)
-@given(case=kernels(), seed=st.integers(0, 3))
-def test_random_kernels(case: tuple[LoopKernel, list[np.ndarray]], seed: int) -> None:
+@given(case=kernels(), seed=st.integers(0, 3), task_nbytes=st.sampled_from([200, loops.TASK_NBYTES]))
+def test_random_kernels(case: tuple[LoopKernel, list[np.ndarray]], seed: int, task_nbytes: int) -> None:
+    """Small tasks make many of them, and cut folds in chunks."""
     kernel, arrays = case
     tolerance = 2e-2 if kernel.operands[-1].dtype in ("bfloat16", "float16") else 1e-5
-    for isa in host_isas():
-        check(kernel, arrays, isa, tolerance, seed)
+    with mock.patch.object(loops, "TASK_NBYTES", task_nbytes):
+        for isa in host_isas():
+            check(kernel, arrays, isa, tolerance, seed)

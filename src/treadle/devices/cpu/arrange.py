@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from treadle.compiler.kernel import Access, Affine, Gather, Guard, Instruction, LoopKernel, Stage
@@ -30,6 +31,16 @@ HEAVY = 12
 
 
 @dataclass(frozen=True)
+class Limit:
+    """An inner axis whose last points do not exist in every row: it is walked while `guard` holds, which has
+    stride 1 along it.
+    """
+
+    axis: int
+    guard: Guard
+
+
+@dataclass(frozen=True)
 class Arranged:
     """A kernel ready to be rendered: vectors of `lanes` elements, up to `width` of them at a time, lie along
     axis `vector`.
@@ -41,9 +52,10 @@ class Arranged:
     width: int
     masks: bool
     """Whether an incomplete vector is a masked one; else it is done one element at a time."""
+    limit: Limit | None = None
 
 
-def arrange(kernel: LoopKernel, isa: Isa) -> Arranged:
+def arrange(kernel: LoopKernel, isa: Isa, limit: Limit | None = None) -> Arranged:
     """See the module's docstring."""
     for operand in kernel.operands:
         if operand.dtype not in ITEMSIZE:
@@ -51,7 +63,10 @@ def arrange(kernel: LoopKernel, isa: Isa) -> Arranged:
     kernel = drop_guards(live(kernel))
     lanes = preferred_lanes(kernel, isa)
     masks = all(has_masks(isa, itemsize) for itemsize in {ITEMSIZE[o.dtype] for o in kernel.operands})
-    columns = list(zip(*{affine.strides for affine in affines(kernel)}, strict=True))
+    strides = {affine.strides for affine in affines(kernel)} | (
+        {limit.guard.index.strides} if limit else set()
+    )
+    columns = list(zip(*strides, strict=True))
     if not columns:
         columns = [()] * len(kernel.sizes)
     groups = _groups(kernel, columns)
@@ -60,9 +75,13 @@ def arrange(kernel: LoopKernel, isa: Isa) -> Arranged:
     group = groups.pop(chosen)
     groups.insert(rows - 1 if group[0] == "row" else len(groups), group)
     vector = rows - 1 if group[0] == "row" else len(groups) - 1
-    kernel = _regroup(kernel, [axes for _, axes in groups], rows)
+    regrouped = [axes for _, axes in groups]
+    kernel = _regroup(kernel, regrouped, rows)
+    if limit is not None:
+        guard = Guard(_regrouped(limit.guard.index, regrouped), limit.guard.size)
+        limit = Limit(next(g for g, axes in enumerate(regrouped) if limit.axis in axes), guard)
     size = kernel.sizes[vector]
-    return Arranged(kernel, vector, lanes, _width(kernel, isa, size, lanes, masks), masks)
+    return Arranged(kernel, vector, lanes, _width(kernel, isa, size, lanes, masks), masks, limit)
 
 
 # -- what a kernel consists of
@@ -123,12 +142,21 @@ def _live_stage(stage: Stage) -> Stage:
     return replace(stage, body=body, folds=folds, stores=stores)
 
 
+def extend(stage: Stage, affine: Callable[[Affine], Affine]) -> Stage:
+    """The stage with its affine maps replaced, as when the axes are others."""
+
+    def guards(old: Sequence[Guard]) -> tuple[Guard, ...]:
+        return tuple(Guard(affine(guard.index), guard.size) for guard in old)
+
+    return rewrite(stage, affine, guards)
+
+
 def rewrite(
-    kernel: LoopKernel,
+    stage: Stage,
     affine: Callable[[Affine], Affine],
     guards: Callable[[Sequence[Guard]], tuple[Guard, ...]],
-) -> LoopKernel:
-    """The kernel with its affine maps and its lists of guards replaced."""
+) -> Stage:
+    """The stage with its affine maps and its lists of guards replaced."""
 
     def access(old: Any) -> Any:
         return replace(old, index=affine(old.index), guards=guards(old.guards))
@@ -141,15 +169,11 @@ def rewrite(
             return replace(old, attribute=affine(attribute))
         return replace(old, attribute=guards(attribute)) if old.op == "inside" else old
 
-    stages = tuple(
-        replace(
-            stage,
-            body=tuple(instruction(old) for old in stage.body),
-            stores=tuple(replace(store, access=access(store.access)) for store in stage.stores),
-        )
-        for stage in kernel.stages
+    return replace(
+        stage,
+        body=tuple(instruction(old) for old in stage.body),
+        stores=tuple(replace(store, access=access(store.access)) for store in stage.stores),
     )
-    return replace(kernel, stages=stages)
 
 
 def drop_guards(kernel: LoopKernel) -> LoopKernel:
@@ -160,7 +184,8 @@ def drop_guards(kernel: LoopKernel) -> LoopKernel:
 
     if not any(_has_guards(stage) for stage in kernel.stages):
         return kernel
-    return rewrite(kernel, lambda affine: affine, kept)
+    stages = tuple(rewrite(stage, lambda affine: affine, kept) for stage in kernel.stages)
+    return replace(kernel, stages=stages)
 
 
 def _has_guards(stage: Stage) -> bool:
@@ -180,6 +205,35 @@ def bounds(affine: Affine, sizes: Sequence[int]) -> tuple[int, int]:
     ends = [stride * (size - 1) for stride, size in zip(affine.strides, sizes, strict=True)]
     low = affine.offset + sum(end for end in ends if end < 0)
     return low, affine.offset + sum(end for end in ends if end > 0)
+
+
+def with_touched_operands(kernel: LoopKernel) -> tuple[LoopKernel, list[int]]:
+    """The kernel with only the operands that it touches, and which those are."""
+    touched: set[int] = set()
+    for stage in kernel.stages:
+        touched |= {store.access.operand for store in stage.stores}
+        for instruction in stage.body:
+            if isinstance(instruction.attribute, (Access, Gather)):
+                touched.add(instruction.attribute.operand)
+            if isinstance(instruction.attribute, Gather):
+                touched.add(instruction.attribute.status)
+    kept = sorted(touched)
+    place = {old: new for new, old in enumerate(kept)}
+
+    def renamed(old: Any) -> Any:
+        if isinstance(old, Gather):
+            return replace(old, operand=place[old.operand], status=place[old.status])
+        return replace(old, operand=place[old.operand]) if isinstance(old, Access) else old
+
+    stages = tuple(
+        replace(
+            stage,
+            body=tuple(replace(i, attribute=renamed(i.attribute)) for i in stage.body),
+            stores=tuple(replace(store, access=renamed(store.access)) for store in stage.stores),
+        )
+        for stage in kernel.stages
+    )
+    return replace(kernel, stages=stages, operands=tuple(kernel.operands[i] for i in kept)), kept
 
 
 # -- the order of axes
@@ -220,13 +274,12 @@ def _regroup(kernel: LoopKernel, groups: list[list[int]], rows: int) -> LoopKern
     if groups == [[axis] for axis in range(len(kernel.sizes))]:
         return kernel
 
-    def affine(old: Affine) -> Affine:
-        return Affine(old.offset, tuple(old.strides[group[-1]] if group else 0 for group in groups))
+    stages = tuple(extend(stage, partial(_regrouped, groups=groups)) for stage in kernel.stages)
+    return replace(kernel, stages=stages, sizes=sizes, rows=rows)
 
-    def guards(old: Sequence[Guard]) -> tuple[Guard, ...]:
-        return tuple(Guard(affine(guard.index), guard.size) for guard in old)
 
-    return replace(rewrite(kernel, affine, guards), sizes=sizes, rows=rows)
+def _regrouped(affine: Affine, groups: list[list[int]]) -> Affine:
+    return Affine(affine.offset, tuple(affine.strides[group[-1]] if group else 0 for group in groups))
 
 
 # -- the vector axis

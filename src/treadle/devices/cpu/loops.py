@@ -12,37 +12,73 @@ from functools import partial, reduce
 
 from treadle.compiler.kernel import LoopKernel
 from treadle.devices.cpu import folds
-from treadle.devices.cpu.arrange import Arranged, arrange, cost
+from treadle.devices.cpu.arrange import Arranged, arrange, cost, with_touched_operands
 from treadle.devices.cpu.expression import module_for
 from treadle.devices.cpu.ir import Index, Value
 from treadle.devices.cpu.native import Lowered, NativeKernel, Step
 from treadle.devices.cpu.registers import ITEMSIZE, cast
 from treadle.devices.cpu.scope import Scope
+from treadle.devices.cpu.split import Part, chunking, split
 from treadle.devices.cpu.target import Isa
 from treadle.devices.cpu.walks import Carried, Walks
 
 TASK_NBYTES = 64 * 1024
-"""Work of a task, in bytes touched; an instruction counts like half a byte."""
+"""Work of a task: see `row_work`."""
+FEW_TASKS = 8
+"""With fewer, folds over many points are cut in chunks."""
 
 
 def render(kernel: LoopKernel, isa: Isa) -> Lowered:
-    """The kernel as native code; operand i of every step is ``("in", i)``, operand i of the loop kernel."""
+    """The kernel as native code; operand i of the loop kernel is ``("in", i)`` in the steps."""
     if math.prod(kernel.sizes[: kernel.rows]) == 0:
         return Lowered(())
-    native = render_kernel(kernel, isa)
-    return Lowered((Step(native, tuple(("in", i) for i in range(len(kernel.operands)))),))
-
-
-def render_kernel(kernel: LoopKernel, isa: Isa) -> NativeKernel:
-    """One loop kernel as one native kernel with the same operands."""
     arranged = arrange(kernel, isa)
-    tasks = divide(arranged)
+    cut = chunking(arranged.kernel, _chunks_wanted(arranged)) if kernel.rows < len(kernel.sizes) else None
+    if cut is None:
+        places = tuple(("in", i) for i in range(len(kernel.operands)))
+        return Lowered((Step(render_arranged(arranged, isa), places),))
+    parts, temporaries = split(arranged.kernel, *cut)
+    return Lowered(
+        tuple(_step(part, isa, len(kernel.operands)) for part in parts),
+        tuple(ITEMSIZE[operand.dtype] * operand.size for operand in temporaries),
+    )
+
+
+def _chunks_wanted(arranged: Arranged) -> int:
+    """In how many chunks the inner points would keep many threads busy; 1 if the rows do, or there is little
+    work.
+    """
+    tasks = divide(arranged).count
+    work = row_work(arranged.kernel) * math.prod(arranged.kernel.sizes[: arranged.kernel.rows])
+    return 1 if tasks >= FEW_TASKS else int(work / (2 * TASK_NBYTES) / tasks)
+
+
+def _step(part: Part, isa: Isa, given: int) -> Step:
+    """A part of a kernel, with the operands that it touches."""
+    kernel, touched = with_touched_operands(part.kernel)
+    native = render_arranged(arrange(kernel, isa, part.limit), isa)
+    return Step(native, tuple(("in", i) if i < given else ("temp", i - given) for i in touched))
+
+
+def render_arranged(arranged: Arranged, isa: Isa) -> NativeKernel:
+    """One loop kernel as one native kernel with the same operands."""
+    kernel, tasks = arranged.kernel, divide(arranged)
     module = module_for(isa)
     _Nest(arranged, isa, module.function("kernel", ["ptr", "i64", "i64", "ptr"])).write(tasks)
-    points = math.prod(kernel.sizes)
-    flops = sum(cost(stage.body) + len(stage.folds) for stage in arranged.kernel.stages) * points
+    flops = sum(cost(stage.body) + len(stage.folds) for stage in kernel.stages) * math.prod(kernel.sizes)
     nbytes = sum(ITEMSIZE[operand.dtype] * operand.size for operand in kernel.operands)
     return NativeKernel(module.text(), kernel.label, tasks.count, flops=flops, nbytes=nbytes)
+
+
+def row_work(kernel: LoopKernel) -> float:
+    """What a row costs, in bytes touched; an instruction counts like half a byte."""
+    inner = math.prod(kernel.sizes[kernel.rows :])
+    work = 0.0
+    for stage in kernel.stages:
+        touched = sum(ITEMSIZE[i.dtype] for i in stage.body if i.op in ("load", "gather"))
+        touched += sum(ITEMSIZE[kernel.operands[s.access.operand].dtype] for s in stage.stores)
+        work += (touched + cost(stage.body) / 2) * (inner if stage.per == "element" else 1)
+    return work
 
 
 @dataclass(frozen=True)
@@ -60,13 +96,7 @@ class Tasks:
 def divide(arranged: Arranged) -> Tasks:
     """Cut the rows so that a task touches about `TASK_NBYTES`."""
     kernel = arranged.kernel
-    inner = math.prod(kernel.sizes[kernel.rows :])
-    work = 0.0
-    for stage in kernel.stages:
-        touched = sum(ITEMSIZE[i.dtype] for i in stage.body if i.op in ("load", "gather"))
-        touched += sum(ITEMSIZE[kernel.operands[s.access.operand].dtype] for s in stage.stores)
-        work += (touched + cost(stage.body) / 2) * (inner if stage.per == "element" else 1)
-    points = max(1, int(TASK_NBYTES / max(work, 1)))
+    points = max(1, int(TASK_NBYTES / max(row_work(kernel), 1)))
     axis, beyond = kernel.rows - 1, 1
     while axis > 0 and beyond * kernel.sizes[axis] <= points:
         beyond *= kernel.sizes[axis]
@@ -123,7 +153,7 @@ class _Nest(Walks):
         if axis == self.arranged.vector:
             self.vectors(scope, axis, start, stop, visit, {})
         else:
-            self.walk(start, stop, 1, lambda place, _: visit(place, 1, None, scope, {}), {}, None, 1)
+            self.walk(start, stop, 1, lambda place, _: visit(place, 1, None, scope, {}), {}, None, 1, axis)
 
     def stages(self, scope: Scope) -> None:
         """All stages of one row, or of a vector of rows."""
@@ -169,12 +199,23 @@ class _Nest(Walks):
         def visit(place: Index, lanes: int, mask: Value | None, scope: Scope, carried: Carried) -> Carried:
             return self.inner(self.enter(scope, axis, place, lanes, mask, number), number, axis + 1, carried)
 
+        limit, stop = self.arranged.limit, size
+        if limit is not None and axis == limit.axis:
+            before = scope.sums[limit.guard.index.strides]
+            stop = self.f.min(self.f.sub(limit.guard.size, before), size)
         if axis == self.arranged.vector:
-            return self.vectors(scope, axis, 0, size, visit, carried, number)
+            return self.vectors(scope, axis, 0, stop, visit, carried, number)
         below = math.prod(self.kernel.sizes[axis + 1 :])
         below = -(-below // self.arranged.width) if axis < self.arranged.vector else below
         return self.walk(
-            0, size, 1, lambda place, carried: visit(place, 1, None, scope, carried), carried, number, below
+            0,
+            stop,
+            1,
+            lambda place, carried: visit(place, 1, None, scope, carried),
+            carried,
+            number,
+            below,
+            axis,
         )
 
     def take(self, scope: Scope, number: int, carried: list[Value]) -> list[Value]:

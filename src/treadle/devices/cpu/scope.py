@@ -53,6 +53,8 @@ class Scopes:
     def outermost(self) -> Scope:
         """The scope outside all loops."""
         strides = {affine.strides for stage in self.kernel.stages for affine in stage_affines(stage)}
+        if self.arranged.limit is not None:
+            strides.add(self.arranged.limit.guard.index.strides)
         return self.compute(Scope(dict.fromkeys(strides, 0), tuple({} for _ in self.kernel.stages)), 0)
 
     def enter(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from treadle.devices.cpu import folds
 from treadle.devices.cpu.ir import Index, Value
-from treadle.devices.cpu.registers import FLOATS
+from treadle.devices.cpu.registers import FLOATS, NARROW
 from treadle.devices.cpu.scope import Scope, Scopes
 
 Carried = dict[int, list[Value]]
@@ -24,10 +24,15 @@ class Walks(Scopes):
     def widths(self) -> tuple[int, ...]:
         """The numbers of lanes in which the vector axis is walked, in order."""
         width, lanes = self.arranged.width, self.arranged.lanes
-        size = self.kernel.sizes[self.arranged.vector]
+        size = self.extent(self.arranged.vector)
         if self.arranged.masks or size % width == 0:
             return (width,)
         return (width, lanes, 1) if width > lanes and size % width >= lanes else (width, 1)
+
+    def extent(self, axis: int) -> int:
+        """How far an axis goes in all; one that has a limit is walked in pieces that vectors divide."""
+        limit = self.arranged.limit
+        return limit.guard.size if limit is not None and axis == limit.axis else self.kernel.sizes[axis]
 
     def vectors(
         self,
@@ -42,7 +47,7 @@ class Walks(Scopes):
         """Walk the vector axis, as wide as it goes first; what is left is one masked vector, or narrower
         steps.
         """
-        f, size = self.f, self.kernel.sizes[axis]
+        f, size = self.f, self.extent(axis)
         done = dict(carried)
         for width in self.widths():
             wide = self.widened(scope, axis, width, number)
@@ -62,7 +67,7 @@ class Walks(Scopes):
                     return visit(place, width, mask, wide, carried)
 
                 part = {width: done[width]} if width in done else {}
-                done |= self.walk(first, last, width, body, part, number, 1)
+                done |= self.walk(first, last, width, body, part, number, 1, axis)
             start = end
         return done
 
@@ -75,8 +80,10 @@ class Walks(Scopes):
         carried: Carried,
         number: int | None,
         below: int,
+        axis: int,
     ) -> Carried:
-        """A loop that carries the accumulators of stage `number`; each turn takes `below` values.
+        """A loop along an axis that carries the accumulators of stage `number`; each turn takes `below`
+        values.
 
         Long sums are made of sums of about `SUM_LENGTH` numbers, so that rounding errors stay small.
         """
@@ -103,9 +110,10 @@ class Walks(Scopes):
         turn = body
         if below * 4 >= SUM_LENGTH:
             turn, below = apart, 1
-        if isinstance(start, int) and isinstance(stop, int):
-            if len(range(start, stop, step)) * below <= 2 * SUM_LENGTH:
-                return plain(start, stop, turn, carried)
+        last = stop if isinstance(stop, int) else self.kernel.sizes[axis]
+        first = start if isinstance(start, int) else last - step
+        if len(range(first, last, step)) * below <= 2 * SUM_LENGTH:
+            return plain(start, stop, turn, carried)
         block = SUM_LENGTH // below * step
 
         def blocks(place: Index, *values: Value) -> list[Value]:
@@ -125,7 +133,8 @@ class Walks(Scopes):
     def fold_dtypes(self, number: int) -> list[str]:
         """What each fold of a stage accumulates values as."""
         stage = self.kernel.stages[number]
-        return [fold.dtype if fold.position is None else stage.body[fold.value].dtype for fold in stage.folds]
+        dtypes = [f.dtype if f.position is None else stage.body[f.value].dtype for f in stage.folds]
+        return ["float32" if dtype in NARROW else dtype for dtype in dtypes]
 
     def fresh(self, number: int, widths: Sequence[int]) -> Carried:
         """Accumulators that have taken nothing yet."""
