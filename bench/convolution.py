@@ -116,7 +116,10 @@ def measure(name: str, isa: Isa) -> None:
         ]
 
     def raw(tensor) -> np.ndarray:
-        return np.ascontiguousarray(tensor.permute(0, 2, 3, 1).numpy())
+        values = tensor.permute(0, 2, 3, 1).numpy()
+        memory = aligned(values.nbytes).view(np.float32)
+        memory[:] = values.ravel()
+        return memory
 
     first = torch_calls(x, w, dy)
     last = torch_calls(*(t.to(memory_format=torch.channels_last) for t in (x, w, dy)))
@@ -128,12 +131,12 @@ def measure(name: str, isa: Isa) -> None:
         start = time.perf_counter()
         lowered = direction(c, isa)
         generated = time.perf_counter()
-        result = np.zeros(wanted[which].numel(), np.float32)
+        result = aligned(4 * wanted[which].numel()).view(np.float32)
         arrays = {("in", i): raw(tensor) for i, tensor in enumerate(inputs)} | {("out", 0): result}
         ours = runner(lowered, arrays, isa)
         compiled = time.perf_counter()
         ours()
-        error = float(np.abs(result - raw(wanted[which]).ravel()).max() / np.abs(wanted[which].numpy()).max())
+        error = float(np.abs(result - raw(wanted[which])).max() / np.abs(wanted[which].numpy()).max())
         assert error < 1e-4, (name, direction, error)
         t_ours, t_first, t_last = interleaved([ours, first[which], last[which]])
         ratio = min(t_first, t_last) / t_ours

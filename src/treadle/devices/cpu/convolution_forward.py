@@ -12,12 +12,17 @@ from collections.abc import Callable, Sequence
 from treadle.devices.cpu.convolution_depthwise import accumulate_lanes
 from treadle.devices.cpu.convolution_epilogue import finish_tile, store_tile
 from treadle.devices.cpu.convolution_strip import Strip, copy_strip, dot
-from treadle.devices.cpu.correlation import Axis, Correlation, Packing, Tiling, choose_tiling
+from treadle.devices.cpu.correlation import Axis, Correlation, Packing, Tiling, choose_tiling, strip_pitch
 from treadle.devices.cpu.expression import module_for
 from treadle.devices.cpu.ir import Function, Index, Module, Value, vector
 from treadle.devices.cpu.microkernel import ITEMSIZES, SCALARS, Tile, accumulate, load_vector, offsets, zeros
 from treadle.devices.cpu.native import NativeKernel
 from treadle.devices.cpu.target import Isa
+
+LINE_NBYTES = 64
+STREAMED_NBYTES = 256 * 1024
+"""Weights of a tile beyond this are fetched ahead of their use, `AHEAD_NBYTES` of them."""
+AHEAD_NBYTES = 1024
 
 Level = tuple[int, int, int]
 """One loop of a sum: how often, and the bytes from one round to the next in the input and in the packed weights."""
@@ -151,7 +156,8 @@ class TaskWriter:
         self.lanes = packing.lanes
         outs = tiling.outputs_of_block(self.axes)
         extents = tuple(axis.extent(out) for axis, out in zip(self.axes, outs, strict=True))
-        self.strip = Strip(extents, packing.tile if correlation.depthwise else correlation.channels)
+        channels = packing.tile if correlation.depthwise else correlation.channels
+        self.strip = Strip(extents, strip_pitch(channels, self.lanes, self.itemsize))
         self.accumulate = accumulate_lanes if correlation.depthwise else accumulate
         self.in_place = correlation.reads_in_place or not correlation.taps
         self.scratch_nbytes = 0 if self.in_place else self.strip.size * self.itemsize
@@ -295,7 +301,15 @@ class TaskWriter:
         acc = zeros(f, len(rows), vectors, vector(self.scalar, self.lanes))
         if not self.correlation.taps * self.correlation.channels:
             return acc
+        line = LINE_NBYTES // itemsize
+        ahead = 0
+        if self.in_place and self.correlation.taps == 1 and levels[-1][0] % line == 0 and not self.correlation.depthwise:
+            # Nothing has brought these pixels near: while a line of each is used, fetch the next tile's.
+            count, a_step, b_step = levels.pop()
+            levels += [(count // line, line * a_step, line * b_step), (line, a_step, b_step)]
+            ahead = rows[-1] + (rows[1] if len(rows) > 1 else 0)
         *outer, (count, a_step, b_step) = levels
+        streamed = math.prod(self.packing.kernel) * self.packing.channels * width > STREAMED_NBYTES
         unroll = (
             count
             if count <= 8 and len(rows) * vectors * count <= 160
@@ -311,11 +325,14 @@ class TaskWriter:
             b_step,
             active,
             unroll,
+            b_prefetch=AHEAD_NBYTES if streamed else 0,
         )
 
         def level(depth: int, a: Value, b: Value, flat: Sequence[Value]) -> list[Value]:
             acc = [list(flat[i : i + vectors]) for i in range(0, len(flat), vectors)]
             if depth == len(outer):
+                for row in rows if ahead else ():
+                    f.prefetch(f.at(a, row + ahead))
                 return [
                     value for row in self.accumulate(f, self.isa, tile, acc, a, b, count) for value in row
                 ]

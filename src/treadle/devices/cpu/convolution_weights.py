@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from treadle.devices.cpu.convolution_depthwise import accumulate_lanes
 from treadle.devices.cpu.convolution_epilogue import store_tile
 from treadle.devices.cpu.convolution_strip import Strip, clear, copy_strip, dot, nest
-from treadle.devices.cpu.correlation import STRIP_NBYTES, Correlation, Packing, Tiling, divisions, occupied
+from treadle.devices.cpu.correlation import STRIP_NBYTES, Correlation, Packing, Tiling, divisions, occupied, strip_pitch, aliases
 from treadle.devices.cpu.ir import Function, Index, Module, Value, vector
 from treadle.devices.cpu.microkernel import (
     ITEMSIZES,
@@ -56,7 +56,8 @@ class Sums:
     def strip(self) -> Strip:
         axes = self.correlation.axes
         outs = self.tiling.outputs_of_block(axes)
-        pitch = self.packing.tile if self.correlation.depthwise else self.packing.channel_block
+        channels = self.packing.tile if self.correlation.depthwise else self.packing.channel_block
+        pitch = strip_pitch(channels, self.packing.lanes, self.packing.itemsize)
         return Strip(tuple(a.extent(n) for a, n in zip(axes, outs, strict=True)), pitch)
 
     @property
@@ -107,7 +108,7 @@ def choose_sums(correlation: Correlation, isa: Isa) -> Sums:
     tiling = next(
         (t for t, n, size in tilings if n <= BLOCK_PIXELS and size * itemsize <= STRIP_NBYTES), tilings[-1][0]
     )
-    in_place = c.reads_in_place
+    in_place = c.reads_in_place and not aliases(axes[-1].input_stride * itemsize)
     rows = EvenCut(block_channels * kernel[-1], rows_fit)
     pixels = c.pixels / max(1, tiling.blocks)
     cycles = sum((last - first) * tile_cycles(size, vectors) for size, first, last in rows.kinds())
@@ -155,7 +156,7 @@ def block_tilings(c: Correlation, packing: Packing) -> list[tuple[Tiling, int, i
                 math.prod(axis.extent(out) for axis, out in zip(axes, outs, strict=True))
                 * packing.channel_block
             )
-            found.append((tiling, math.prod(outs), 0 if c.reads_in_place else size))
+            found.append((tiling, math.prod(outs), size))
     empty = Tiling(split, tiles, 0, EvenCut(0, 1), 0, EvenCut(packing.tiles, packing.tiles))
     return found if c.pixels else [(empty, 0, 0)]
 
@@ -367,9 +368,13 @@ class ChunkWriter:
         (count, a_step, b_step), *outer = merged
         active = filters % lanes if self.gradient_in_place or self.correlation.depthwise else 0
         unroll = max(1, min(4, 24 // (len(rows) * vectors)))
+        # What is read in place was last seen long ago: while a block is summed, fetch the next one.
+        block, ahead = self.tiling.block, self.tiling.ranges.large * itemsize
+        a_ahead = ahead * self.axes[block].stride * self.sums.input_strides[block] if self.sums.in_place else 0
+        b_ahead = ahead * self.output_strides[block] if self.gradient_in_place else 0
         tile = Tile(
-            self.scalar, lanes, rows, a_step, offsets(vectors, lanes * itemsize), b_step, active, unroll
-        )
+            self.scalar, lanes, rows, a_step, offsets(vectors, lanes * itemsize), b_step, active, unroll, a_ahead, b_ahead
+        )  # fmt: skip
         acc = zeros(f, len(rows), vectors, tile.type)
 
         def level(depth: int, a: Value, b: Value, flat: Sequence[Value]) -> list[Value]:

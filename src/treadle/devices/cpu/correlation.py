@@ -17,6 +17,8 @@ from treadle.devices.cpu.tiling import EvenCut, tile_cycles
 
 STRIP_NBYTES = 192 * 1024
 """The most a block's copied input may take: it stays in a second-level cache beside the weights."""
+ALIASING_NBYTES = 1024
+"""Pixels a multiple of this apart fall into few sets of the first-level cache: copies keep them further apart."""
 CHANNEL_BLOCK = 128
 """Longer sums over channels are cut, so that the pixels of a tile stay in the first-level cache from tap to tap."""
 THREADS = (1, 2, 3, 4, 6, 8, 12, 16)
@@ -186,6 +188,16 @@ class Tiling:
         return origin, first, last
 
 
+def aliases(nbytes: int) -> bool:
+    """Whether pixels this far apart fall into few sets of the first-level cache."""
+    return nbytes % ALIASING_NBYTES == 0
+
+
+def strip_pitch(channels: int, lanes: int, itemsize: int) -> int:
+    """Elements from pixel to pixel of a copy with this many channels."""
+    return channels + (lanes if aliases(channels * itemsize) else 0)
+
+
 def split_axis(axes: tuple[Axis, ...], rows: int) -> tuple[int, int]:
     """The axis a tile of `rows` pixels has a part of, and the pixels of the axes after it, all of which it has."""
     inner, split = 1, len(axes) - 1
@@ -253,7 +265,7 @@ def choose_tiling(correlation: Correlation, packing: Packing, isa: Isa) -> Tilin
             outs = candidate.outputs_of_block(axes)
             strip = strip_channels * math.prod(a.extent(n) for a, n in zip(axes, outs, strict=True))
             copied = 0 if correlation.reads_in_place else strip
-            if copied * itemsize > STRIP_NBYTES and not (block == split and ranges.large == 1):
+            if strip * itemsize > STRIP_NBYTES and not (block == split and ranges.large == 1):
                 continue
             for filter_count in filter_counts:
                 filter_parts = EvenCut(packing.tiles, -(-packing.tiles // filter_count))
