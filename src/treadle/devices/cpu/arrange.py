@@ -17,6 +17,7 @@ from treadle.compiler.kernel import Access, Affine, Gather, Guard, Instruction, 
 from treadle.devices.cpu.access import has_masks
 from treadle.devices.cpu.registers import FLOATS, ITEMSIZE, NARROW, Unsupported
 from treadle.devices.cpu.target import Isa
+from treadle.devices.cpu.transpose import Tiling, contiguous_axis, tiling
 
 SIMPLE = frozenset(
     """add subtract multiply negative positive square abs floor ceil trunc round copysign sign maximum
@@ -53,6 +54,7 @@ class Arranged:
     masks: bool
     """Whether an incomplete vector is a masked one; else it is done one element at a time."""
     limit: Limit | None = None
+    tiling: Tiling | None = None
 
 
 def arrange(kernel: LoopKernel, isa: Isa, limit: Limit | None = None) -> Arranged:
@@ -81,7 +83,11 @@ def arrange(kernel: LoopKernel, isa: Isa, limit: Limit | None = None) -> Arrange
         guard = Guard(_regrouped(limit.guard.index, regrouped), limit.guard.size)
         limit = Limit(next(g for g, axes in enumerate(regrouped) if limit.axis in axes), guard)
     size = kernel.sizes[vector]
-    return Arranged(kernel, vector, lanes, _width(kernel, isa, size, lanes, masks), masks, limit)
+    width = _width(kernel, isa, size, lanes, masks)
+    tiles = None
+    if rows == len(groups):
+        kernel, tiles = _tiled(kernel, isa, width)
+    return Arranged(kernel, vector, lanes, width, masks, limit, tiles)
 
 
 # -- what a kernel consists of
@@ -280,6 +286,20 @@ def _regroup(kernel: LoopKernel, groups: list[list[int]], rows: int) -> LoopKern
 
 def _regrouped(affine: Affine, groups: list[list[int]]) -> Affine:
     return Affine(affine.offset, tuple(affine.strides[group[-1]] if group else 0 for group in groups))
+
+
+def _tiled(kernel: LoopKernel, isa: Isa, width: int) -> tuple[LoopKernel, Tiling | None]:
+    """An elementwise kernel with the axis along which its other loads are contiguous moved before the vector
+    axis.
+    """
+    last = kernel.rows - 1
+    down = contiguous_axis(kernel, last)
+    if down is None:
+        return kernel, None
+    order = [axis for axis in range(last) if axis != down] + [down, last]
+    moved = _regroup(kernel, [[axis] for axis in order], kernel.rows)
+    tiles = tiling(moved, last, width, isa)
+    return (kernel, None) if tiles is None else (moved, tiles)
 
 
 # -- the vector axis

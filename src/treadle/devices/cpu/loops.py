@@ -20,6 +20,7 @@ from treadle.devices.cpu.registers import ITEMSIZE, cast
 from treadle.devices.cpu.scope import Scope
 from treadle.devices.cpu.split import Part, chunking, split
 from treadle.devices.cpu.target import Isa
+from treadle.devices.cpu.transpose import Tiling, fill
 from treadle.devices.cpu.walks import Carried, Walks
 
 TASK_NBYTES = 64 * 1024
@@ -65,9 +66,10 @@ def render_arranged(arranged: Arranged, isa: Isa) -> NativeKernel:
     kernel, tasks = arranged.kernel, divide(arranged)
     module = module_for(isa)
     _Nest(arranged, isa, module.function("kernel", ["ptr", "i64", "i64", "ptr"])).write(tasks)
+    scratch = arranged.tiling.nbytes if arranged.tiling is not None else 0
     flops = sum(cost(stage.body) + len(stage.folds) for stage in kernel.stages) * math.prod(kernel.sizes)
     nbytes = sum(ITEMSIZE[operand.dtype] * operand.size for operand in kernel.operands)
-    return NativeKernel(module.text(), kernel.label, tasks.count, flops=flops, nbytes=nbytes)
+    return NativeKernel(module.text(), kernel.label, tasks.count, scratch, flops, nbytes)
 
 
 def row_work(kernel: LoopKernel) -> float:
@@ -97,13 +99,15 @@ def divide(arranged: Arranged) -> Tasks:
     """Cut the rows so that a task touches about `TASK_NBYTES`."""
     kernel = arranged.kernel
     points = max(1, int(TASK_NBYTES / max(row_work(kernel), 1)))
-    axis, beyond = kernel.rows - 1, 1
+    axis, beyond, step = kernel.rows - 1, 1, arranged.width if arranged.vector < kernel.rows else 1
+    if arranged.tiling is not None:
+        axis, beyond, step = axis - 1, kernel.sizes[axis], arranged.tiling.height
     while axis > 0 and beyond * kernel.sizes[axis] <= points:
         beyond *= kernel.sizes[axis]
         axis -= 1
+        step = 1
     size = kernel.sizes[axis]
     pieces = max(1, -(-size * beyond // max(points, 1)) if points >= beyond else size)
-    step = arranged.width if axis == arranged.vector else 1
     piece = -(-size // pieces)
     piece = -(-piece // step) * step
     pieces = -(-size // piece)
@@ -144,6 +148,9 @@ class _Nest(Walks):
         if axis == self.kernel.rows:
             self.stages(scope)
             return
+        if self.arranged.tiling is not None and axis == self.arranged.tiling.down:
+            self.tiles(scope, self.arranged.tiling, start, stop)
+            return
         following = self.kernel.sizes[axis + 1] if axis + 1 < self.kernel.rows else 0
 
         def visit(place: Index, lanes: int, mask: Value | None, scope: Scope, carried: Carried) -> Carried:
@@ -154,6 +161,34 @@ class _Nest(Walks):
             self.vectors(scope, axis, start, stop, visit, {})
         else:
             self.walk(start, stop, 1, lambda place, _: visit(place, 1, None, scope, {}), {}, None, 1, axis)
+
+    def tiles(self, scope: Scope, tiling: Tiling, start: Index, stop: Index) -> None:
+        """Walk the last two row axes by tiles, whose transposed loads are brought to scratch memory first."""
+        f, axis = self.f, tiling.down
+        sizes = self.kernel.sizes[axis], self.kernel.sizes[axis + 1]
+
+        def visit(place: Index, lanes: int, mask: Value | None, scope: Scope, carried: Carried) -> Carried:
+            self.rows(self.enter(scope, axis + 1, place, lanes, mask), axis + 2, 0, 0)
+            return carried
+
+        def tile(first: Index, left: Index) -> None:
+            ends = f.min(f.add(first, tiling.height), stop), f.min(f.add(left, tiling.width), sizes[1])
+            self.corner = first, left
+            for tile in tiling.tiles.values():
+                strides = tile.access.index.strides
+                start = f.add(scope.sums[strides], tile.access.index.offset)
+                source = f.at(self.pointers[tile.access.operand], f.mul(start, ITEMSIZE[tile.dtype]))
+                fill(f, tile, self.scratch, source, strides[axis + 1], (first, left), ends, sizes)
+
+            def line(place: Index) -> None:
+                self.vectors(self.enter(scope, axis, place), axis + 1, left, ends[1], visit, {})
+
+            f.loop(first, ends[0], line)
+
+        def strip(first: Index) -> None:
+            f.loop(0, sizes[1], lambda left: tile(first, left), step=tiling.width)
+
+        f.loop(start, stop, strip, step=tiling.height)
 
     def stages(self, scope: Scope) -> None:
         """All stages of one row, or of a vector of rows."""

@@ -13,8 +13,9 @@ from treadle.compiler.kernel import Affine, Stage
 from treadle.devices.cpu.arrange import Arranged, instruction_affines, stage_affines
 from treadle.devices.cpu.expression import Site, evaluate, render_store
 from treadle.devices.cpu.ir import Function, Index, Value
-from treadle.devices.cpu.registers import widen
+from treadle.devices.cpu.registers import ITEMSIZE, cast, from_storage, storage_type, widen
 from treadle.devices.cpu.target import Isa
+from treadle.devices.cpu.transpose import Tile
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Scope:
     lanes: int = 1
     mask: Value | None = None
     results: dict[tuple[int, int], Value] = field(default_factory=dict)
+    places: dict[int, Index] = field(default_factory=dict)
+    """The indices of these loops' axes."""
 
 
 class _LoopSite(Site):
@@ -49,6 +52,9 @@ class Scopes:
         self.f = f
         self.plans = [Plan(stage, self.kernel.rows, len(self.kernel.sizes)) for stage in self.kernel.stages]
         self.pointers: list[Value] = []
+        self.scratch = f.arguments[3]
+        self.corner: tuple[Index, Index] = (0, 0)
+        """Where the tiles that are in scratch memory begin: see `treadle.devices.cpu.transpose`."""
 
     def outermost(self) -> Scope:
         """The scope outside all loops."""
@@ -75,7 +81,7 @@ class Scopes:
             for strides, total in scope.sums.items()
             if number is None or strides in self.plans[number].strides
         }
-        inside = replace(scope, sums=sums)
+        inside = replace(scope, sums=sums, places={**scope.places, axis: place})
         if axis == self.arranged.vector:
             inside = replace(inside, lanes=lanes, mask=mask)
         return self.compute(inside, axis + 1, number)
@@ -94,11 +100,26 @@ class Scopes:
         body, values = self.kernel.stages[number].body, dict(scope.values[number])
         site = self.site(scope, number)
         for i in listed:
+            tile = self.arranged.tiling and self.arranged.tiling.tiles.get((number, i))
+            if tile is not None:
+                values[i] = self.from_tile(scope, tile, body[i].dtype)
+                continue
             arguments = body[i].arguments
             values[i] = evaluate(
                 site, body[i], tuple(body[a].dtype for a in arguments), [values[a] for a in arguments]
             )
         return replace(scope, values=(*scope.values[:number], values, *scope.values[number + 1 :]))
+
+    def from_tile(self, scope: Scope, tile: Tile, dtype: str) -> Value:
+        """A load from a row of a tile; lanes beyond its end read what is of no matter."""
+        f, vector_axis = self.f, self.arranged.vector
+        down = f.sub(scope.places[vector_axis - 1], self.corner[0])
+        across = f.sub(scope.places[vector_axis], self.corner[1])
+        row = f.mul(f.add(down, tile.block_down), tile.row)
+        element = f.add(row, f.add(across, tile.block_across))
+        pointer = f.at(f.at(self.scratch, f.mul(element, ITEMSIZE[tile.dtype])), tile.offset)
+        raw = f.load(storage_type(tile.dtype, scope.lanes), pointer)
+        return cast(f, self.isa, from_storage(f, self.isa, tile.dtype, raw), tile.dtype, dtype)
 
     def site(self, scope: Scope, number: int) -> _LoopSite:
         site = _LoopSite(
