@@ -1,4 +1,5 @@
-"""Convolutions against PyTorch: one thread, thread CPU time, interleaved, medians. ``python bench/convolution.py [NAME ...]``
+"""Convolutions against PyTorch: one thread, thread CPU time, interleaved, medians. ``python
+bench/convolution.py [NAME ...]``
 
 Ours run channels last; PyTorch runs both layouts and the quicker one counts. A ratio above 1: ours is faster.
 """
@@ -141,7 +142,8 @@ def measure(name: str, isa: Isa) -> None:
         t_ours, t_first, t_last = interleaved([ours, first[which], last[which]])
         ratio = min(t_first, t_last) / t_ours
         row += (
-            f" | {direction.__name__:15s} {ratio:5.2f}x {flops / t_ours / 1e9:5.0f} GFLOP/s {t_ours * 1e3:7.2f} ms"
+            f" | {direction.__name__:15s} {ratio:5.2f}x {flops / t_ours / 1e9:5.0f} GFLOP/s"
+            f" {t_ours * 1e3:7.2f} ms"
             f" (write {(generated - start) * 1e3:.0f} + compile {(compiled - generated) * 1e3:.0f} ms)"
         )
     print(row, flush=True)

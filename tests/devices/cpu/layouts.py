@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 @dataclass(frozen=True)
 class Layout:
-    """The order of a tensor's axes in memory, outermost first, and elements left unused after each run of an axis."""
+    """The order of a tensor's axes in memory, outermost first, and elements left unused after each run of an
+    axis.
+    """
 
     order: tuple[int, ...]
     gaps: tuple[int, ...]
@@ -62,5 +64,5 @@ def layouts(draw: st.DrawFn, rank: int) -> Layout:
 
 
 def random(generator: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """Small integers: their products and sums are exact in every dtype, so that results are compared exactly."""
+    """Small integers: their products and sums are exact, so that results are compared exactly."""
     return generator.integers(-3, 4, shape).astype(dtype) if math.prod(shape) else np.zeros(shape, dtype)

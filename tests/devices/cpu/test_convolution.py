@@ -1,4 +1,6 @@
-"""Convolutions in all directions against sums over kernel offsets in NumPy, between guard pages, on every instruction set."""
+"""Convolutions in all directions against sums over kernel offsets in NumPy, between guard pages, on every
+instruction set.
+"""
 
 from __future__ import annotations
 
@@ -77,9 +79,9 @@ class Case:
     def convolution(self, **settings) -> Convolution:
         x, w, y = self.shapes
         return Convolution(
-            self.batch, self.groups, x[1], y[1], self.input, self.kernel, self.output, self.stride, self.padding,
-            self.dilation, self.input_layout.strides(x), self.weight_layout.strides(w), self.output_layout.strides(y),
-            self.dtype, **settings,
+            self.batch, self.groups, x[1], y[1], self.input, self.kernel, self.output, self.stride,
+            self.padding, self.dilation, self.input_layout.strides(x), self.weight_layout.strides(w),
+            self.output_layout.strides(y), self.dtype, **settings,
         )  # fmt: skip
 
 
@@ -146,13 +148,15 @@ last, first = channels_last(4), channels_first(4)
 CASES = {
     "first layer": Case(3, 1, 1, 32, (28, 28), (5, 5), (1, 1), ((2, 2), (2, 2))),
     "second layer": Case(2, 1, 32, 64, (14, 14), (5, 5), (1, 1), ((2, 2), (2, 2))),
-    "channels first": Case(2, 1, 20, 40, (14, 14), (3, 3), (1, 1), ((1, 1), (1, 1)), input_layout=first, output_layout=first),
+    "channels first": Case(
+        2, 1, 20, 40, (14, 14), (3, 3), (1, 1), ((1, 1), (1, 1)), input_layout=first, output_layout=first
+    ),
     "1x1": Case(2, 1, 40, 70, (9, 9), (1, 1)),
     "tails of channels": Case(2, 1, 19, 37, (7, 7), (3, 3), (1, 1), ((1, 1), (1, 1))),
     "strided, asymmetric padding": Case(2, 1, 18, 35, (15, 18), (3, 3), (2, 2), ((1, 0), (0, 2))),
     "stride beyond the kernel": Case(2, 1, 5, 6, (11, 13), (2, 1), (3, 4)),
     "dilated and strided": Case(2, 1, 6, 9, (15, 18), (3, 2), (2, 3), ((1, 0), (0, 2)), (2, 3)),
-    "stride and dilation with a common factor": Case(1, 1, 4, 4, (13, 14), (3, 3), (2, 4), ((2, 1), (1, 3)), (2, 6)),
+    "common factors": Case(1, 1, 4, 4, (13, 14), (3, 3), (2, 4), ((2, 1), (1, 3)), (2, 6)),
     "kernel beyond the input": Case(5, 1, 3, 7, (2, 2), (5, 3), (1, 1), ((3, 3), (3, 3)), dtype="float64"),
     "padding beyond the kernel": Case(2, 1, 3, 4, (5, 4), (2, 1), (2, 1), ((4, 3), (2, 2))),
     "blocks of channels": Case(1, 1, 300, 24, (4, 5), (3, 3), (1, 1), ((1, 1), (1, 1))),
@@ -165,7 +169,9 @@ CASES = {
     "depthwise": Case(2, 48, 1, 1, (9, 11), (3, 3), (1, 1), ((1, 1), (1, 1))),
     "depthwise, tail, no padding": Case(2, 21, 1, 1, (9, 11), (3, 3)),
     "depthwise, strided, tail": Case(2, 70, 1, 1, (9, 11), (5, 3), (2, 2), ((2, 2), (1, 1))),
-    "depthwise, channels first": Case(2, 21, 1, 1, (9, 20), (3, 3), (1, 1), ((1, 1), (1, 1)), (), "float32", first, first, first),
+    "depthwise, channels first": Case(
+        2, 21, 1, 1, (9, 20), (3, 3), (1, 1), ((1, 1), (1, 1)), input_layout=first, output_layout=first
+    ),
     "depthwise with a multiplier": Case(2, 6, 1, 3, (9, 11), (3, 3), (1, 1), ((1, 1), (1, 1))),
     "wide depthwise": Case(1, 8, 1, 1, (3, 40), (1, 35), (1, 1), ((0, 0), (17, 17))),
     "double": Case(2, 1, 9, 17, (8, 8), (3, 3), (1, 1), ((1, 1), (1, 1)), dtype="float64"),

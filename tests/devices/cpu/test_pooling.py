@@ -63,7 +63,9 @@ class Case:
         return self.input_layout.strides(x), self.output_layout.strides(y)
 
     def windows(self) -> list[tuple[tuple[int, ...], list[tuple[int, ...]], int]]:
-        """(output pixel, input pixels of its window in row-major order, places that are not beyond the padding)"""
+        """(output pixel, input pixels of its window in row-major order, places that are not beyond the
+        padding)
+        """
         found = []
         for out in itertools.product(*(range(n) for n in self.output)):
             taps = itertools.product(*(range(n) for n in self.window))
@@ -113,8 +115,8 @@ def check_max(case: Case, isa: Isa, seed: int = 0) -> None:
             largest[(n, c, *out)], picked[(n, c, *out)] = x[(n, c, *best)], values[(n, c, *best)]
             dx[(n, c, *best)] += gradient[(n, c, *out)]
     spec = MaxPool(
-        case.batch, case.channels, case.input, case.window, case.output, case.stride, case.padding, case.dilation,
-        *case.strides, case.dtype,
+        case.batch, case.channels, case.input, case.window, case.output, case.stride, case.padding,
+        case.dilation, *case.strides, case.dtype,
     )  # fmt: skip
     of_x, of_y = case.input_layout, case.output_layout
     np.testing.assert_array_equal(run(case, max_pool(spec, isa), [(of_x, x)], 1, isa), largest)
@@ -160,7 +162,8 @@ CASES = {
     "global": Case(2, 70, (7, 7), (7, 7), (1, 1), none, (1, 1), last, last),
     "one dimension": Case(2, 3, (50,), (3,), (2,), ((1, 0),), (1,), channels_first(3), channels_first(3)),
     "three dimensions": Case(
-        1, 9, (4, 5, 6), (2, 2, 3), (2, 1, 2), ((0, 1), (1, 0), (1, 1)), (1, 1, 1), channels_last(5), channels_last(5)
+        1, 9, (4, 5, 6), (2, 2, 3), (2, 1, 2), ((0, 1), (1, 0), (1, 1)), (1, 1, 1), channels_last(5),
+        channels_last(5),
     ),
     "no batch": Case(0, 4, (6, 6), (2, 2), (2, 2), none, (1, 1), last, last),
     "no output": Case(2, 4, (1, 6), (2, 2), (2, 2), none, (1, 1), last, last),

@@ -1,7 +1,7 @@
 """Convolutions on the CPU, in all three directions: what one is, and the kernels of each direction.
 
-A convolution here is a cross-correlation, as in every framework. All layouts are strides, so the same kernels serve channels
-first, channels last and views of either; channels last is the quickest.
+A convolution here is a cross-correlation, as in every framework. All layouts are strides, so the same kernels
+serve channels first, channels last and views of either; channels last is the quickest.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import math
 from dataclasses import dataclass
 
 from treadle.compiler.kernel import Instruction, Operand
+from treadle.devices.cpu.convolution_chunks import choose_sums
 from treadle.devices.cpu.convolution_data import input_correlations
-from treadle.devices.cpu.convolution_forward import correlate, pack_weights
-from treadle.devices.cpu.convolution_weights import add_chunks, choose_sums, sum_chunks
+from treadle.devices.cpu.convolution_forward import correlate
+from treadle.devices.cpu.convolution_packing import pack_weights
+from treadle.devices.cpu.convolution_weights import add_chunks, sum_chunks
 from treadle.devices.cpu.correlation import Axis, Correlation, Packing, choose_vectors
 from treadle.devices.cpu.microkernel import ITEMSIZES, SCALARS
 from treadle.devices.cpu.native import Lowered, Step
@@ -21,9 +23,11 @@ from treadle.devices.cpu.target import Isa
 
 @dataclass(frozen=True)
 class Convolution:
-    """``output[n, k, o] = sum over c, t of input[n, c, o * stride - padding + t * dilation] * weight[k, c, t]``.
+    """``output[n, k, o] = sum over c, t of input[n, c, o * stride - padding + t * dilation] * weight[k, c,
+    t]``.
 
-    `o` and `t` run over one to three spatial axes. Strides count elements; those of axes of size 1 are ignored.
+    `o` and `t` run over one to three spatial axes. Strides count elements; those of axes of size 1 are
+    ignored.
     """
 
     batch: int
@@ -46,8 +50,10 @@ class Convolution:
     """batch, channel, spatial..."""
     dtype: str = "float32"
     epilogue: tuple[Instruction, ...] = ()
-    """A straight-line body whose op ``accumulator`` is the sum and whose last instruction is stored; its loads are accesses to
-    `extra`, affine over (batch, channel, spatial...) of the output. Empty: the sum is stored. For `forward` alone."""
+    """A straight-line body whose op ``accumulator`` is the sum and whose last instruction is stored; its
+    loads are accesses to `extra`, affine over (batch, channel, spatial...) of the output. Empty: the sum is
+    stored. For `forward` alone.
+    """
     extra: tuple[Operand, ...] = ()
 
     def __post_init__(self) -> None:
@@ -102,7 +108,9 @@ class Convolution:
 
 
 def forward(convolution: Convolution, isa: Isa) -> Lowered:
-    """The output. Operands: input ``("in", 0)``, weight ``("in", 1)``, `extra` from ``("in", 2)`` on, output ``("out", 0)``."""
+    """The output. Operands: input ``("in", 0)``, weight ``("in", 1)``, `extra` from ``("in", 2)`` on, output
+    ``("out", 0)``.
+    """
     c = convolution
     correlation = forward_correlation(c)
     if not correlation.pixels * c.out_channels:
@@ -118,7 +126,9 @@ def forward(convolution: Convolution, isa: Isa) -> Lowered:
 
 
 def input_gradient(convolution: Convolution, isa: Isa) -> Lowered:
-    """Operands: output gradient ``("in", 0)``, weight ``("in", 1)``; the gradient by the input, laid out as it, ``("out", 0)``."""
+    """Operands: output gradient ``("in", 0)``, weight ``("in", 1)``; the gradient by the input, laid out as
+    it, ``("out", 0)``.
+    """
     c = convolution
     correlations = input_correlations(c)
     if not correlations or not c.in_channels:
@@ -138,7 +148,9 @@ def input_gradient(convolution: Convolution, isa: Isa) -> Lowered:
 
 
 def weight_gradient(convolution: Convolution, isa: Isa) -> Lowered:
-    """Operands: input ``("in", 0)``, output gradient ``("in", 1)``; the gradient by the weights, laid out as they, ``("out", 0)``."""
+    """Operands: input ``("in", 0)``, output gradient ``("in", 1)``; the gradient by the weights, laid out as
+    they, ``("out", 0)``.
+    """
     c = convolution
     correlation = forward_correlation(c)
     if not math.prod(c.kernel) * correlation.channels * c.out_channels:

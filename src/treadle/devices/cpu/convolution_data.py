@@ -1,7 +1,9 @@
-"""The gradient of a convolution by its input, as correlations of the output's gradient with the turned kernel.
+"""The gradient of a convolution by its input, as correlations of the output's gradient with the turned
+kernel.
 
-Input pixel ``i = q * stride + r`` meets the taps t with ``(r + padding - t * dilation) % stride == 0`` only. For each residue r
-these taps are evenly spaced, so each residue is a correlation of its own with stride 1; all residues share the packed weights.
+Input pixel ``i = q * stride + r`` meets the taps t with ``(r + padding - t * dilation) % stride == 0`` only.
+For each residue r these taps are evenly spaced, so each residue is a correlation of its own with stride 1;
+all residues share the packed weights.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 
 
 def input_correlations(c: Convolution) -> tuple[Correlation, ...]:
-    """One correlation for each residue of each axis that has input pixels. Its input is the output's gradient."""
+    """One correlation for each residue of each axis that has input pixels. Its input is the output's
+    gradient.
+    """
     batch = Axis(c.batch, c.batch, c.output_strides[0], c.input_strides[0])
     spatial = [
         residue_axes(*sizes)
@@ -52,7 +56,8 @@ def residue_axes(
 ) -> list[tuple[int, Axis]]:
     """For each residue r: the offset of input pixel r, and the axis of pixels r, r + stride, ...
 
-    The kernel is packed backwards (position p holds tap kernel - 1 - p), so that taps are met in rising order of the output.
+    The kernel is packed backwards (position p holds tap kernel - 1 - p), so that taps are met in rising order
+    of the output.
     """
     period = stride // math.gcd(stride, dilation)
     axes = []
@@ -68,8 +73,8 @@ def residue_axes(
             last = first + (taps - 1) * period
             offset = (r + padding - last * dilation) // stride
             axis = Axis(
-                pixels, out, output_stride, stride * input_stride, taps, 1, period * dilation // stride, offset,
-                kernel, kernel - 1 - last, period,
+                pixels, out, output_stride, stride * input_stride, taps, 1, period * dilation // stride,
+                offset, kernel, kernel - 1 - last, period,
             )  # fmt: skip
         axes.append((r * input_stride, axis))
     return axes

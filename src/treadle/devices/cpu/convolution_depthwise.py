@@ -1,6 +1,7 @@
 """The inner loop of depthwise convolutions: lanes are channels on both sides, so nothing is broadcast.
 
-It takes the place of the microkernel's `accumulate`, with the same arguments, in the kernels of every direction.
+It takes the place of the microkernel's `accumulate`, with the same arguments, in the kernels of every
+direction.
 """
 
 from __future__ import annotations

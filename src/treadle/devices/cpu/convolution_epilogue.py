@@ -1,4 +1,6 @@
-"""What happens to a tile's sums before they leave the registers: the epilogue, and the stores into any layout."""
+"""What happens to a tile's sums before they leave the registers: the epilogue, and the stores into any
+layout.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def finish_tile(
     first_filter: Index,
     filters: int,
 ) -> list[list[Value]]:
-    """The epilogue of ``sums[pixel][vector]``; `pixels` are their indices (batch, spatial...), `extra` the operands' addresses."""
+    """The epilogue of ``sums[pixel][vector]``; `pixels` are their indices (batch, spatial...), `extra` the
+    operands' addresses.
+    """
     body = correlation.epilogue
     lanes = lanes_of(sums[0][0].type)
     finished = []
@@ -47,7 +51,8 @@ def store_tile(
     stride: int,
     filters: int,
 ) -> None:
-    """Store ``sums[pixel][vector]``, the vectors of `filters` filters `stride` elements apart, at pixels `places` (elements).
+    """Store ``sums[pixel][vector]``, the vectors of `filters` filters `stride` elements apart, at pixels
+    `places` (elements).
 
     Filters that are not neighbours in memory are turned in registers if the pixels are.
     """

@@ -1,6 +1,7 @@
-"""Write correlations as kernels: pack the weights, then a register tile of pixels by filters for every block of pixels.
+"""Write correlations as kernels: a register tile of pixels by filters for every block of pixels.
 
-Serves the forward convolution and its gradient by the input, which differ only in the `Correlation` they are handed.
+Serves the forward convolution and its gradient by the input, which differ only in the `Correlation` they are
+handed.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from treadle.devices.cpu.convolution_epilogue import finish_tile, store_tile
 from treadle.devices.cpu.convolution_strip import Strip, copy_strip, dot
 from treadle.devices.cpu.correlation import Axis, Correlation, Packing, Tiling, choose_tiling, strip_pitch
 from treadle.devices.cpu.expression import module_for
-from treadle.devices.cpu.ir import Function, Index, Module, Value, vector
-from treadle.devices.cpu.microkernel import ITEMSIZES, SCALARS, Tile, accumulate, load_vector, offsets, zeros
+from treadle.devices.cpu.ir import Index, Module, Value, vector
+from treadle.devices.cpu.microkernel import ITEMSIZES, SCALARS, Tile, accumulate, offsets, zeros
 from treadle.devices.cpu.native import NativeKernel
 from treadle.devices.cpu.target import Isa
 
@@ -25,95 +26,15 @@ STREAMED_NBYTES = 256 * 1024
 AHEAD_NBYTES = 1024
 
 Level = tuple[int, int, int]
-"""One loop of a sum: how often, and the bytes from one round to the next in the input and in the packed weights."""
-
-
-def pack_weights(
-    packing: Packing,
-    isa: Isa,
-    scalar: str,
-    group_stride: int,
-    filter_stride: int,
-    channel_stride: int,
-    tap_strides: Sequence[int],
-    base: int = 0,
-) -> NativeKernel:
-    """Copy weights of any layout (strides in elements) to the order of `packing`: a task for each tap of each tile."""
-    module = Module(isa.attributes)
-    f = module.function("kernel", ["ptr", "i64", "i64", "ptr"])
-    arguments, first, last, _ = f.arguments
-    source, target = f.load("ptr", arguments, 8), f.load("ptr", f.at(arguments, 8), 8)
-    itemsize, lanes, block = packing.itemsize, packing.lanes, packing.channel_block
-    type, taps = vector(scalar, lanes), math.prod(packing.kernel)
-
-    def pack_tap(begin: Value, place: Value, tap: Index, filters: int) -> None:
-        vectors = -(-filters // lanes)
-
-        def channel(b: Index, c: Index) -> None:
-            channel = f.add(f.mul(b, block), c)
-            row = f.at(begin, f.mul(channel, channel_stride * itemsize))
-            step = f.add(f.mul(f.add(f.mul(b, taps), tap), block), c)
-            into = f.at(place, f.mul(step, vectors * lanes * itemsize))
-            for v in range(vectors):
-                active = min(lanes, filters - v * lanes) % lanes
-                pointer = f.at(row, v * lanes * filter_stride * itemsize)
-                value = (
-                    load_vector(f, pointer, type, active)
-                    if filter_stride == 1
-                    else gather(f, type, pointer, filter_stride * itemsize, active)
-                )
-                f.store(value, f.at(into, v * lanes * itemsize))
-
-        blocks = packing.channels // block if block else 0
-        f.loop(0, blocks, lambda b: f.loop(0, block, lambda c: channel(b, c)) and None)
-
-    def task(index: Index) -> None:
-        rest, tap = f.divmod(index, taps)
-        group, tile = f.divmod(rest, packing.tiles)
-        places, remaining = [], tap
-        for size in reversed(packing.kernel):
-            remaining, place = f.divmod(remaining, size)
-            places.insert(0, place)
-        moved = f.add(f.mul(group, group_stride), f.mul(tile, packing.tile * filter_stride))
-        moved = f.add(f.add(moved, dot(f, places, tap_strides)), base)
-        begin = f.at(source, f.mul(moved, itemsize))
-        place = f.add(f.mul(group, packing.group_size), f.mul(tile, packing.tile_size))
-        into = f.at(target, f.mul(place, itemsize))
-        full, tail = divmod(packing.filters, packing.tile)
-        if full and tail:
-            whole = f.compare("icmp slt", f.i64(tile), f.i64(full))
-            with f.when(whole):
-                pack_tap(begin, into, tap, packing.tile)
-            with f.when(f.op("xor", whole, Value("i1", "true"))):
-                pack_tap(begin, into, tap, tail)
-        else:
-            pack_tap(begin, into, tap, packing.tile if full else tail)
-
-    f.loop(first, last, task)
-    f.ret()
-    label = f"pack {packing.groups}x{packing.filters}x{packing.channels}x{taps}"
-    size = packing.groups * packing.filters * packing.channels * taps
-    return NativeKernel(
-        module.text(), label, packing.groups * packing.tiles * taps, nbytes=size * itemsize + packing.nbytes
-    )
-
-
-def gather(f: Function, type: str, pointer: Value, stride_nbytes: int, active: int = 0) -> Value:
-    """Load lanes that lie `stride_nbytes` apart; those from `active` on (0: none) are zero and not touched."""
-    lanes = int(type[1 : type.index(" x ")]) if type[0] == "<" else 1
-    if lanes == 1:
-        return f.load(type, pointer)
-    steps = f.constants(vector("i64", lanes), [lane * stride_nbytes for lane in range(lanes)])
-    pointers = f.assign(
-        vector("ptr", lanes), f"getelementptr i8, ptr {pointer.name}, {steps.type} {steps.name}"
-    )
-    name = f"llvm.masked.gather.v{lanes}{'f32' if 'float' in type else 'f64'}.v{lanes}p0"
-    mask = f.mask(lanes, active or lanes)
-    return f.call(type, name, pointers, Value("i32", "4"), mask, Value(type, "zeroinitializer"))
+"""One loop of a sum: how often, and the bytes from one round to the next in the input and in the packed
+weights.
+"""
 
 
 def correlate(correlations: Sequence[Correlation], packing: Packing, isa: Isa, label: str) -> NativeKernel:
-    """One kernel for correlations that share their operands: input, packed weights, output, then those of the epilogue."""
+    """One kernel for correlations that share their operands: input, packed weights, output, then those of the
+    epilogue.
+    """
     module = module_for(isa)
     starts, scratch_nbytes, total, names = [], 0, 0, []
     for correlation in correlations:
@@ -130,7 +51,9 @@ def correlate(correlations: Sequence[Correlation], packing: Packing, isa: Isa, l
 
 
 def dispatch(module: Module, names: Sequence[str], starts: Sequence[int]) -> None:
-    """The entry point of a kernel whose tasks ``starts[i] <= task < starts[i + 1]`` are done by function ``names[i]``."""
+    """The entry point of a kernel whose tasks ``starts[i] <= task < starts[i + 1]`` are done by function
+    ``names[i]``.
+    """
     f = module.function("kernel", ["ptr", "i64", "i64", "ptr"])
     arguments, first, last, scratch = f.arguments
     for name, (start, stop) in zip(names, itertools.pairwise(starts), strict=True):
@@ -143,7 +66,9 @@ def dispatch(module: Module, names: Sequence[str], starts: Sequence[int]) -> Non
 
 
 class TaskWriter:
-    """Writes ``void name(ptr arguments, i64 task, ptr scratch)``, which computes one block of one correlation."""
+    """Writes ``void name(ptr arguments, i64 task, ptr scratch)``, which computes one block of one
+    correlation.
+    """
 
     def __init__(
         self, module: Module, name: str, correlation: Correlation, packing: Packing, tiling: Tiling, isa: Isa
@@ -211,7 +136,7 @@ class TaskWriter:
         return scratch
 
     def filter_tiles(self, part: Index, weights: Value, body: Callable[[Value, int, Index], None]) -> None:
-        """Call ``body(packed weights, filters, first filter)`` for each tile of filters in the task's part."""
+        """Call ``body(packed weights, filters, first filter)`` for each tile of the task's filters."""
         f, packing = self.f, self.packing
         parts = self.tiling.filter_parts
         first, last = parts.start(f, part), parts.start(f, f.add(part, 1))
@@ -269,7 +194,9 @@ class TaskWriter:
         relative: Sequence[Index],
         absolute: Sequence[Index],
     ) -> None:
-        """One register tile: `size` outputs along the split axis, all of the axes after it, `filters` filters."""
+        """One register tile: `size` outputs along the split axis, all of the axes after it, `filters`
+        filters.
+        """
         f, axes, itemsize = self.f, self.axes, self.itemsize
         covered = [range(size), *(range(axis.out) for axis in axes[self.tiling.split + 1 :])]
         pixels = [(0,) * self.tiling.split + tail for tail in itertools.product(*covered)]
@@ -303,7 +230,12 @@ class TaskWriter:
             return acc
         line = LINE_NBYTES // itemsize
         ahead = 0
-        if self.in_place and self.correlation.taps == 1 and levels[-1][0] % line == 0 and not self.correlation.depthwise:
+        if (
+            self.in_place
+            and self.correlation.taps == 1
+            and levels[-1][0] % line == 0
+            and not self.correlation.depthwise
+        ):
             # Nothing has brought these pixels near: while a line of each is used, fetch the next tile's.
             count, a_step, b_step = levels.pop()
             levels += [(count // line, line * a_step, line * b_step), (line, a_step, b_step)]
@@ -348,7 +280,9 @@ class TaskWriter:
         return [flat[i : i + vectors] for i in range(0, len(flat), vectors)]
 
     def levels(self, width: int) -> tuple[list[Level], int]:
-        """The loops of the sum, outermost first, and the first weight's offset in bytes. Loops that continue each other are one."""
+        """The loops of the sum, outermost first, and the first weight's offset in bytes. Loops that continue
+        each other are one.
+        """
         packing, itemsize = self.packing, self.itemsize
         block = packing.channel_block
         levels: list[Level] = [(block, itemsize, width)]

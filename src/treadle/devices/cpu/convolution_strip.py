@@ -1,7 +1,8 @@
-"""Copy the part of an input that a block of outputs needs to scratch memory, with zeros where it leaves the input.
+"""Copy the part of an input that a block of outputs needs to scratch memory, with zeros where it leaves the
+input.
 
-The copy has the channels innermost whatever the layout of the source, so that everything after it sees one layout. Knows
-windows of memory, not convolutions' directions.
+The copy has the channels innermost whatever the layout of the source, so that everything after it sees one
+layout. Knows windows of memory, not convolutions' directions.
 """
 
 from __future__ import annotations
@@ -12,19 +13,22 @@ from dataclasses import dataclass
 
 from treadle.devices.cpu.ir import Function, Index, Value, vector
 from treadle.devices.cpu.microkernel import ITEMSIZES
+from treadle.devices.cpu.packing import transpose
 from treadle.devices.cpu.target import Isa
 
 
 @dataclass(frozen=True)
 class Strip:
-    """A window of `extents` pixels, channels innermost, `pitch` elements from pixel to pixel (those unused are zero)."""
+    """A window of `extents` pixels, channels innermost, `pitch` elements from pixel to pixel (those unused
+    are zero).
+    """
 
     extents: tuple[int, ...]
     pitch: int
 
     @property
     def size(self) -> int:
-        """Elements, with the slack that whole vectors may overwrite at the end."""
+        """Elements of the whole copy."""
         return math.prod(self.extents) * self.pitch
 
     @property
@@ -73,10 +77,11 @@ def copy_strip(
     channels: Index,
     channel_stride: int,
 ) -> None:
-    """Fill `strip` at `target` from the input at `source`, whose pixel 0, ..., 0 and first channel it points to.
+    """Fill `strip` at `target` from the input at `source`, whose pixel 0, ..., 0 and first channel it points
+    to.
 
-    `origin` is the input's pixel at the strip's first, per axis, and may lie outside it; `sizes` and `strides` (in elements)
-    are the input's. `channels` of the strip's pitch are copied.
+    `origin` is the input's pixel at the strip's first, per axis, and may lie outside it; `sizes` and
+    `strides` (in elements) are the input's. `channels` of the strip's pitch are copied.
     """
     itemsize = ITEMSIZES[scalar]
     extents, pitch = strip.extents, strip.pitch
@@ -182,9 +187,11 @@ def transpose_pixels(
     channel_stride: int,
     pitch: int,
 ) -> None:
-    """Copy a row whose pixels are neighbours in memory, one plane a channel, through square transposes in registers.
+    """Copy a row whose pixels are neighbours in memory, one plane a channel, through square transposes in
+    registers.
 
-    The last square of channels, and of pixels, overlaps the one before it where the count is no multiple of the vector.
+    The last square of channels, and of pixels, overlaps the one before it where the count is no multiple of
+    the vector.
     """
     itemsize = ITEMSIZES[scalar]
     lanes = isa.lanes(itemsize)
@@ -218,19 +225,3 @@ def transpose_pixels(
         f.loop(0, channels, channel)
 
     f.loop(f.add(low, f.mul(whole, lanes)), high, single)
-
-
-def transpose(f: Function, rows: list[Value]) -> list[Value]:
-    """Transpose a square of vectors by exchanging lanes at distances 1, 2, 4, ..."""
-    lanes = len(rows)
-    distance = 1
-    while distance < lanes:
-        low = [lane if not lane & distance else lanes + (lane ^ distance) for lane in range(lanes)]
-        high = [lane | distance if not lane & distance else lanes + lane for lane in range(lanes)]
-        result = list(rows)
-        for i in range(lanes):
-            if not i & distance:
-                result[i] = f.shuffle(rows[i], rows[i | distance], low)
-                result[i | distance] = f.shuffle(rows[i], rows[i | distance], high)
-        rows, distance = result, distance * 2
-    return rows

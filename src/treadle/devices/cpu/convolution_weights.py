@@ -1,168 +1,30 @@
 """The gradient of a convolution by its weights: sums over pixels of input channels by output channels.
 
-The pixels are cut into blocks and the blocks into chunks, both by shape alone. A task sums one chunk into its own copy of the
-gradient, block by block; a second step adds the chunks in order and stores the result in the layout of the weights.
+The pixels are cut into blocks and the blocks into chunks, both by shape alone. A task sums one chunk into its
+own copy of the gradient, block by block; a second step adds the chunks in order and stores the result in the
+layout of the weights.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from treadle.devices.cpu.convolution_chunks import Sums
 from treadle.devices.cpu.convolution_depthwise import accumulate_lanes
 from treadle.devices.cpu.convolution_epilogue import store_tile
 from treadle.devices.cpu.convolution_strip import Strip, clear, copy_strip, dot, nest
-from treadle.devices.cpu.correlation import STRIP_NBYTES, Correlation, Packing, Tiling, divisions, occupied, strip_pitch, aliases
-from treadle.devices.cpu.ir import Function, Index, Module, Value, vector
-from treadle.devices.cpu.microkernel import (
-    ITEMSIZES,
-    SCALARS,
-    Tile,
-    accumulate,
-    offsets,
-    rows_that_fit,
-    zeros,
-)
+from treadle.devices.cpu.ir import Index, Module, Value, vector
+from treadle.devices.cpu.microkernel import ITEMSIZES, SCALARS, Tile, accumulate, offsets, zeros
 from treadle.devices.cpu.native import NativeKernel
 from treadle.devices.cpu.target import Isa
-from treadle.devices.cpu.tiling import EvenCut, register_tile, tile_cycles
-
-BLOCK_PIXELS = 256
-"""Pixels of a block: enough to pay for visiting the sums in memory, few enough that both operands stay in the caches."""
-MOST_PARTIAL_NBYTES = 64 << 20
-"""The most that the chunks' copies of the gradient may take."""
-
-
-@dataclass(frozen=True)
-class Sums:
-    """How the sums of one correlation lie in memory and are cut.
-
-    A chunk's copy is [group][filter tile][channel block][outer taps ...][row][lane]. A row is a channel of a tap along the last
-    axis, or, where such rows are not evenly spaced and too many for one tile, a channel alone.
-    """
-
-    correlation: Correlation
-    packing: Packing
-    tiling: Tiling
-    chunks: EvenCut
-    """Blocks of pixels in chunks."""
-    in_place: bool
-    """Whether the input is read where it is."""
-    rows_fit: int
-
-    @property
-    def strip(self) -> Strip:
-        axes = self.correlation.axes
-        outs = self.tiling.outputs_of_block(axes)
-        channels = self.packing.tile if self.correlation.depthwise else self.packing.channel_block
-        pitch = strip_pitch(channels, self.packing.lanes, self.packing.itemsize)
-        return Strip(tuple(a.extent(n) for a, n in zip(axes, outs, strict=True)), pitch)
-
-    @property
-    def input_strides(self) -> tuple[int, ...]:
-        """Elements from one input pixel to the next, as the tiles see the input."""
-        return tuple(a.input_stride for a in self.correlation.axes) if self.in_place else self.strip.strides
-
-    @property
-    def last_taps(self) -> int:
-        """Taps along the last axis that are rows of one tile or of one run of evenly spaced rows."""
-        axis, block = self.correlation.axes[-1], self.packing.channel_block
-        even = axis.dilation * self.input_strides[-1] == block
-        return axis.taps if even or axis.taps * block <= self.rows_fit else 1
-
-    @property
-    def row_offsets(self) -> tuple[int, ...]:
-        """Elements from the first row to each, in the input."""
-        step, block = self.correlation.axes[-1].dilation * self.input_strides[-1], self.packing.channel_block
-        return tuple(tap * step + channel for tap in range(self.last_taps) for channel in range(block))
-
-    @property
-    def outer_taps(self) -> tuple[int, ...]:
-        """The taps that are looped over, per axis of pixels."""
-        axes = self.correlation.axes
-        return (*(axis.taps for axis in axes[:-1]), axes[-1].taps // self.last_taps)
-
-    @property
-    def chunk_size(self) -> int:
-        """Elements of a chunk's copy."""
-        return self.packing.groups * self.packing.group_size
-
-
-def choose_sums(correlation: Correlation, isa: Isa) -> Sums:
-    """Cut the work by shape: blocks of pixels, then chunks and parts of the filters so that any number of threads is busy."""
-    c, axes = correlation, correlation.axes
-    scalar = SCALARS[c.dtype]
-    itemsize = ITEMSIZES[scalar]
-    lanes = isa.lanes(itemsize)
-    kernel = tuple(axis.taps for axis in axes[1:])
-    block_channels = Packing(c.groups, c.channels, c.filters, kernel, lanes, 1, itemsize).channel_block
-    _, vectors = register_tile(block_channels * kernel[-1], c.filters, itemsize, isa)
-    vectors = min(vectors, 4)
-    packing = Packing(c.groups, c.channels, c.filters, kernel, lanes, vectors, itemsize)
-    rows_fit = rows_that_fit(isa, vectors)
-    tilings = block_tilings(c, packing)
-    if not c.pixels:
-        return Sums(c, packing, tilings[0][0], EvenCut(0, 1), c.reads_in_place, rows_fit)
-    tiling = next(
-        (t for t, n, size in tilings if n <= BLOCK_PIXELS and size * itemsize <= STRIP_NBYTES), tilings[-1][0]
-    )
-    in_place = c.reads_in_place and not aliases(axes[-1].input_stride * itemsize)
-    rows = EvenCut(block_channels * kernel[-1], rows_fit)
-    pixels = c.pixels / max(1, tiling.blocks)
-    cycles = sum((last - first) * tile_cycles(size, vectors) for size, first, last in rows.kinds())
-    cycles = math.prod(kernel[:-1]) * (cycles * pixels + rows.parts * 40)
-    strip_size = (
-        math.prod(a.extent(n) for a, n in zip(axes, tiling.outputs_of_block(axes), strict=True))
-        * block_channels
-    )
-    copy_cycles = 0 if in_place else strip_size * itemsize / 8
-    channel_blocks = c.channels // block_channels
-    chunk_nbytes = packing.nbytes
-
-    def cost(choice: tuple[int, int]) -> float:
-        parts, chunks = choice
-        filter_tiles = -(-packing.tiles // parts)
-        tasks = c.groups * channel_blocks * parts * chunks
-        task = 2000 + -(-tiling.blocks // chunks) * (copy_cycles + filter_tiles * cycles)
-        return task * occupied(tasks) + chunks * chunk_nbytes / 4
-
-    filter_parts = divisions(packing.tiles) if c.output_channel_stride == 1 else [1]
-    filter_parts = [packing.tiles] if c.depthwise else filter_parts
-    chunks = [n for n in divisions(tiling.blocks) if n == 1 or n * chunk_nbytes <= MOST_PARTIAL_NBYTES]
-    parts, count = min(itertools.product(filter_parts, chunks), key=cost)
-    tiling = Tiling(
-        tiling.split, tiling.tiles, tiling.block, tiling.ranges, tiling.blocks,
-        EvenCut(packing.tiles, -(-packing.tiles // parts)),
-    )  # fmt: skip
-    cut = EvenCut(tiling.blocks, -(-tiling.blocks // count))
-    return Sums(c, packing, tiling, cut, in_place, rows_fit)
-
-
-def block_tilings(c: Correlation, packing: Packing) -> list[tuple[Tiling, int, int]]:
-    """Ways to cut the pixels into blocks, largest blocks first, with the pixels and the copied elements of a block."""
-    axes = c.axes
-    split = len(axes) - 1
-    tiles = EvenCut(axes[split].out, 1)
-    found = []
-    for block in range(len(axes)):
-        for count in divisions(axes[block].out):
-            ranges = EvenCut(axes[block].out, -(-axes[block].out // count))
-            blocks = math.prod(axis.out for axis in axes[:block]) * ranges.parts
-            tiling = Tiling(split, tiles, block, ranges, blocks, EvenCut(packing.tiles, packing.tiles))
-            outs = tiling.outputs_of_block(axes)
-            size = (
-                math.prod(axis.extent(out) for axis, out in zip(axes, outs, strict=True))
-                * packing.channel_block
-            )
-            found.append((tiling, math.prod(outs), size))
-    empty = Tiling(split, tiles, 0, EvenCut(0, 1), 0, EvenCut(packing.tiles, packing.tiles))
-    return found if c.pixels else [(empty, 0, 0)]
+from treadle.devices.cpu.tiling import EvenCut
 
 
 def sum_chunks(sums: Sums, isa: Isa, label: str) -> NativeKernel:
-    """Operands: input, output gradient, the chunks' copies. A task sums one chunk for one part of filters and channels."""
+    """Operands: input, output gradient, the chunks' copies. A task sums one chunk for one part of filters and
+    channels.
+    """
     module = Module(isa.attributes)
     writer = ChunkWriter(module, sums, isa)
     tasks = writer.write()
@@ -235,7 +97,9 @@ class ChunkWriter:
     def filter_tiles(
         self, tiles: tuple[Index, Index], partial: Value, channel_block: Index, gradient: Value, body
     ) -> None:
-        """Call ``body(sums, gradient, filters)`` for each tile of filters of a task, the pointers moved to the tile."""
+        """Call ``body(sums, gradient, filters)`` for each tile of filters of a task, the pointers moved to
+        the tile.
+        """
         f, packing = self.f, self.packing
         first, last = tiles
         full, tail = divmod(packing.filters, packing.tile)
@@ -276,8 +140,8 @@ class ChunkWriter:
             a = f.at(a, f.mul(dot(f, starts, strides), itemsize))
         else:
             copy_strip(
-                f, self.isa, self.scalar, self.strip, self.scratch, a, starts, [axis.size for axis in axes], strides,
-                channels, c.input_channel_stride,
+                f, self.isa, self.scalar, self.strip, self.scratch, a, starts, [axis.size for axis in axes],
+                strides, channels, c.input_channel_stride,
             )  # fmt: skip
             a = self.scratch
         b = f.at(self.gradient, f.mul(filter, c.output_channel_stride * itemsize))
@@ -287,8 +151,8 @@ class ChunkWriter:
         else:
             target = f.at(self.scratch, self.gradient_at)
             copy_strip(
-                f, self.isa, self.scalar, self.gradient_strip, target, b, origin, [axis.out for axis in axes], strides,
-                filters, c.output_channel_stride,
+                f, self.isa, self.scalar, self.gradient_strip, target, b, origin, [axis.out for axis in axes],
+                strides, filters, c.output_channel_stride,
             )  # fmt: skip
             b = target
         if c.depthwise:  # `filter_tiles` will move b by the tile, which has been done.
@@ -303,7 +167,7 @@ class ChunkWriter:
 
     def taps(self, sums: Value, a: Value, b: Value, filters: int, counts: Sequence[Index]) -> None:
         """Add a block's sums for every tap, in tiles of rows."""
-        f, itemsize, packing = self.f, self.itemsize, self.packing
+        f, itemsize = self.f, self.itemsize
         offsets_of_rows = self.sums.row_offsets
         vectors = -(-filters // self.lanes)
         width = vectors * self.lanes * itemsize
@@ -370,10 +234,13 @@ class ChunkWriter:
         unroll = max(1, min(4, 24 // (len(rows) * vectors)))
         # What is read in place was last seen long ago: while a block is summed, fetch the next one.
         block, ahead = self.tiling.block, self.tiling.ranges.large * itemsize
-        a_ahead = ahead * self.axes[block].stride * self.sums.input_strides[block] if self.sums.in_place else 0
+        a_ahead = (
+            ahead * self.axes[block].stride * self.sums.input_strides[block] if self.sums.in_place else 0
+        )
         b_ahead = ahead * self.output_strides[block] if self.gradient_in_place else 0
         tile = Tile(
-            self.scalar, lanes, rows, a_step, offsets(vectors, lanes * itemsize), b_step, active, unroll, a_ahead, b_ahead
+            self.scalar, lanes, rows, a_step, offsets(vectors, lanes * itemsize), b_step, active, unroll,
+            a_ahead, b_ahead,
         )  # fmt: skip
         acc = zeros(f, len(rows), vectors, tile.type)
 

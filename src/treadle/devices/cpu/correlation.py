@@ -1,7 +1,9 @@
-"""What every direction of a convolution is made of: a sum over taps, its register tiles and its blocks of work.
+"""What every direction of a convolution is made of: a sum over taps, its register tiles and its blocks of
+work.
 
-A `Correlation` reads ``input[out * stride + tap * dilation + offset]`` along each axis. A convolution is one; its gradient by the
-input is one for each residue of the strides. Here they are only described and divided; no code is written.
+A `Correlation` reads ``input[out * stride + tap * dilation + offset]`` along each axis. A convolution is one;
+its gradient by the input is one for each residue of the strides. Here they are only described and divided; no
+code is written.
 """
 
 from __future__ import annotations
@@ -18,11 +20,17 @@ from treadle.devices.cpu.tiling import EvenCut, tile_cycles
 STRIP_NBYTES = 192 * 1024
 """The most a block's copied input may take: it stays in a second-level cache beside the weights."""
 ALIASING_NBYTES = 1024
-"""Pixels a multiple of this apart fall into few sets of the first-level cache: copies keep them further apart."""
+"""Pixels a multiple of this apart fall into few sets of the first-level cache: copies keep them further
+apart.
+"""
 CHANNEL_BLOCK = 128
-"""Longer sums over channels are cut, so that the pixels of a tile stay in the first-level cache from tap to tap."""
+"""Longer sums over channels are cut, so that the pixels of a tile stay in the first-level cache from tap to
+tap.
+"""
 THREADS = (1, 2, 3, 4, 6, 8, 12, 16)
-"""The numbers of threads that work is balanced for, whatever the machine has: its division is a function of shape alone."""
+"""The numbers of threads that work is balanced for, whatever the machine has: its division is a function of
+shape alone.
+"""
 TASK_CYCLES = 2000.0
 """What starting a task costs, in the units of `Tiling.cycles`."""
 
@@ -40,7 +48,9 @@ class Axis:
     dilation: int = 1
     offset: int = 0
     kernel: int = 1
-    """Taps along this axis in the packed weights; this correlation uses ``first_tap + tap * tap_step`` of them."""
+    """Taps along this axis in the packed weights; this correlation uses ``first_tap + tap * tap_step`` of
+    them.
+    """
     first_tap: int = 0
     tap_step: int = 1
 
@@ -56,7 +66,9 @@ class Axis:
 
 @dataclass(frozen=True)
 class Correlation:
-    """output[pixel, k] = sum over taps and channels of input[pixel moved by tap, channel] * weight[tap, channel, k]."""
+    """output[pixel, k] = sum over taps and channels of input[pixel moved by tap, channel] * weight[tap,
+    channel, k].
+    """
 
     groups: int
     channels: int
@@ -69,7 +81,9 @@ class Correlation:
     output_channel_stride: int
     dtype: str
     depthwise: bool = False
-    """Filter k sees input channel k alone. There is one group then, and one channel to sum over: the lanes are the channels."""
+    """Filter k sees input channel k alone. There is one group then, and one channel to sum over: the lanes
+    are the channels.
+    """
     output_base: int = 0
     """Elements from the start of the output to its first pixel."""
     epilogue: tuple[Instruction, ...] = ()
@@ -93,7 +107,9 @@ class Correlation:
 
 @dataclass(frozen=True)
 class Packing:
-    """Weights as the tiles read them: [group][filter tile][channel block][taps ...][channel][lane], zeros in unused lanes."""
+    """Weights as the tiles read them: [group][filter tile][channel block][taps ...][channel][lane], zeros in
+    unused lanes.
+    """
 
     groups: int
     channels: int
@@ -105,7 +121,9 @@ class Packing:
 
     @property
     def channel_block(self) -> int:
-        """The largest divisor of the channels that is no more than `CHANNEL_BLOCK`, or all where there is no good one."""
+        """The largest divisor of the channels that is no more than `CHANNEL_BLOCK`, or all where there is no
+        good one.
+        """
         if self.channels <= CHANNEL_BLOCK:
             return self.channels
         best = max(n for n in range(1, CHANNEL_BLOCK + 1) if self.channels % n == 0)
@@ -144,8 +162,9 @@ class Packing:
 class Tiling:
     """How the pixels of a correlation are cut.
 
-    A register tile covers the axes after `split` and a part of axis `split`. A block, the pixels of one task, covers the axes
-    after `block` and a range of axis `block`, which is `split` (counted in tiles) or lies before it (counted in outputs).
+    A register tile covers the axes after `split` and a part of axis `split`. A block, the pixels of one task,
+    covers the axes after `block` and a range of axis `block`, which is `split` (counted in tiles) or lies
+    before it (counted in outputs).
     """
 
     split: int
@@ -199,7 +218,9 @@ def strip_pitch(channels: int, lanes: int, itemsize: int) -> int:
 
 
 def split_axis(axes: tuple[Axis, ...], rows: int) -> tuple[int, int]:
-    """The axis a tile of `rows` pixels has a part of, and the pixels of the axes after it, all of which it has."""
+    """The axis a tile of `rows` pixels has a part of, and the pixels of the axes after it, all of which it
+    has.
+    """
     inner, split = 1, len(axes) - 1
     while split > 0 and inner * axes[split].out <= rows:
         inner *= axes[split].out
@@ -208,7 +229,9 @@ def split_axis(axes: tuple[Axis, ...], rows: int) -> tuple[int, int]:
 
 
 def divisions(length: int) -> list[int]:
-    """Numbers of even parts worth trying: all that differ in the largest part, thinned out where there are many."""
+    """Numbers of even parts worth trying: all that differ in the largest part, thinned out where there are
+    many.
+    """
     counts: list[int] = []
     for count in sorted({-(-length // size) for size in range(1, length + 1)}):
         if not counts or count == length or count >= 1.1 * counts[-1]:
@@ -239,7 +262,9 @@ def choose_vectors(axes: tuple[Axis, ...], filters: int, isa: Isa, lanes: int) -
 
 
 def choose_tiling(correlation: Correlation, packing: Packing, isa: Isa) -> Tiling:
-    """Cut the work so that a model of `THREADS` threads, their caches and their copies of the input is quickest."""
+    """Cut the work so that a model of `THREADS` threads, their caches and their copies of the input is
+    quickest.
+    """
     axes, itemsize = correlation.axes, packing.itemsize
     rows = rows_that_fit(isa, packing.vectors)
     split, inner = split_axis(axes, rows)

@@ -1,8 +1,10 @@
-"""Pooling on the CPU: maxima and averages of windows, their gradients, and values picked at the places of the maxima.
+"""Pooling on the CPU: maxima and averages of windows, their gradients, and values picked at the places of the
+maxima.
 
-Lanes are channels where those lie together in the input, and output pixels along the last axis otherwise. A NaN is larger than
-any number, and of equal elements the first in row-major order of the window is the maximum. Gradients add up in row-major order
-of the outputs, so that every result is a function of shape alone.
+Lanes are channels where those lie together in the input, and output pixels along the last axis otherwise. A
+NaN is larger than any number, and of equal elements the first in row-major order of the window is the
+maximum. Gradients add up in row-major order of the outputs, so that every result is a function of shape
+alone.
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ from treadle.devices.cpu.target import Isa
 
 @dataclass(frozen=True)
 class MaxPool:
-    """``output[n, c, o] = max over t of input[n, c, o * stride - padding + t * dilation]``, over t inside the input.
+    """``output[n, c, o] = max over t of input[n, c, o * stride - padding + t * dilation]``, over t inside the
+    input.
 
-    `o` and `t` run over one to three spatial axes. Strides count elements. A window without any element gives -infinity.
+    `o` and `t` run over one to three spatial axes. Strides count elements. A window without any element gives
+    -infinity.
     """
 
     batch: int
@@ -42,7 +46,8 @@ class MaxPool:
 class AvgPool:
     """The mean of the elements of each window, which is a sum divided by a count.
 
-    With `count_include_pad` the count has the window's places in the padding (but none beyond it), otherwise its elements alone.
+    With `count_include_pad` the count has the window's places in the padding (but none beyond it), otherwise
+    its elements alone.
     """
 
     batch: int
@@ -73,12 +78,16 @@ def max_pool(spec: MaxPool, isa: Isa) -> Lowered:
 
 
 def max_pool_gradient(spec: MaxPool, isa: Isa) -> Lowered:
-    """Operands: input ``("in", 0)``, output gradient ``("in", 1)``; the input's gradient, laid out as it, ``("out", 0)``."""
+    """Operands: input ``("in", 0)``, output gradient ``("in", 1)``; the input's gradient, laid out as it,
+    ``("out", 0)``.
+    """
     return lower(spec, isa, "max pool gradient", "maximum_gradient", (("in", 0), ("in", 1), ("out", 0)))
 
 
 def max_pool_select(spec: MaxPool, isa: Isa) -> Lowered:
-    """Operands: input ``("in", 0)``, values laid out as it ``("in", 1)``; the values at the windows' maxima ``("out", 0)``."""
+    """Operands: input ``("in", 0)``, values laid out as it ``("in", 1)``; the values at the windows' maxima
+    ``("out", 0)``.
+    """
     return lower(spec, isa, "max pool select", "maximum_select", (("in", 0), ("in", 1), ("out", 0)))
 
 

@@ -1,10 +1,12 @@
-"""Writes the kernels of pooling: loops over planes, outputs and taps, and what each kind of pooling does with an element."""
+"""Writes the kernels of pooling: loops over planes, outputs and taps, and what each kind of pooling does with
+an element.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from treadle.devices.cpu.convolution_strip import nest
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from treadle.devices.cpu.pooling import Pool
 
 WANTED_TASKS = 64
+WANTED_GRADIENT_TASKS = 16
+"""Fewer, since these divide the channels, and long runs of channels are quicker."""
 UNROLLED_TAPS = 9
 """Windows up to this size without padding are written out; others are loops."""
 LINE_NBYTES = 64
@@ -105,7 +109,9 @@ class PoolWriter:
         self.gradient = kind.endswith("gradient")
 
     def write(self) -> tuple[str, int]:
-        """The kernel's text and its number of tasks: planes or groups of planes and, where tasks share none, rows of outputs."""
+        """The kernel's text and its number of tasks: planes or groups of planes and, where tasks share none,
+        rows of outputs.
+        """
         f, spec = self.f, self.spec
         arguments, first, last, _ = f.arguments
         count = 2 if self.kind in ("maximum", "average", "average_gradient") else 3
@@ -113,8 +119,9 @@ class PoolWriter:
         unit = max(1, LINE_NBYTES // self.isa.vector_nbytes)
         vectors = -(-spec.channels // self.lanes)
         if self.by_channel:
-            wanted = max(1, min(-(-vectors // unit), -(-WANTED_TASKS // spec.batch) if self.gradient else 1))
-            groups = EvenCut(vectors, -(-(-(-vectors // wanted)) // unit) * unit)
+            wanted = -(-WANTED_GRADIENT_TASKS // spec.batch) if self.gradient else 1
+            lines = -(-vectors // unit)
+            groups = EvenCut(vectors, unit * -(-lines // min(lines, wanted)))
         else:
             groups = EvenCut(spec.channels, 1)
         planes = spec.batch * groups.parts
@@ -127,8 +134,6 @@ class PoolWriter:
             plane, part = f.divmod(index, max(1, parts.parts))
             batch, group = f.divmod(plane, groups.parts)
             channels = groups.start(f, group), groups.start(f, f.add(group, 1))
-            if self.gradient:
-                self.clear(batch, channels)
             between = parts.start(f, part), parts.start(f, f.add(part, 1))
             self.plane(batch, channels, between)
 
@@ -139,7 +144,9 @@ class PoolWriter:
     # -- where
 
     def plane(self, batch: Index, channels: tuple[Index, Index], rows: tuple[Index, Index]) -> None:
-        """All outputs of a task; `channels` are a range of vectors where lanes are channels, otherwise of channels."""
+        """All outputs of a task; `channels` are a range of vectors where lanes are channels, otherwise of
+        channels.
+        """
         f, spec = self.f, self.spec
         strides = spec.input_strides, spec.output_strides
 
@@ -151,7 +158,26 @@ class PoolWriter:
                 f.loop(0, vectors, lambda v: self.pixel_lanes(window, f.mul(v, self.lanes)))
             else:
                 start, stop = rows if i == 0 else (0, self.axes[i].out)
-                f.loop(start, stop, lambda out: axis(i + 1, self.moved(window, self.axes[i], out)))
+                f.loop(start, stop, lambda out: output(i, window, out))
+
+        def output(i: int, window: Window, out: Index) -> None:
+            if i == 0 and clears:  # Just before they are first added to, so that they are near when they are.
+                self.clear(batch, channels, reach(f.sub(out, 1)), reach(out))
+            axis(i + 1, self.moved(window, self.axes[i], out))
+
+        def reach(out: Index) -> Index:
+            """The first row behind the windows of outputs up to `out` along the first axis."""
+            first = self.axes[0]
+            end = f.add(f.mul(out, first.stride), (first.window - 1) * first.dilation + 1 - first.low)
+            end = f.max(0, f.min(end, first.size))
+            if isinstance(out, int):
+                return end if out >= 0 else 0
+            return f.select(f.compare("icmp slt", out, f.i64(0)), f.i64(0), f.i64(end))
+
+        clears = self.gradient and not all(axis.covering for axis in self.axes)
+        by_rows = self.by_channel or len(self.axes) > 1
+        if clears and not by_rows:
+            self.clear(batch, channels, 0, 1)
 
         start = Window(f.mul(batch, strides[0][0]), f.mul(batch, strides[1][0]), [], [])
         if self.by_channel:
@@ -159,13 +185,12 @@ class PoolWriter:
         else:
 
             def channel(c: Index) -> None:
-                at = (
-                    f.add(a, f.mul(c, s[1]))
-                    for a, s in zip((start.input, start.output), strides, strict=True)
-                )
-                axis(0, Window(*at, [], []))
+                input_at, output_at = (f.mul(c, stride[1]) for stride in strides)
+                axis(0, Window(f.add(start.input, input_at), f.add(start.output, output_at), [], []))
 
             f.loop(*channels, channel)
+        if clears and by_rows:
+            self.clear(batch, channels, reach(self.axes[0].out - 1), self.axes[0].size)
 
     def moved(self, window: Window, axis: WindowAxis, out: Index) -> Window:
         """The window of output `out` along the next axis, the same for all lanes."""
@@ -198,11 +223,15 @@ class PoolWriter:
         f, spec = self.f, self.spec
         channel = f.mul(v, self.lanes)
         mask = f.tail_mask(self.lanes, f.sub(spec.channels, channel)) if spec.channels % self.lanes else None
-        moved = [
-            f.add(at, f.mul(channel, stride))
-            for at, stride in ((window.input, spec.input_strides[1]), (window.output, spec.output_strides[1]))
-        ]
-        getattr(self, self.kind)(Window(*moved, window.taps, window.counts, mask))
+        input_at, output_at = (f.mul(channel, s[1]) for s in (spec.input_strides, spec.output_strides))
+        self.window(
+            replace(
+                window,
+                input=f.add(window.input, input_at),
+                output=f.add(window.output, output_at),
+                mask=mask,
+            )
+        )
 
     def pixel_lanes(self, window: Window, column: Index) -> None:
         """The windows of a vector of outputs along the last axis."""
@@ -218,7 +247,7 @@ class PoolWriter:
             end = f.intrinsic("smin", end, f.constant(type, axis.size + axis.high if include else axis.size))
             begin = starts if include else f.intrinsic("smax", starts, f.constant(type, 0))
             count = f.op("sub", end, begin)
-        getattr(self, self.kind)(
+        self.window(
             Window(
                 f.add(window.input, f.mul(start, axis.input_stride)),
                 f.add(window.output, f.mul(column, axis.output_stride)),
@@ -229,6 +258,26 @@ class PoolWriter:
             )
         )
 
+    def window(self, window: Window) -> None:
+        """Write what the kind of pooling does; a small window away from the padding without loops."""
+        f, body = self.f, getattr(self, self.kind)
+        sizes = [axis.window for axis in self.axes]
+        cut = [
+            (f.sub(last, first), size)
+            for (first, last), size in zip(window.taps, sizes, strict=True)
+            if (first, last) != (0, size)
+        ]
+        if not cut or math.prod(sizes) > UNROLLED_TAPS or any(isinstance(count, int) for count, _ in cut):
+            body(window)
+            return
+        whole = Value("i1", "true")
+        for count, size in cut:
+            whole = f.op("and", whole, f.compare("icmp eq", f.i64(count), f.i64(size)))
+        with f.when(whole):
+            body(replace(window, taps=[(0, size) for size in sizes]))
+        with f.when(f.op("xor", whole, Value("i1", "true"))):
+            body(window)
+
     def steps(self, start: Index, stride: int) -> Value:
         """start, start + stride, ... in the lanes."""
         f = self.f
@@ -236,11 +285,17 @@ class PoolWriter:
         steps = f.constants(type, [lane * stride for lane in range(self.lanes)])
         return f.op("add", f.splat(f.i64(start), self.lanes), steps)
 
-    def taps(self, window: Window, body: Callable[..., list[Value]], carried: Sequence[Value]) -> list[Value]:
-        """Call ``body(elements from tap 0, place in the window, mask, *carried)`` for each tap, in row-major order."""
-        f, axes = self.f, self.axes
+    def unrolled(self, window: Window) -> bool:
+        """Whether the taps are written out instead of looped over."""
         fixed = all(isinstance(first, int) and isinstance(last, int) for first, last in window.taps)
-        unrolled = fixed and math.prod(axis.window for axis in axes) <= UNROLLED_TAPS
+        return fixed and math.prod(axis.window for axis in self.axes) <= UNROLLED_TAPS
+
+    def taps(self, window: Window, body: Callable[..., list[Value]], carried: Sequence[Value]) -> list[Value]:
+        """Call ``body(elements from tap 0, place in the window, mask, *carried)`` for each tap, in row-major
+        order.
+        """
+        f, axes = self.f, self.axes
+        unrolled = self.unrolled(window)
 
         def level(
             i: int, moved: Index, place: Index, mask: Value | None, carried: Sequence[Value]
@@ -262,6 +317,7 @@ class PoolWriter:
             first, last = window.taps[i]
             if not unrolled:
                 return f.loop(first, last, tap, list(carried))
+            assert isinstance(first, int) and isinstance(last, int)
             for t in range(first, last):
                 carried = tap(t, *carried)
             return list(carried)
@@ -304,11 +360,9 @@ class PoolWriter:
         name = f"llvm.masked.scatter.{mangle(self.type)}.v{self.lanes}p0"
         f.call("void", name, value, self.pointers(pointer, step), Value("i32", str(self.itemsize)), mask)
 
-    def clear(self, batch: Index, channels: tuple[Index, Index]) -> None:
-        """Zero the task's part of the input's gradient, unless every element will be written once."""
+    def clear(self, batch: Index, channels: tuple[Index, Index], first: Index, last: Index) -> None:
+        """Zero the task's part of rows ``first <= row < last`` of the input's gradient."""
         f, spec = self.f, self.spec
-        if all(axis.covering for axis in self.axes):
-            return
         target = len(self.operands) - 1
         zero = f.constant(self.type, 0.0)
         base = f.mul(batch, spec.input_strides[0])
@@ -319,6 +373,8 @@ class PoolWriter:
 
         def pixel(indices: list[Index]) -> None:
             at = base
+            if indices:
+                indices = [f.add(indices[0], first), *indices[1:]]
             for index, axis in zip(indices, self.axes, strict=False):
                 at = f.add(at, f.mul(index, axis.input_stride))
             if self.by_channel:
@@ -337,7 +393,8 @@ class PoolWriter:
 
             f.loop(*channels, channel)
 
-        nest(f, [axis.size for axis in (self.axes if self.by_channel else self.axes[:-1])], pixel)
+        sizes: list[Index] = [axis.size for axis in (self.axes if self.by_channel else self.axes[:-1])]
+        nest(f, [f.sub(last, first), *sizes[1:]] if sizes else [], pixel)
 
     # -- what is done with a window
 
@@ -359,7 +416,9 @@ class PoolWriter:
         self.store(1, best, window.output, self.output_step, window.mask)
 
     def first_maximum(self, window: Window, picked: Value | None = None) -> tuple[Value, Value | None]:
-        """The place of the maximum in its window (-1: the window is empty), and the value of operand 1 there if `picked` is given."""
+        """The place of the maximum in its window (-1: the window is empty), and the value of operand 1 there
+        if `picked` is given.
+        """
         f = self.f
         none = f.constant(self.places, -1)
 
@@ -423,14 +482,28 @@ class PoolWriter:
         f = self.f
         alone = all(axis.disjoint for axis in self.axes)
 
+        shares: list[tuple[Index, Value, Value | None]] = []
+
         def tap(moved: Index, place: Index, mask: Value | None) -> list[Value]:
             element, value = f.add(window.input, moved), share(place)
             if not alone:
                 value = f.op("fadd", self.load(operand, element, self.input_step, mask), value)
-            self.store(operand, value, element, self.input_step, mask)
+            shares.append((element, value, mask))
+            if not unrolled:
+                store()
             return []
 
+        def store() -> None:
+            # All loads of a written-out window come before its stores: a load waits for any store at the same
+            # place in another page, and rows of pixels often are a multiple of a page apart.
+            for element, value, mask in shares:
+                self.store(operand, value, element, self.input_step, mask)
+            shares.clear()
+
+        # Where lanes are pixels, one lane's element may be another's at a later tap.
+        unrolled = self.unrolled(window) and (self.by_channel or alone)
         self.taps(window, tap, [])
+        store()
 
     def divisor(self, window: Window) -> Value:
         """The number of places of each lane's window."""
