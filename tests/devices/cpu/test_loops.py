@@ -20,6 +20,7 @@ from treadle.compiler.kernel import (
     Access,
     Affine,
     Fold,
+    Gather,
     Guard,
     Instruction,
     LoopKernel,
@@ -361,6 +362,28 @@ def test_in_place_update_with_hoisted_scalars(isa: Isa) -> None:
     addresses = (ctypes.c_void_p * 4)(*(a.ctypes.data for a in (p, g, rate, p)))
     loaded.entry(ctypes.addressof(addresses), 0, step.kernel.tasks, None)
     assert (p == expected).all()
+
+
+@every_isa
+@pytest.mark.parametrize("dim", [1, 7, 64, 300])
+def test_gather_of_table_rows(dim: int, isa: Isa) -> None:
+    """Rows of a table by index, as an embedding does; a wrong index reads row 0 and sets the fault."""
+    rows, tokens = 11, 9
+    gathered = Gather(1, Affine(0, (0, 1)), (dim,), (rows,), 2, 7)
+    body = [load(0, (1, 0), "int64"), Instruction("gather", (0,), "float32", gathered)]
+    operands = [
+        Operand("int64", tokens),
+        f32(rows * dim),
+        Operand("int32", 1, True),
+        f32(tokens * dim, True),
+    ]
+    kernel = elementwise((tokens, dim), operands, body, [store(3, (dim, 1), 1)])
+    table, status = floats(rows, dim), np.zeros(1, np.int32)
+    for indices in ([0, 10, 3, 3, 5, 9, 1, 2, 10], [0, 11, 3, -1, 5, 9, 1, 2, 1 << 40]):
+        results = run(kernel, [np.array(indices), table, status, floats(tokens, dim)], isa)
+        valid = [i if 0 <= i < rows else 0 for i in indices]
+        assert (results[3].reshape(tokens, dim) == table.reshape(rows, dim)[valid]).all()
+        assert results[2][0] == (0 if valid == indices else 7)
 
 
 # -- random kernels

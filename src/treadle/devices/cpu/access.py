@@ -127,28 +127,33 @@ def both(f: Function, left: Value | None, right: Value | None) -> Value | None:
 
 
 def load(site: Site, access: Access) -> Value:
-    """The elements of an access, in registers; one scalar if it is the same element for all lanes. Zero
-    where a guard fails.
+    """The elements of an access, in registers; one scalar if it is the same for all lanes. Zero where a
+    guard fails.
     """
-    f, operand = site.f, site.operands[access.operand]
-    uniform, by_lane = inside(site, access.guards)
+    stride = site.stride(access.index)
+    return _load_at(site, access.operand, site.place(access.index), stride, *inside(site, access.guards))
+
+
+def _load_at(
+    site: Site, number: int, element: Index, stride: int, uniform: Value | bool, by_lane: Value | None
+) -> Value:
+    """Elements `stride` apart, or zero where they are not `inside`."""
+    f, operand = site.f, site.operands[number]
     if uniform is False or operand.size == 0:
         return f.constant(register_type(operand.dtype), 0)
-    stride = site.stride(access.index)
     if stride == 0:
-        return _load_scalar(site, access, uniform, by_lane)
-    element = site.place(access.index)
+        return _load_scalar(site, number, element, uniform, by_lane)
     if stride == 1 and isinstance(uniform, Value) and not _masks(site, operand.dtype):
         before = f.block
         zero = f.constant(storage_type(operand.dtype, site.lanes), 0)
         with f.when(uniform):
-            raw = _load_vector(site, access, element, stride, both(f, site.mask, by_lane))
+            raw = _load_vector(site, number, element, stride, both(f, site.mask, by_lane))
             loaded = f.block
         raw = f.phi(raw.type, (raw, loaded), (zero, before))
     else:
         if isinstance(uniform, Value):
             by_lane = both(f, by_lane, f.splat(uniform, site.lanes))
-        raw = _load_vector(site, access, element, stride, both(f, site.mask, by_lane))
+        raw = _load_vector(site, number, element, stride, both(f, site.mask, by_lane))
     return from_storage(f, site.isa, operand.dtype, raw)
 
 
@@ -156,16 +161,17 @@ def _masks(site: Site, dtype: str) -> bool:
     return has_masks(site.isa, ITEMSIZE[dtype])
 
 
-def _load_scalar(site: Site, access: Access, uniform: Value | bool, by_lane: Value | None) -> Value:
+def _load_scalar(
+    site: Site, number: int, element: Index, uniform: Value | bool, by_lane: Value | None
+) -> Value:
     """One element. Where it may not exist the operand's first is read instead, and zero is taken."""
-    f, dtype = site.f, site.operands[access.operand].dtype
+    f, dtype = site.f, site.operands[number].dtype
     exists = uniform if isinstance(uniform, Value) else None
     if by_lane is not None:
         exists = both(f, exists, any_lane(f, by_lane))
-    element = site.place(access.index)
     if exists is not None:
         element = f.select(exists, f.i64(element), f.i64(0))
-    raw = f.load(storage_type(dtype), site.pointer(access.operand, element))
+    raw = f.load(storage_type(dtype), site.pointer(number, element))
     value = from_storage(f, site.isa, dtype, raw)
     zero = f.constant(value.type, 0)
     if isinstance(uniform, Value):
@@ -175,23 +181,23 @@ def _load_scalar(site: Site, access: Access, uniform: Value | bool, by_lane: Val
     return value
 
 
-def _load_vector(site: Site, access: Access, element: Index, stride: int, mask: Value | None) -> Value:
+def _load_vector(site: Site, number: int, element: Index, stride: int, mask: Value | None) -> Value:
     """Elements `stride` apart, zero where the mask is clear."""
     f, lanes = site.f, site.lanes
-    type = storage_type(site.operands[access.operand].dtype, lanes)
+    type = storage_type(site.operands[number].dtype, lanes)
     if stride == 1:
-        pointer = site.pointer(access.operand, element)
+        pointer = site.pointer(number, element)
         return f.load(type, pointer) if mask is None else f.masked_load(type, pointer, mask)
     if stride == -1:
         backward = range(lanes - 1, -1, -1)
-        pointer = site.pointer(access.operand, f.add(element, 1 - lanes))
+        pointer = site.pointer(number, f.add(element, 1 - lanes))
         if mask is None:
             raw = f.load(type, pointer)
         else:
             raw = f.masked_load(type, pointer, f.shuffle(mask, mask, backward))
         return f.shuffle(raw, raw, backward)
     places = [f.add(element, stride * lane) for lane in range(lanes)]
-    return _load_lanes(site, access.operand, places, mask)
+    return _load_lanes(site, number, places, mask)
 
 
 def _load_lanes(site: Site, operand: int, places: Sequence[Index], mask: Value | None) -> Value:
@@ -265,53 +271,41 @@ def _store_vector(
 
 
 def gather(site: Site, description: Gather, dtypes: Sequence[str], indices: Sequence[Value]) -> Value:
-    """Elements at run-time indices; an index outside its limits reads at 0 instead and reports the fault."""
+    """Elements at run-time indices; an index outside its limits counts as 0 and reports the fault."""
     f, operand = site.f, site.operands[description.operand]
-    lanes = max(
-        [1 if site.stride(description.index) == 0 else site.lanes, *(lanes_of(i.type) for i in indices)]
-    )
     uniform, by_lane = inside(site, description.guards)
-    zero = f.constant(register_type(operand.dtype), 0)
     if uniform is False:
-        return zero
-    if by_lane is not None:
-        lanes = site.lanes
-    live = by_lane if lanes > 1 else None
-    if lanes > 1:
-        live = both(f, live, site.mask)
-    if isinstance(uniform, Value):
-        live = both(f, live, f.splat(uniform, lanes))
-    valid: Value | None = None
+        return f.constant(register_type(operand.dtype), 0)
+    lanes = max((lanes_of(index.type) for index in indices), default=1)
     offset: Value = f.constant(vector("i64", lanes), 0)
+    valid = f.constant(vector("i1", lanes), 1)
     for index, dtype, stride, limit in zip(
         indices, dtypes, description.strides, description.limits, strict=True
     ):
-        wide = widen(f, index, lanes)
-        wide = f.cast("sext" if KIND[dtype] == "signed" else "zext", wide, vector("i64", lanes))
-        valid = both(f, valid, f.compare("icmp ult", wide, f.constant(wide.type, limit)))
+        wide = f.cast(
+            "sext" if KIND[dtype] == "signed" else "zext", widen(f, index, lanes), vector("i64", lanes)
+        )
+        valid = f.op("and", valid, f.compare("icmp ult", wide, f.constant(wide.type, limit)))
         offset = f.op("add", offset, f.op("mul", wide, f.constant(wide.type, stride)))
-    if valid is not None:
-        wrong = f.op("xor", valid, f.constant(valid.type, 1))
-        wrong = wrong if live is None else f.op("and", wrong, live)
-        with f.when(any_lane(f, wrong)):
-            word = Value("i32", str(description.fault_code))
-            status = site.pointers[description.status]
-            f.emit(f"store atomic i32 {word.name}, ptr {status.name} monotonic, align 4")
-    if operand.size == 0:
-        return zero
-    usable = both(f, live, valid)
+    live = both(f, site.mask, by_lane)
+    if lanes == 1 and by_lane is not None:
+        live = any_lane(f, both(f, site.mask, by_lane) or by_lane)
+    elif lanes == 1:
+        live = None
+    if isinstance(uniform, Value):
+        live = both(f, live, f.splat(uniform, lanes))
+    wrong = f.op("xor", valid, f.constant(valid.type, 1))
+    with f.when(any_lane(f, both(f, wrong, live) or wrong)):
+        status = site.pointers[description.status]
+        f.emit(f"store atomic i32 {description.fault_code}, ptr {status.name} monotonic, align 4")
+    if 0 in description.limits:
+        return f.constant(register_type(operand.dtype), 0)
+    offset = f.select(valid, offset, f.constant(offset.type, 0))
     base, step = site.place(description.index), site.stride(description.index)
-    places = []
-    for lane in range(lanes):
-        place = f.add(f.add(base, step * lane), offset if lanes == 1 else f.extract(offset, lane))
-        if usable is not None:
-            # What is wrong reads the operand's first element: one that exists, whatever the affine part says.
-            chosen = usable if lanes == 1 else f.extract(usable, lane)
-            place = f.select(chosen, f.i64(place), f.i64(0))
-        places.append(place)
-    if lanes > 1:
-        raw = _load_lanes(site, description.operand, places, None)
-    else:
-        raw = f.load(storage_type(operand.dtype), site.pointer(description.operand, places[0]))
-    value = from_storage(f, site.isa, operand.dtype, raw)
-    return value if live is None else f.select(live, value, f.constant(value.type, 0))
+    if lanes == 1:
+        return _load_at(site, description.operand, f.add(base, offset), step, uniform, by_lane)
+    if operand.size == 0:
+        return f.constant(register_type(operand.dtype), 0)
+    places = [f.add(f.add(base, step * lane), f.extract(offset, lane)) for lane in range(lanes)]
+    raw = _load_lanes(site, description.operand, places, live)
+    return from_storage(f, site.isa, operand.dtype, raw)

@@ -29,6 +29,10 @@ SIMPLE = frozenset(
 )
 """Ops of a few instructions each; the others count for `HEAVY`."""
 HEAVY = 12
+MOST_VECTORS = 4
+"""Registers of one value that are computed together."""
+FAR = 1 << 62
+"""The stride of a place that depends on values."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +86,10 @@ def arrange(kernel: LoopKernel, isa: Isa, limit: Limit | None = None) -> Arrange
     if limit is not None:
         guard = Guard(_regrouped(limit.guard.index, regrouped), limit.guard.size)
         limit = Limit(next(g for g, axes in enumerate(regrouped) if limit.axis in axes), guard)
-    size = kernel.sizes[vector]
-    width = _width(kernel, isa, size, lanes, masks)
     tiles = None
     if rows == len(groups):
-        kernel, tiles = _tiled(kernel, isa, width)
+        kernel, tiles = _tiled(kernel, isa, MOST_VECTORS * lanes)
+    width = _width(kernel, isa, vector, lanes, masks, tiles is not None)
     return Arranged(kernel, vector, lanes, width, masks, limit, tiles)
 
 
@@ -342,6 +345,22 @@ def _choose(
     return min(candidates, key=price)
 
 
+def load_strides(stage: Stage, axis: int | None) -> list[int]:
+    """How far each load and gather of a stage moves along an axis; a gather whose indices move has a stride
+    of its own.
+    """
+    if axis is None:
+        return [0 for i in stage.body if i.op in ("load", "gather")]
+    moves: list[bool] = []
+    strides: list[int] = []
+    for instruction in stage.body:
+        moved = any(moves[a] for a in instruction.arguments)
+        if instruction.op in ("load", "gather"):
+            strides.append(FAR if moved else instruction.attribute.index.strides[axis])
+        moves.append(moved or any(affine.strides[axis] for affine in instruction_affines(instruction)))
+    return strides
+
+
 def _price(kernel: LoopKernel, group: tuple[str, list[int]], lanes: int, masks: bool) -> float:
     """Instructions per point if vectors lie along a group of axes."""
     kind, axes = group
@@ -352,26 +371,30 @@ def _price(kernel: LoopKernel, group: tuple[str, list[int]], lanes: int, masks: 
     for stage in kernel.stages:
         weight = 1.0 if stage.per == "element" else 1 / inner
         scalar = kind == "inner" and stage.per == "row"
-        accesses = [(i.attribute.index, 1.2) for i in stage.body if i.op == "load"]
-        accesses += [(store.access.index, 2.0) for store in stage.stores]
+        axis = axes[-1] if axes else None
         steps = cost(stage.body) + 2 * len(stage.folds)
-        for index, apart in accesses:
-            stride = index.strides[axes[-1]] if axes else 0
-            steps += {0: 0.25, 1: 1.0, -1: 1.5}.get(stride, apart * lanes)
+        steps += sum(
+            {0: 0.25, 1: 1.0, -1: 1.5}.get(stride, 1.2 * lanes) for stride in load_strides(stage, axis)
+        )
+        for store in stage.stores:
+            steps += 1.0 if axis is not None and store.access.index.strides[axis] == 1 else 2.0 * lanes
         total += weight * steps * (1 if scalar else trips)
         if kind == "inner":
             total += 10 * len(stage.folds) / inner
     return total
 
 
-def _width(kernel: LoopKernel, isa: Isa, size: int, lanes: int, masks: bool) -> int:
+def _width(kernel: LoopKernel, isa: Isa, axis: int, lanes: int, masks: bool, tiled: bool) -> int:
     """Elements done at a time: several vectors where bodies are short, so that their latencies overlap;
     fewer for a short axis.
     """
+    size = kernel.sizes[axis]
     longest = max(cost(stage.body) + 3 * len(stage.folds) for stage in kernel.stages)
     room = 24 if isa.registers == 32 else 12
-    vectors = 4 if longest * 4 <= room else 2 if longest * 2 <= room else 1
-    if any(f.position is not None for stage in kernel.stages for f in stage.folds):
+    vectors = MOST_VECTORS if longest * MOST_VECTORS <= room else 2 if longest * 2 <= room else 1
+    positions = any(f.position is not None for stage in kernel.stages for f in stage.folds)
+    far = not tiled and any(abs(s) > 1 for stage in kernel.stages for s in load_strides(stage, axis))
+    if positions or far:
         vectors = 1
     width = lanes * vectors
     while width > lanes and (-(-size // width) * width if masks else size + 3 * (size % width)) > 1.15 * size:
