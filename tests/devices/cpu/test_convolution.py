@@ -151,6 +151,7 @@ CASES = {
     "channels first": Case(
         2, 1, 20, 40, (14, 14), (3, 3), (1, 1), ((1, 1), (1, 1)), input_layout=first, output_layout=first
     ),
+    "weights channels last": Case(2, 1, 32, 48, (6, 7), (3, 3), (1, 1), ((1, 1), (1, 1)), weight_layout=last),
     "1x1": Case(2, 1, 40, 70, (9, 9), (1, 1)),
     "tails of channels": Case(2, 1, 19, 37, (7, 7), (3, 3), (1, 1), ((1, 1), (1, 1))),
     "strided, asymmetric padding": Case(2, 1, 18, 35, (15, 18), (3, 3), (2, 2), ((1, 0), (0, 2))),

@@ -13,6 +13,7 @@ from treadle.devices.cpu.correlation import Packing
 from treadle.devices.cpu.ir import Function, Index, Module, Value, lanes_of, mangle, vector
 from treadle.devices.cpu.microkernel import load_vector
 from treadle.devices.cpu.native import NativeKernel
+from treadle.devices.cpu.packing import transpose
 from treadle.devices.cpu.target import Isa
 
 
@@ -54,8 +55,26 @@ def pack_weights(
                 )
                 f.store(value, f.at(into, v * lanes * itemsize))
 
+        def square(b: Index, c: Index, v: Index) -> None:
+            channel = f.add(f.mul(b, block), c)
+            moved = f.add(channel, f.mul(v, lanes * filter_stride))
+            corner = f.at(begin, f.mul(moved, itemsize))
+            rows = [f.load(type, f.at(corner, lane * filter_stride * itemsize)) for lane in range(lanes)]
+            step = f.add(f.mul(f.add(f.mul(b, taps), tap), block), c)
+            into = f.at(place, f.mul(f.add(f.mul(step, vectors), v), lanes * itemsize))
+            for lane, turned in enumerate(transpose(f, rows)):
+                f.store(turned, f.at(into, lane * vectors * lanes * itemsize))
+
         blocks = packing.channels // block if block else 0
-        f.loop(0, blocks, lambda b: f.loop(0, block, lambda c: channel(b, c)) and None)
+        turns = channel_stride == 1 != filter_stride and block % lanes == 0 == filters % lanes
+
+        def channels(b: Index) -> None:
+            if turns:
+                f.loop(0, block, lambda c: f.loop(0, vectors, lambda v: square(b, c, v)) and None, step=lanes)
+            else:
+                f.loop(0, block, lambda c: channel(b, c))
+
+        f.loop(0, blocks, channels)
 
     def task(index: Index) -> None:
         rest, tap = f.divmod(index, taps)
