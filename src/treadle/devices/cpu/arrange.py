@@ -15,6 +15,7 @@ from typing import Any
 
 from treadle.compiler.kernel import Access, Affine, Gather, Guard, Instruction, LoopKernel, Stage
 from treadle.devices.cpu.access import has_masks
+from treadle.devices.cpu.kept import keep
 from treadle.devices.cpu.registers import FLOATS, ITEMSIZE, NARROW, Unsupported
 from treadle.devices.cpu.target import Isa
 from treadle.devices.cpu.transpose import Tiling, contiguous_axis, tiling
@@ -57,6 +58,8 @@ class Arranged:
     width: int
     masks: bool
     """Whether an incomplete vector is a masked one; else it is done one element at a time."""
+    given: int
+    """How many operands the caller gives; those after are in scratch memory."""
     limit: Limit | None = None
     tiling: Tiling | None = None
 
@@ -90,7 +93,7 @@ def arrange(kernel: LoopKernel, isa: Isa, limit: Limit | None = None) -> Arrange
     if rows == len(groups):
         kernel, tiles = _tiled(kernel, isa, MOST_VECTORS * lanes)
     width = _width(kernel, isa, vector, lanes, masks, tiles is not None)
-    return Arranged(kernel, vector, lanes, width, masks, limit, tiles)
+    return Arranged(kernel, vector, lanes, width, masks, len(kernel.operands), limit, tiles)
 
 
 # -- what a kernel consists of
@@ -289,6 +292,13 @@ def _regroup(kernel: LoopKernel, groups: list[list[int]], rows: int) -> LoopKern
 
 def _regrouped(affine: Affine, groups: list[list[int]]) -> Affine:
     return Affine(affine.offset, tuple(affine.strides[group[-1]] if group else 0 for group in groups))
+
+
+def with_kept_values(arranged: Arranged) -> Arranged:
+    """The same, but for costly values that several stages need: see `treadle.devices.cpu.kept`."""
+    if arranged.vector < arranged.kernel.rows:
+        return arranged
+    return replace(arranged, kernel=live(keep(arranged.kernel, lambda op: op not in SIMPLE)))
 
 
 def _tiled(kernel: LoopKernel, isa: Isa, width: int) -> tuple[LoopKernel, Tiling | None]:

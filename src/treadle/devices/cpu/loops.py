@@ -9,10 +9,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import partial, reduce
+from itertools import accumulate
 
 from treadle.compiler.kernel import LoopKernel
 from treadle.devices.cpu import folds
-from treadle.devices.cpu.arrange import Arranged, arrange, cost, with_touched_operands
+from treadle.devices.cpu.arrange import (
+    Arranged,
+    arrange,
+    cost,
+    with_kept_values,
+    with_touched_operands,
+)
 from treadle.devices.cpu.expression import module_for
 from treadle.devices.cpu.ir import Index, Value
 from treadle.devices.cpu.native import Lowered, NativeKernel, Step
@@ -37,7 +44,7 @@ def render(kernel: LoopKernel, isa: Isa) -> Lowered:
     cut = chunking(arranged.kernel, _chunks_wanted(arranged)) if kernel.rows < len(kernel.sizes) else None
     if cut is None:
         places = tuple(("in", i) for i in range(len(kernel.operands)))
-        return Lowered((Step(render_arranged(arranged, isa), places),))
+        return Lowered((Step(render_arranged(with_kept_values(arranged), isa), places),))
     parts, temporaries = split(arranged.kernel, *cut)
     return Lowered(
         tuple(_step(part, isa, len(kernel.operands)) for part in parts),
@@ -66,10 +73,16 @@ def render_arranged(arranged: Arranged, isa: Isa) -> NativeKernel:
     kernel, tasks = arranged.kernel, divide(arranged)
     module = module_for(isa)
     _Nest(arranged, isa, module.function("kernel", ["ptr", "i64", "i64", "ptr"])).write(tasks)
-    scratch = arranged.tiling.nbytes if arranged.tiling is not None else 0
+    scratch = arranged.tiling.nbytes if arranged.tiling is not None else kept_places(arranged)[-1]
     flops = sum(cost(stage.body) + len(stage.folds) for stage in kernel.stages) * math.prod(kernel.sizes)
-    nbytes = sum(ITEMSIZE[operand.dtype] * operand.size for operand in kernel.operands)
+    nbytes = sum(ITEMSIZE[operand.dtype] * operand.size for operand in kernel.operands[: arranged.given])
     return NativeKernel(module.text(), kernel.label, tasks.count, scratch, flops, nbytes)
+
+
+def kept_places(arranged: Arranged) -> list[int]:
+    """Where in scratch memory the operands lie that the caller does not give, and where they end."""
+    sizes = [ITEMSIZE[operand.dtype] * operand.size for operand in arranged.kernel.operands[arranged.given :]]
+    return list(accumulate((-(-size // 64) * 64 for size in sizes), initial=0))
 
 
 def row_work(kernel: LoopKernel) -> float:
@@ -121,8 +134,9 @@ class _Nest(Walks):
         """All of it."""
         f = self.f
         arguments, first, last, _ = f.arguments
-        count = len(self.kernel.operands)
-        self.pointers = [f.load("ptr", f.at(arguments, 8 * i), align=8) for i in range(count)]
+        given = range(self.arranged.given)
+        self.pointers = [f.load("ptr", f.at(arguments, 8 * i), align=8) for i in given]
+        self.pointers += [f.at(self.scratch, offset) for offset in kept_places(self.arranged)[:-1]]
         scope = self.outermost()
         f.loop(first, last, lambda task: self.task(scope, tasks, task))
         f.ret()
