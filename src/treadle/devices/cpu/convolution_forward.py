@@ -21,9 +21,9 @@ from treadle.devices.cpu.native import NativeKernel
 from treadle.devices.cpu.target import Isa
 
 LINE_NBYTES = 64
-STREAMED_NBYTES = 256 * 1024
+STREAMED_NBYTES = 32 * 1024
 """Weights of a tile beyond this are fetched ahead of their use, `AHEAD_NBYTES` of them."""
-AHEAD_NBYTES = 1024
+AHEAD_NBYTES = 2048
 
 Level = tuple[int, int, int]
 """One loop of a sum: how often, and the bytes from one round to the next in the input and in the packed
@@ -242,11 +242,9 @@ class TaskWriter:
             ahead = rows[-1] + (rows[1] if len(rows) > 1 else 0)
         *outer, (count, a_step, b_step) = levels
         streamed = math.prod(self.packing.kernel) * self.packing.channels * width > STREAMED_NBYTES
-        unroll = (
-            count
-            if count <= 8 and len(rows) * vectors * count <= 160
-            else max(1, min(4, 24 // (len(rows) * vectors)))
-        )
+        # Pixels that overlap from step to step would be kept in registers that are not there.
+        apart = len(rows) == 1 or rows[1] - rows[0] >= 4 * a_step
+        unroll = max(1, min(4, 24 // (len(rows) * vectors))) if apart else 1
         active = filters % self.lanes if self.correlation.depthwise and self.in_place else 0
         tile = Tile(
             self.scalar,
