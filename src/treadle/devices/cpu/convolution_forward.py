@@ -243,7 +243,7 @@ class TaskWriter:
         *outer, (count, a_step, b_step) = levels
         streamed = math.prod(self.packing.kernel) * self.packing.channels * width > STREAMED_NBYTES
         # Pixels that overlap from step to step would be kept in registers that are not there.
-        apart = len(rows) == 1 or rows[1] - rows[0] >= 4 * a_step
+        apart = all(after - before >= 4 * a_step for before, after in itertools.pairwise(rows))
         unroll = max(1, min(4, 24 // (len(rows) * vectors))) if apart else 1
         active = filters % self.lanes if self.correlation.depthwise and self.in_place else 0
         tile = Tile(
