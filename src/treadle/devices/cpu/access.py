@@ -196,8 +196,31 @@ def _load_vector(site: Site, number: int, element: Index, stride: int, mask: Val
         else:
             raw = f.masked_load(type, pointer, f.shuffle(mask, mask, backward))
         return f.shuffle(raw, raw, backward)
+    if stride == 2 and (mask is None or _masks(site, site.operands[number].dtype)):
+        return _load_every_other(site, number, element, mask)
     places = [f.add(element, stride * lane) for lane in range(lanes)]
     return _load_lanes(site, number, places, mask)
+
+
+def _load_every_other(site: Site, number: int, element: Index, mask: Value | None) -> Value:
+    """Elements two apart, out of two vectors. The second starts one element early, so as not to reach beyond
+    the last.
+    """
+    f, lanes = site.f, site.lanes
+    type = storage_type(site.operands[number].dtype, lanes)
+    pointers = site.pointer(number, element), site.pointer(number, f.add(element, lanes - 1))
+    if mask is None:
+        low, high = (f.load(type, pointer) for pointer in pointers)
+    else:
+        clear = f.constant(mask.type, 0)
+        # Where an element is none of those asked for, its lane of the mask comes from `clear`.
+        chosen = [
+            [place // 2 if place % 2 == 0 else lanes for place in range(s, s + lanes)] for s in (0, lanes - 1)
+        ]
+        masks = (f.shuffle(mask, clear, lanes) for lanes in chosen)
+        low, high = (f.masked_load(type, p, m) for p, m in zip(pointers, masks, strict=True))
+    evens = [2 * lane if 2 * lane < lanes else 2 * lane + 1 for lane in range(lanes)]
+    return f.shuffle(low, high, evens)
 
 
 def _load_lanes(site: Site, operand: int, places: Sequence[Index], mask: Value | None) -> Value:

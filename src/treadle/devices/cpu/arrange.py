@@ -384,7 +384,8 @@ def _price(kernel: LoopKernel, group: tuple[str, list[int]], lanes: int, masks: 
         axis = axes[-1] if axes else None
         steps = cost(stage.body) + 2 * len(stage.folds)
         steps += sum(
-            {0: 0.25, 1: 1.0, -1: 1.5}.get(stride, 1.2 * lanes) for stride in load_strides(stage, axis)
+            {0: 0.25, 1: 1.0, -1: 1.5, 2: 3.0}.get(stride, 1.2 * lanes)
+            for stride in load_strides(stage, axis)
         )
         for store in stage.stores:
             steps += 1.0 if axis is not None and store.access.index.strides[axis] == 1 else 2.0 * lanes
@@ -403,7 +404,7 @@ def _width(kernel: LoopKernel, isa: Isa, axis: int, lanes: int, masks: bool, til
     room = 24 if isa.registers == 32 else 12
     vectors = MOST_VECTORS if longest * MOST_VECTORS <= room else 2 if longest * 2 <= room else 1
     positions = any(f.position is not None for stage in kernel.stages for f in stage.folds)
-    far = not tiled and any(abs(s) > 1 for stage in kernel.stages for s in load_strides(stage, axis))
+    far = not tiled and any(abs(s) > 2 for stage in kernel.stages for s in load_strides(stage, axis))
     if positions or far:
         vectors = 1
     width = lanes * vectors
