@@ -1,0 +1,82 @@
+"""Treadle: a deep-learning framework. One graph, define-by-run and define-then-run, compiled to native code.
+
+>>> import treadle as td
+>>> x = td.asarray([[1.0, 2.0], [3.0, 4.0]])
+>>> (x @ x).sum().item()
+54.0
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from treadle import namespace as _namespace
+from treadle import random
+from treadle.array import Array, Variable, asarray, assignments, update
+from treadle.compiled import compile
+from treadle.differentiate import (
+    checkpoint,
+    custom_vjp,
+    grad,
+    gradients,
+    hvp,
+    jvp,
+    no_grad,
+    value_and_grad,
+    vjp,
+)
+from treadle.dtypes import (
+    bfloat16,
+    bool,
+    complex64,
+    complex128,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+from treadle.function import function
+from treadle.namespace import *  # noqa: F403
+from treadle.runtime import cache_info, debug, device, devices, evaluate, explain, memory, num_threads, scope, set_num_threads
+from treadle.session import Session, placeholder
+
+__version__ = "0.1.0"
+
+e = 2.718281828459045
+inf = float("inf")
+nan = float("nan")
+newaxis = None
+pi = 3.141592653589793
+
+__all__ = [
+    "Array", "Session", "Variable", "asarray", "assignments", "bfloat16", "bool", "cache_info", "checkpoint", "compile",
+    "complex64", "complex128", "custom_vjp", "debug", "device", "devices", "e", "evaluate", "explain", "float16", "float32",
+    "float64", "function", "grad", "gradients", "hvp", "inf", "int8", "int16", "int32", "int64", "jvp", "memory", "nan",
+    "newaxis", "no_grad", "num_threads", "pi", "placeholder", "random", "scope", "set_num_threads", "uint8", "uint16",
+    "uint32", "uint64", "update", "value_and_grad", "vjp", *_namespace.__all__,
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    from importlib import import_module
+
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    from treadle.coming_from import advice_for_attribute
+    from treadle.errors import NameUnknown
+
+    advice = advice_for_attribute("module", name, __all__)
+    raise NameUnknown(f"treadle has no {name!r}" + (f": {advice}" if advice else ""))
+
+
+# Loaded when first used, so that importing Treadle stays quick.
+_LAZY: dict[str, str] = {}

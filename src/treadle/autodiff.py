@@ -12,17 +12,12 @@ from typing import Any
 from treadle import dtypes
 from treadle.errors import GradientError, ShapeError
 from treadle.graph.graph import consumers, depending, ordered, rebuild
-from treadle.graph.node import Node, Op, Type, make, new, surroundings
+from treadle.graph.node import TRACKED, Node, Op, Type, make, new, surroundings
 from treadle.ops.elementwise import STOP_GRADIENT, add, cast, multiply
 from treadle.ops.record import broadcast, filled, register
 from treadle.ops.reduction import sum
 
 FLOATING = dtypes.KINDS["floating"]
-
-
-def differentiable(op: Op) -> bool:
-    """Whether an op has a rule."""
-    return op.vjp is not None
 
 
 def _describe(node: Node) -> str:
@@ -47,9 +42,9 @@ def gradients(
                 raise GradientError(
                     f"[gradients] {label}[{i}] is {_describe(node)}: gradients are of floating-point values; convert with astype"
                 )
-    order = ordered(ys)
+    order = ordered(ys, stop=lambda node: node.op.leaf)
     wanted = set(xs)
-    on_path = depending(order, [x for x in wanted])
+    on_path = depending(order, wanted)
     cotangents: dict[Node, Node] = {}
     for i, y in enumerate(ys):
         given = None if grad_ys is None else grad_ys[i]
@@ -79,7 +74,7 @@ def gradients(
 def _propagate(order: list[Node], on_path: set[Node], wanted: set[Node], cotangents: dict[Node, Node]) -> None:
     """Carry the cotangents from the ys back to the xs, each node once, after all its consumers."""
     for node in reversed(order):
-        if node not in on_path or not node.inputs:
+        if node not in on_path or node.op.leaf:
             continue
         g = cotangents.get(node)
         if g is None:
@@ -125,6 +120,18 @@ def _no_path(order: list[Node], x: Node, i: int) -> str:
             reason = node.op.no_gradient or "its result is not a floating-point value"
             return f"ys depend on xs[{i}] only through {_describe(node)}, which has no gradient: {reason}"
     return f"no gradient reaches xs[{i}], {_describe(x)}"
+
+
+START = register(
+    Op("start", lambda x: x, lambda x: x, lambda g, y, x: (g,), view=True, doc="x itself, as a node of its own to differentiate by.")
+)
+
+
+def start(x: Node) -> Node:
+    """A new node with x's value: gradients by it are those of what is made from it alone."""
+    node = make(START, (x,))
+    node.flags |= TRACKED
+    return node
 
 
 # -- forward mode, from reverse mode twice

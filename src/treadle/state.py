@@ -16,10 +16,11 @@ from typing import Any
 from treadle.dtypes import float32
 from treadle.errors import Line, StateError, TreadleError, user_line
 from treadle.graph.node import STATIC, TRACKED, Node, Op, Type, make, new
+from treadle.ops.movement import permute_dims
 from treadle.ops.record import register
 
 READ = register(
-    Op("read", infer=lambda *value: value[0] if value else Type((), float32), reference=lambda *value: value[0], leaf=True,
+    Op("read", infer=lambda *value: value[0] if value else Type((), float32), reference=None, leaf=True,
        doc="The value of a variable at one version.")
 )  # fmt: skip
 UPDATE = register(
@@ -33,7 +34,7 @@ _names = itertools.count()
 class Version:
     """One value of a cell: `buffer` once there, `value` (a node) while pending, `failure` if it never came to be."""
 
-    __slots__ = ("base", "buffer", "cell", "failure", "line", "number", "read_node", "value")
+    __slots__ = ("base", "buffer", "cell", "dependents", "failure", "line", "number", "read_node", "value")
 
     def __init__(self, cell: Cell, number: int, buffer: Any = None, value: Node | None = None):
         self.cell = cell
@@ -44,12 +45,18 @@ class Version:
         self.failure: BaseException | None = None
         self.line: Line | None = user_line()
         self.read_node: weakref.ref[Node] | None = None
+        self.dependents: list[weakref.ref[Node]] = []
+        """Computed nodes that keep their history until this version is replaced."""
 
 
 class Cell:
-    """A named place for a value of one type on one device. `layout` permutes its dimensions in storage, row-major for None."""
+    """A named place for a value of one type on one device.
 
-    __slots__ = ("__weakref__", "current", "device", "layout", "lock", "name", "trainable", "type")
+    In memory its dimensions stand in the order `layout` (None: that of the shape), as the type `stored`: what reads and assigns
+    a cell goes through a permutation, which the compiler sees through.
+    """
+
+    __slots__ = ("__weakref__", "current", "device", "gradient", "layout", "lock", "name", "stored", "trainable", "type")
 
     def __init__(self, name: str | None, type: Type, device: str, buffer: Any, trainable: bool = True,
                  layout: tuple[int, ...] | None = None):  # fmt: skip
@@ -58,6 +65,8 @@ class Cell:
         self.device = device
         self.trainable = trainable
         self.layout = layout
+        self.stored = type if layout is None else Type([type.shape[axis] for axis in layout], type.dtype)
+        self.gradient: Any = None
         self.lock = threading.RLock()
         self.current = Version(self, 0, buffer)
 
@@ -87,14 +96,32 @@ class Trace:
 
 def late_read(cell: Cell) -> Node:
     """A read bound to whatever version is current when a door runs."""
-    node = new(READ, (), (), cell.type, TRACKED)
+    node = new(READ, (), (), cell.stored, TRACKED)
     node.binding = cell
     node.device = cell.device
     return node
 
 
 def read(cell: Cell) -> Node:
-    """The node of the version that the running code sees: one node a version."""
+    """The value that the running code sees, in the cell's own shape."""
+    node = read_stored(cell)
+    return node if cell.layout is None else unpacked(cell, node)
+
+
+def unpacked(cell: Cell, node: Node) -> Node:
+    """A stored value in the order of the cell's shape."""
+    if cell.layout is None:
+        return node
+    return permute_dims(node, [cell.layout.index(axis) for axis in range(len(cell.layout))])
+
+
+def packed(cell: Cell, value: Node) -> Node:
+    """A value in the order in which the cell stores it."""
+    return value if cell.layout is None else permute_dims(value, cell.layout)
+
+
+def read_stored(cell: Cell) -> Node:
+    """The read node of the version that the running code sees: one node a version."""
     trace: Trace | None = pending.trace
     if trace is not None:
         if cell in trace.updates:
@@ -102,15 +129,31 @@ def read(cell: Cell) -> Node:
         if cell not in trace.reads:
             trace.reads[cell] = late_read(cell)
         return trace.reads[cell]
-    version = pending.versions.get(cell) or cell.current
+    with cell.lock:
+        return _read_version(cell, pending.versions.get(cell) or cell.current)
+
+
+def _read_version(cell: Cell, version: Version) -> Node:
     node = version.read_node() if version.read_node is not None else None
     if node is None:
-        node = new(READ, () if version.value is None else (version.value,), (), cell.type, TRACKED)
+        node = new(READ, () if version.value is None else (version.value,), (), cell.stored, TRACKED)
         node.binding = version
         node.device = cell.device
         node.buffer = version.buffer
         version.read_node = weakref.ref(node)
     return node
+
+
+def late_twin(node: Node) -> Node:
+    """The read of a version as a static graph takes it: of the same version, but without holding its memory."""
+    if not isinstance(node.binding, Version) or node.inputs:
+        return node
+    twin = new(READ, (), (), node.type, TRACKED)
+    twin.binding, twin.line, twin.device = node.binding, node.line, node.device
+    return twin
+
+
+READ.late = late_twin
 
 
 def cell_of(node: Node) -> Cell | None:
@@ -131,6 +174,7 @@ def check_assignable(cell: Cell, value: Node) -> None:
 def assign(cell: Cell, value: Node, run_pending: Callable[[], None]) -> None:
     """Make the value the cell's next version, pending. `run_pending` runs what is pending, if the cell is among it."""
     check_assignable(cell, value)
+    value = packed(cell, value)
     trace: Trace | None = pending.trace
     if trace is not None:
         trace.updates[cell] = value
@@ -171,6 +215,13 @@ def assignments(run_pending: Callable[[], None]):
     pending.versions.update(group)
 
 
+def replace(cell: Cell, buffer: Any) -> Version:
+    """Give a cell a new current version, from a door's run; returns the one before. The caller holds the cell's lock."""
+    before = cell.current
+    cell.current = Version(cell, before.number + 1, buffer)
+    return before
+
+
 def discard(versions: dict[Cell, Version], failure: BaseException) -> None:
     """Drop pending assignments whose program failed: arrays that read them will say so."""
     for cell, version in versions.items():
@@ -188,6 +239,8 @@ def commit(versions: dict[Cell, Version]) -> None:
     for cell, version in versions.items():
         version.value = None
         cell.current = version
+        if pending.versions.get(cell) is version:
+            del pending.versions[cell]
         node = version.read_node() if version.read_node is not None else None
         if node is not None:
             node.buffer = version.buffer
@@ -206,8 +259,10 @@ def check_bases(versions: dict[Cell, Version]) -> None:
 
 
 def raise_failure(version: Version) -> None:
-    """The error for reading a version that never came to be."""
+    """The error for reading a version that never came to be, or that is gone."""
     cause = version.failure
+    if cause is None:
+        raise StateError(f"version {version.number} of {version.cell.name} was replaced by the assignment at {version.cell.current.line}")
     raise StateError(
         f"the assignment of {version.cell.name} did not happen: the program that computed it failed with "
         f"{type(cause).__name__}: {str(cause).splitlines()[0] if str(cause) else ''}",
@@ -218,7 +273,8 @@ def raise_failure(version: Version) -> None:
 def update(cell: Cell, value: Node) -> Node:
     """A node that stores the value into the cell when a door computes it."""
     check_assignable(cell, value)
-    node = make(UPDATE, (value,))
+    node = make(UPDATE, (packed(cell, value),))
     node.binding = cell
     node.role = "update"
+    node.flags |= TRACKED
     return node

@@ -69,6 +69,8 @@ class Op:
     """Moves elements without computing: a permutation, a slice, a broadcast."""
     leaf: bool = False
     effect: bool = False
+    late: Callable[[Node], Node] | None = None
+    """What a static graph takes in place of a node of this op."""
     no_gradient: str = ""
     """Why there is no gradient, said to who asks for one."""
     doc: str = ""
@@ -171,6 +173,7 @@ def make(op: Op, inputs: tuple[Node, ...], attributes: tuple[Any, ...] = ()) -> 
         flags |= node.flags
     node = new(op, inputs, attributes, type, flags & (TRACKED | STATIC))
     if flags & STATIC:
+        inputs = node.inputs = tuple([child if child.op.late is None else child.op.late(child) for child in inputs])
         _pin(inputs)
     elif not surroundings.tracking:
         node.flags = 0

@@ -65,6 +65,9 @@ CONSTANT = register(
 SCALAR = register(
     Op("scalar", infer=lambda: Type((), dtypes.float32), reference=None, leaf=True, doc="A number given at run time.")
 )
+DATA = register(
+    Op("data", infer=lambda: Type((), dtypes.float32), reference=None, leaf=True, doc="A value that is there: its buffer holds it.")
+)
 INPUT = register(
     Op("input", infer=lambda index: Type((), dtypes.float32), reference=None, attributes=("index",), leaf=True,
        doc="Leaf number `index` of a graph that is being compiled.")

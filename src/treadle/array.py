@@ -1,0 +1,634 @@
+"""The handle users hold: an `Array` is a node that can be looked at. Operators, conversion, exchange with NumPy.
+
+Operations only make nodes; a value is computed when it is demanded. In-place syntax makes a new node and moves the handle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
+
+import ml_dtypes  # noqa: F401  registers bfloat16 with NumPy
+import numpy as np
+
+from treadle import dtypes, evaluate, state
+from treadle.array_methods import ArrayMethods
+from treadle.devices import registry
+from treadle.dtypes import DType, as_dtype
+from treadle.errors import (
+    ArgumentError,
+    DTypeError,
+    GradientError,
+    IndexingError,
+    NameUnknown,
+    PlaceholderError,
+    ShapeError,
+    StateError,
+    user_line,
+)
+from treadle.graph.dimension import Shape, is_known, product
+from treadle.graph.node import STATIC, TRACKED, Node, Type, surroundings
+from treadle.ops import contraction, elementwise, indexing, movement
+from treadle.ops.record import Operand, cast, expect_node
+
+ArrayLike = Any
+"""What functions take: an Array, a Variable, a NumPy array or number, or a Python number."""
+
+
+class Marked:
+    """What a leaf marked `requires_grad` is bound to: the place of its gradient."""
+
+    gradient: Array | None = None
+
+
+class Array(ArrayMethods):
+    """An n-dimensional array, as NumPy's: its values are computed when they are looked at.
+
+    Made by `asarray`, the creation functions, and every operation. Attributes: `shape`, `dtype`, `ndim`, `size`, `device`, `T`,
+    `mT`, `grad`.
+    """
+
+    __slots__ = ("__weakref__", "_node", "_trace")
+    __array_priority__ = 1000
+
+    def __init__(self, node: Node):
+        self._node = node
+        self._trace = state.pending.trace
+
+    def _wrap(self, node: Node) -> Array:
+        return Array(node)
+
+    # -- what it is
+
+    @property
+    def node(self) -> Node:
+        """The node this handle stands on now."""
+        return self._node
+
+    @property
+    def shape(self) -> Shape:
+        """The sizes of the dimensions: integers, or names in static graphs."""
+        return self.node.type.shape
+
+    @property
+    def dtype(self) -> DType:
+        """The element type."""
+        return self.node.type.dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions."""
+        return len(self.node.type.shape)
+
+    @property
+    def size(self) -> Any:
+        """The number of elements."""
+        return product(self.node.type.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """The size of the value in bytes."""
+        return self.size * self.dtype.itemsize
+
+    @property
+    def device(self) -> str:
+        """The name of the device it is on."""
+        return self.node.device
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients may be asked of it, through its history or because it was marked."""
+        return bool(self.node.flags & TRACKED)
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        node = self.node
+        if wanted:
+            if node.dtype.kind not in dtypes.KINDS["floating"]:
+                raise GradientError(f"an array of dtype {node.dtype} has no gradient; convert it with astype(td.float32)")
+            if node.flags & STATIC:
+                return
+            evaluate.evaluate([node])
+            marked = evaluate.data(node.buffer, node.type, node.device, tracked=True)
+            marked.binding = Marked()
+            self._node = marked
+        else:
+            evaluate.evaluate([node])
+            self._node = evaluate.data(node.buffer, node.type, node.device)
+
+    @property
+    def grad(self) -> Array | None:
+        """What `backward` has added up for this variable or marked array; None before, or when set to None."""
+        return self.node.binding.gradient if isinstance(self.node.binding, Marked) else None
+
+    @grad.setter
+    def grad(self, value: Array | None) -> None:
+        if not isinstance(self.node.binding, Marked):
+            raise GradientError("only variables and arrays marked with requires_grad = True have a .grad")
+        self.node.binding.gradient = value
+
+    @property
+    def T(self) -> Array:
+        """The transpose of a matrix."""
+        if self.ndim != 2:
+            raise ShapeError(f"[T] the array has shape {self.shape}; T is for two dimensions, use td.matrix_transpose or td.permute_dims")
+        return Array(movement.matrix_transpose(self.node))
+
+    @property
+    def mT(self) -> Array:
+        """The last two dimensions exchanged."""
+        return Array(movement.matrix_transpose(self.node))
+
+    # -- its values
+
+    def numpy(self) -> np.ndarray:
+        """The values as a read-only NumPy array, sharing memory where the device is the host.
+
+        Raises:
+            PlaceholderError: the array depends on a placeholder.
+        """
+        node = self.node
+        if node.buffer is None:
+            evaluate.evaluate([node])
+        return registry.find(node.device).copy_out(node.buffer, node.type)
+
+    def item(self) -> Any:
+        """The only element, as a Python number.
+
+        Raises:
+            ShapeError: there is not exactly one element.
+        """
+        if self.size != 1:
+            raise ShapeError(f"[item] the array has shape {self.shape}: item() is for one element")
+        value = self.numpy().reshape(()).item()
+        return float(value) if self.dtype is dtypes.bfloat16 else value
+
+    def tolist(self) -> Any:
+        """The values as nested lists of Python numbers."""
+        return self.numpy().tolist()
+
+    def to(self, device: str, /) -> Array:
+        """The array on a device; itself if it is there.
+
+        Raises:
+            DeviceError: there is no such device.
+        """
+        target = registry.find(device)
+        if device == self.node.device:
+            return self
+        array = self.numpy()
+        return Array(evaluate.data(target.copy_in(array, self.node.type), self.node.type, device))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = self.numpy()
+        if dtype is not None and np.dtype(dtype) != array.dtype:
+            return array.astype(dtype)
+        return array.copy() if copy else array
+
+    def __dlpack__(self, **keywords: Any) -> Any:
+        return self.numpy().__dlpack__(**keywords)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)
+
+    def __buffer__(self, flags: int) -> memoryview:
+        return memoryview(self.numpy())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __complex__(self) -> complex:
+        return complex(self.item())
+
+    def __bool__(self) -> bool:
+        if self.node.flags & STATIC:
+            line = user_line()
+            raise PlaceholderError(
+                "the truth of an array that depends on a placeholder is not known while the graph is built: use td.where, "
+                "or compare outside", line
+            )  # fmt: skip
+        if self.size != 1:
+            raise ShapeError(f"the truth of an array of shape {self.shape} is ambiguous: use td.any or td.all")
+        return bool(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in ("int", "uint"):
+            raise DTypeError(f"an array of dtype {self.dtype} cannot be an index")
+        return int(self.item())
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise ShapeError("a 0-d array has no length")
+        return self.shape[0]  # type: ignore[return-value]
+
+    def __iter__(self) -> Iterator[Array]:
+        if not self.ndim:
+            raise ShapeError("a 0-d array cannot be iterated over")
+        return (self[i] for i in range(self.shape[0]))  # type: ignore[arg-type]
+
+    def __repr__(self) -> str:
+        node = self.node
+        if node.flags & STATIC or not is_known(node.type.shape):
+            return f"Array({node.op.name}, {node.type!r}, of a static graph)"
+        return f"Array({np.array2string(self.numpy(), separator=', ', prefix='Array(')}, dtype={self.dtype})"
+
+    def __str__(self) -> str:
+        node = self.node
+        return repr(self) if node.flags & STATIC else str(self.numpy())
+
+    def __format__(self, specification: str) -> str:
+        return format(self.item(), specification) if self.ndim == 0 and specification else format(str(self), specification)
+
+    __hash__ = object.__hash__
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Array:
+        return type(self)(self.node)
+
+    # -- gradients
+
+    def backward(self, gradient: ArrayLike | None = None) -> None:
+        """Add the gradient of this array to `.grad` of every variable and marked array it depends on.
+
+        Args:
+            gradient: what to multiply with, of this array's shape; may be left out for one element.
+
+        Raises:
+            GradientError: it has more than one element and no gradient is given, or nothing it depends on can have one.
+        """
+        from treadle import differentiate
+
+        differentiate.backward(self, gradient)
+
+    # -- elements
+
+    def __getitem__(self, key: Any) -> Array:
+        return Array(indexing.index(self.node, _as_key(key, self)))
+
+    def __setitem__(self, key: Any, value: ArrayLike) -> None:
+        key = _as_key(key, self)
+        self._move(indexing.index_update(self.node, key, as_operand(value)))
+
+    def _move(self, node: Node) -> None:
+        """Stand on another node from now on."""
+        if node.type is not self.node.type:
+            raise DTypeError(
+                f"an in-place operation keeps shape and dtype: the array is {self.node.type!r}, the result {node.type!r}"
+            )
+        trace = state.pending.trace
+        if trace is not None and self._trace is not trace:
+            raise StateError(
+                "an array from outside is changed in place inside a compiled function: the change would be made once, while "
+                "tracing; return the new value, or keep it in a td.Variable"
+            )
+        self._node = node
+
+    def __contains__(self, value: Any) -> bool:
+        return bool(Array(elementwise.equal(self.node, as_operand(value))).any())
+
+    # -- names of other systems
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__") or name in _PROBED:
+            raise AttributeError(name)
+        from treadle.coming_from import advice_for_attribute
+
+        advice = advice_for_attribute("array", name, [n for n in dir(type(self)) if not n.startswith("_")])
+        raise NameUnknown(f"an Array has no attribute {name!r}" + (f": {advice}" if advice else ""))
+
+
+_PROBED = ("_ipython_canary_method_should_not_exist_", "_repr_mimebundle_")
+
+
+def _as_key(key: Any, array: Array) -> Any:
+    """An index with arrays as nodes, and masks, whose values are demanded, as integer arrays."""
+    items = key if isinstance(key, tuple) else (key,)
+    result: list[Any] = []
+    for item in items:
+        if isinstance(item, Array):
+            if item.dtype is dtypes.bool:
+                result.extend(_mask_indices(item.numpy(), len(result), array))
+                continue
+            result.append(item.node)
+        elif isinstance(item, (list, np.ndarray)):
+            values = np.asarray(item)
+            if values.dtype == np.bool_:
+                result.extend(_mask_indices(values, len(result), array))
+            elif values.dtype.kind in "iu" or values.size == 0:
+                result.append(asarray(values.astype(np.int64)).node)
+            else:
+                raise IndexingError(f"an index of dtype {values.dtype}; indices are integers or booleans")
+        else:
+            result.append(item)
+    return tuple(result)
+
+
+def _mask_indices(mask: np.ndarray, position: int, array: Array) -> list[Node]:
+    """The positions where a mask is true, one index array for each of its dimensions."""
+    covered = array.shape[position : position + mask.ndim]
+    if mask.shape != covered:
+        raise IndexingError(f"a mask of shape {mask.shape} does not fit the dimensions {covered} that it indexes, of an array of shape {array.shape}")
+    return [asarray(places.astype(np.int64)).node for places in np.nonzero(mask)]
+
+
+# -- between users' values and nodes
+
+
+def as_operand(value: ArrayLike) -> Operand:
+    """What ops take: the node of an array, a Python number as it is."""
+    if isinstance(value, Array):
+        return value.node
+    if isinstance(value, (bool, int, float, complex)):
+        return value
+    if isinstance(value, (np.ndarray, np.generic)):
+        return asarray(value).node
+    if isinstance(value, Node):
+        return value
+    raise DTypeError(
+        f"{type(value).__name__} is not an array; make one with td.asarray"
+        if isinstance(value, (list, tuple))
+        else f"{type(value).__name__} is neither an array nor a Python number"
+    )
+
+
+def as_node(value: ArrayLike) -> Node:
+    """The node of an array or number."""
+    return expect_node("array", "value", as_operand(value))
+
+
+def as_operands(values: Sequence[ArrayLike]) -> list[Operand]:
+    """The operands of a sequence of arrays."""
+    if isinstance(values, Array):
+        values = list(values)
+    return [as_operand(value) for value in values]
+
+
+def wrap(result: Any) -> Any:
+    """Nodes as arrays, in whatever lists or tuples they come."""
+    if type(result) is Node:
+        return Array(result)
+    if isinstance(result, (list, tuple)):
+        return type(result)(wrap(item) for item in result)
+    return result
+
+
+def asarray(obj: Any, /, *, dtype: Any = None, device: str | None = None, copy: bool | None = None) -> Array:
+    """An array of the values of a Python number, nested lists, a NumPy array, or any object of the buffer or DLPack protocol.
+
+    Args:
+        obj: the values. Python floats become float32, ints int64; NumPy arrays keep their dtype.
+        dtype: the element type; None takes it from the values.
+        device: where to put it; None for the current device.
+        copy: None copies memory that others can still write; False borrows it (the caller must not write it any more); True
+            always copies.
+
+    Returns:
+        Array of the values' shape.
+
+    Raises:
+        DTypeError: the values have no dtype of Treadle, or are ragged.
+        ArgumentError: copy=False where a copy is needed.
+    """
+    device = device or surroundings.device
+    if isinstance(obj, Array):
+        node = obj.node
+        wanted = node.dtype if dtype is None else as_dtype(dtype)
+        result = Array(cast(node, wanted)) if wanted is not node.dtype else Array(node)
+        return result.to(device) if device != node.device and not node.flags & STATIC else result
+    array = _as_numpy(obj, dtype)
+    target = _dtype_of(obj, array) if dtype is None else as_dtype(dtype)
+    contiguous = np.ascontiguousarray(array, dtype=target.numpy).reshape(array.shape)
+    fresh = contiguous is not obj and not np.shares_memory(contiguous, obj) if isinstance(obj, np.ndarray) else True
+    if copy is False and fresh and isinstance(obj, np.ndarray):
+        raise ArgumentError(f"[asarray] copy=False, but {array.dtype} {array.shape} must be copied to be contiguous {target}")
+    type = Type(array.shape, target)
+    borrow = copy is False and isinstance(obj, np.ndarray) and contiguous.flags.aligned
+    return Array(evaluate.data(registry.find(device).copy_in(contiguous, type, copy=not borrow), type, device))
+
+
+def _as_numpy(obj: Any, dtype: Any) -> np.ndarray:
+    """Any object's values as a NumPy array."""
+    if isinstance(obj, np.ndarray):
+        return obj
+    if hasattr(obj, "__dlpack__"):
+        return np.from_dlpack(obj)
+    if isinstance(obj, (list, tuple)):
+        obj = _nested(obj)
+    try:
+        array = np.asarray(obj)
+    except ValueError as error:
+        raise DTypeError(f"[asarray] {error}") from None
+    if array.dtype == object:
+        raise DTypeError(f"[asarray] {type(obj).__name__} {obj!r:.60} has no numeric dtype")
+    return array
+
+
+def _nested(obj: Any) -> Any:
+    """Nested lists with the arrays in them as NumPy's."""
+    if isinstance(obj, (list, tuple)):
+        return [_nested(item) for item in obj]
+    return obj.numpy() if isinstance(obj, Array) else obj
+
+
+def _dtype_of(obj: Any, array: np.ndarray) -> DType:
+    """The dtype of values without one of their own is the default of their kind."""
+    found = as_dtype(array.dtype)
+    if isinstance(obj, (np.ndarray, np.generic)) or hasattr(obj, "__dlpack__") or hasattr(obj, "__buffer__"):
+        return found
+    if isinstance(obj, (list, tuple)) and found.kind == "float" and found is not dtypes.float64:
+        return found
+    return dtypes.DEFAULTS[found.kind]
+
+
+# -- operators
+
+
+def _install_operators() -> None:
+    """Give Array Python's operators, from one table."""
+    table = {
+        "add": elementwise.add, "sub": elementwise.subtract, "mul": elementwise.multiply, "truediv": elementwise.divide,
+        "floordiv": elementwise.floor_divide, "mod": elementwise.remainder, "pow": elementwise.pow,
+        "matmul": contraction.matmul, "and": elementwise.bitwise_and, "or": elementwise.bitwise_or,
+        "xor": elementwise.bitwise_xor, "lshift": elementwise.bitwise_left_shift, "rshift": elementwise.bitwise_right_shift,
+    }  # fmt: skip
+    comparisons = {
+        "eq": elementwise.equal, "ne": elementwise.not_equal, "lt": elementwise.less, "le": elementwise.less_equal,
+        "gt": elementwise.greater, "ge": elementwise.greater_equal,
+    }  # fmt: skip
+
+    def forward(function: Any) -> Any:
+        def operator(self: Array, other: Any) -> Any:
+            if type(other) is Array:
+                return Array(function(self.node, other._node))
+            operand = _operand_or_none(other)
+            return NotImplemented if operand is None else Array(function(self.node, operand))
+
+        return operator
+
+    def backward(function: Any) -> Any:
+        def operator(self: Array, other: Any) -> Any:
+            operand = _operand_or_none(other)
+            return NotImplemented if operand is None else Array(function(operand, self.node))
+
+        return operator
+
+    def in_place(function: Any) -> Any:
+        def operator(self: Array, other: Any) -> Any:
+            operand = _operand_or_none(other)
+            if operand is None:
+                return NotImplemented
+            self._move(function(self.node, operand))
+            return self
+
+        return operator
+
+    for name, function in table.items():
+        for prefix, maker in (("", forward), ("r", backward), ("i", in_place)):
+            operator = maker(function)
+            operator.__name__ = operator.__qualname__ = f"__{prefix}{name}__"
+            setattr(Array, operator.__name__, operator)
+    for name, function in comparisons.items():
+        setattr(Array, f"__{name}__", forward(function))
+    Array.__neg__ = lambda self: Array(elementwise.negative(self.node))  # type: ignore[attr-defined]
+    Array.__pos__ = lambda self: Array(elementwise.positive(self.node))  # type: ignore[attr-defined]
+    Array.__abs__ = lambda self: Array(elementwise.abs(self.node))  # type: ignore[attr-defined]
+    Array.__invert__ = lambda self: Array(elementwise.bitwise_invert(self.node))  # type: ignore[attr-defined]
+
+
+def _operand_or_none(value: Any) -> Operand | None:
+    if isinstance(value, Array):
+        return value.node
+    if isinstance(value, (bool, int, float, complex)):
+        return value
+    if isinstance(value, (np.ndarray, np.generic)):
+        return asarray(value).node
+    return None
+
+
+_install_operators()
+
+
+# -- variables
+
+
+class Variable(Array):
+    """A named cell that outlives graphs: a parameter, an optimizer's state, a running statistic.
+
+    An array like any other when read; `assign` gives it its next value, pending until something is demanded. ``w += x`` and
+    ``w[i] = v`` assign.
+
+    Args:
+        value: the first value, array or nested lists, or an array of random numbers.
+        name: what messages and pictures call it.
+        dtype: element type; None takes it from the value.
+        trainable: whether `backward` gives it a gradient.
+        layout: the order in which its dimensions are stored; None for the order of the shape. What is read and saved does not
+            depend on it.
+
+    >>> import treadle as td
+    >>> w = td.Variable([1.0, 2.0], name="w")
+    >>> w.assign(w * 2)
+    >>> w.tolist()
+    [2.0, 4.0]
+    """
+
+    __slots__ = ("cell",)
+
+    def __init__(self, value: ArrayLike, name: str | None = None, *, dtype: Any = None, trainable: bool = True,
+                 layout: Sequence[int] | None = None):  # fmt: skip
+        if state.pending.trace is not None:
+            raise StateError("a Variable is made inside a compiled function: it would be made anew for every trace; make it outside")
+        array = asarray(value, dtype=dtype)
+        node = array.node
+        if node.flags & STATIC:
+            raise PlaceholderError("the first value of a Variable cannot depend on a placeholder")
+        evaluate.evaluate([node])
+        order = None if layout is None else tuple(layout)
+        if order is not None and sorted(order) != list(range(array.ndim)):
+            raise ArgumentError(f"layout={layout} is not an order of the {array.ndim} dimensions of {name or 'the variable'}")
+        self.cell = state.Cell(name, node.type, node.device, None, trainable, order)
+        values = array.numpy() if order is None else np.transpose(array.numpy(), order)
+        self.cell.current.buffer = registry.find(node.device).copy_in(np.ascontiguousarray(values), self.cell.stored)
+        self._trace = None
+
+    @property
+    def grad(self) -> Array | None:
+        """What `backward` has added up; None before, or when set to None."""
+        return self.cell.gradient
+
+    @grad.setter
+    def grad(self, value: Array | None) -> None:
+        self.cell.gradient = value
+
+    @property
+    def name(self) -> str:
+        """What messages and pictures call it."""
+        return self.cell.name
+
+    @property
+    def trainable(self) -> bool:
+        """Whether `backward` gives it a gradient."""
+        return self.cell.trainable
+
+    @property
+    def node(self) -> Node:
+        """The node of the version that the running code sees."""
+        return state.read(self.cell)
+
+    def assign(self, value: ArrayLike) -> None:
+        """Give the variable its next value, pending until something is demanded.
+
+        Raises:
+            StateError: shape or dtype differ, or the value depends on a placeholder.
+        """
+        operand = as_operand(value)
+        node = operand if type(operand) is Node else movement.broadcast(cast(operand, self.cell.type.dtype), self.cell.type.shape)
+        state.assign(self.cell, node, evaluate.run_pending)
+
+    def _move(self, node: Node) -> None:
+        state.assign(self.cell, node, evaluate.run_pending)
+
+    def __repr__(self) -> str:
+        return f"Variable({self.name!r}, {super().__repr__()})"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Variable:
+        return Variable(self, self.name, trainable=self.trainable, layout=self.cell.layout)
+
+
+def update(variable: Variable, value: ArrayLike) -> Array:
+    """In a static graph: the value, which becomes the variable's when a session or function computes it.
+
+    Args:
+        variable: the variable to change.
+        value: its next value, of its shape and dtype.
+
+    Returns:
+        Array to put among the fetches.
+
+    Raises:
+        StateError: shape or dtype differ.
+
+    >>> import treadle as td
+    >>> n = td.Variable(0.0)
+    >>> step = td.update(n, n + 1)
+    >>> float(td.Session().run(step)), float(n)
+    (1.0, 1.0)
+    """
+    return Array(state.update(variable.cell, as_node(value)))
+
+
+def assignments() -> Any:
+    """A block whose assignments take effect together, all of them or none; inside it variables keep their values.
+
+    >>> import treadle as td
+    >>> a, b = td.Variable(1.0), td.Variable(2.0)
+    >>> with td.assignments():
+    ...     a.assign(b)
+    ...     b.assign(a)
+    >>> float(a), float(b)
+    (2.0, 1.0)
+    """
+    return state.assignments(evaluate.run_pending)
+

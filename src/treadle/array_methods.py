@@ -1,0 +1,275 @@
+"""The methods of arrays that are public functions too. Generated from the op records by ``./dev
+generate``: do not edit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from typing import TYPE_CHECKING
+
+from treadle import dtypes
+from treadle.graph.node import Node
+from treadle.ops import elementwise as _elementwise
+from treadle.ops import movement as _movement
+from treadle.ops import reduction as _reduction
+
+if TYPE_CHECKING:
+    from treadle.array import Array
+
+
+class ArrayMethods:
+    """Base of `Array`."""
+
+    __slots__ = ()
+
+    @property
+    def node(self) -> Node:
+        """The node this handle stands on now."""
+        raise NotImplementedError
+
+    def _wrap(self, node: Node) -> Array:
+        raise NotImplementedError
+
+    def all(self, /, *, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Array:
+        """Whether all elements over dimensions are true (not zero).
+
+        Args:
+            x: array of any dtype.
+            axis: the dimensions; None for all.
+            keepdims: leave the dimensions in place with size 1.
+
+        Returns:
+            Array of dtype bool; True where there are no elements.
+
+        Raises:
+            ArgumentError: axis is out of range or repeated.
+        """
+        return self._wrap(_reduction.all(self.node, axis=axis, keepdims=keepdims))
+
+    def any(self, /, *, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Array:
+        """Whether any element over dimensions is true (not zero).
+
+        Args:
+            x: array of any dtype.
+            axis: the dimensions; None for all.
+            keepdims: leave the dimensions in place with size 1.
+
+        Returns:
+            Array of dtype bool; False where there are no elements.
+
+        Raises:
+            ArgumentError: axis is out of range or repeated.
+        """
+        return self._wrap(_reduction.any(self.node, axis=axis, keepdims=keepdims))
+
+    def argmax(self, /, *, axis: int | None = None, keepdims: bool = False) -> Array:
+        """The index of the first largest element; of the first NaN, if there is one.
+
+        Args:
+            x: array of real dtype.
+            axis: along which dimension; None for the flattened array.
+            keepdims: leave the dimension in place with size 1.
+
+        Returns:
+            Array of dtype int64.
+
+        Raises:
+            ShapeError: there are no elements.
+            ArgumentError: axis is out of range.
+        """
+        return self._wrap(_reduction.argmax(self.node, axis=axis, keepdims=keepdims))
+
+    def argmin(self, /, *, axis: int | None = None, keepdims: bool = False) -> Array:
+        """The index of the first smallest element; of the first NaN, if there is one.
+
+        Args:
+            x: array of real dtype.
+            axis: along which dimension; None for the flattened array.
+            keepdims: leave the dimension in place with size 1.
+
+        Returns:
+            Array of dtype int64.
+
+        Raises:
+            ShapeError: there are no elements.
+            ArgumentError: axis is out of range.
+        """
+        return self._wrap(_reduction.argmin(self.node, axis=axis, keepdims=keepdims))
+
+    def astype(self, dtype: Any, /) -> Array:
+        """The array converted to another dtype.
+
+        Args:
+            x: array of any dtype.
+            dtype: the new dtype; floating values going to integers are truncated towards zero.
+
+        Returns:
+            Array of the same shape.
+
+        Raises:
+            DTypeError: dtype names no dtype, or x is complex and dtype is real.
+        """
+        return self._wrap(_elementwise.astype(self.node, dtype))
+
+    def max(self, /, *, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Array:
+        """The largest element over dimensions; NaN if there is one.
+
+        Args:
+            x: array of real dtype.
+            axis: the dimensions; None for all.
+            keepdims: leave the dimensions in place with size 1.
+
+        Returns:
+            Array without the dimensions.
+
+        Raises:
+            ShapeError: there are no elements.
+            ArgumentError: axis is out of range or repeated.
+        """
+        return self._wrap(_reduction.max(self.node, axis=axis, keepdims=keepdims))
+
+    def mean(self, /, *, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Array:
+        """The arithmetic mean over dimensions.
+
+        Args:
+            x: array of floating dtype.
+            axis: the dimensions; None for all.
+            keepdims: leave the dimensions in place with size 1.
+
+        Returns:
+            Array of x's dtype; NaN where there are no elements.
+
+        Raises:
+            DTypeError: x is not of a floating dtype.
+            ArgumentError: axis is out of range or repeated.
+        """
+        return self._wrap(_reduction.mean(self.node, axis=axis, keepdims=keepdims))
+
+    def min(self, /, *, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Array:
+        """The smallest element over dimensions; NaN if there is one.
+
+        Args:
+            x: array of real dtype.
+            axis: the dimensions; None for all.
+            keepdims: leave the dimensions in place with size 1.
+
+        Returns:
+            Array without the dimensions.
+
+        Raises:
+            ShapeError: there are no elements.
+            ArgumentError: axis is out of range or repeated.
+        """
+        return self._wrap(_reduction.min(self.node, axis=axis, keepdims=keepdims))
+
+    def prod(
+        self, /, *, axis: int | Sequence[int] | None = None, dtype: Any = None, keepdims: bool = False
+    ) -> Array:
+        """The product over dimensions.
+
+        Args:
+            x: array of numeric or bool dtype.
+            axis: the dimensions; None for all.
+            dtype: of the result, as in `sum`.
+            keepdims: leave the dimensions in place with size 1.
+
+        Returns:
+            Array without the dimensions; 1 where there is nothing to multiply.
+
+        Raises:
+            ArgumentError: axis is out of range or repeated.
+        """
+        return self._wrap(_reduction.prod(self.node, axis=axis, dtype=dtype, keepdims=keepdims))
+
+    def reshape(self, /, shape: Sequence[int] | int) -> Array:
+        """The same elements, in row-major order, in another shape.
+
+        Args:
+            x: array of any dtype.
+            shape: the new sizes; one of them may be -1 and is then computed.
+
+        Returns:
+            Array of the new shape; no copy is made where none is needed.
+
+        Raises:
+            ShapeError: the numbers of elements differ.
+        """
+        return self._wrap(_movement.reshape(self.node, shape))
+
+    def squeeze(self, /, axis: int | Sequence[int]) -> Array:
+        """Without the given dimensions, which must be of size 1.
+
+        Args:
+            x: array of any dtype.
+            axis: the dimensions to leave out.
+
+        Returns:
+            Array with as many fewer dimensions.
+
+        Raises:
+            ShapeError: one of them is not of size 1.
+        """
+        return self._wrap(_movement.squeeze(self.node, axis))
+
+    def std(
+        self, /, *, axis: int | Sequence[int] | None = None, correction: float = 0.0, keepdims: bool =
+        False
+    ) -> Array:
+        """The standard deviation over dimensions: the square root of `var`.
+
+        Args:
+            x: array of real floating dtype.
+            axis: the dimensions; None for all.
+            correction: subtracted from the number of elements in the divisor.
+            keepdims: leave the dimensions in place with size 1.
+
+        Returns:
+            Array of x's dtype.
+
+        Raises:
+            DTypeError: x is not of a real floating dtype.
+            ArgumentError: axis is out of range or repeated.
+        """
+        return self._wrap(_reduction.std(self.node, axis=axis, correction=correction, keepdims=keepdims))
+
+    def sum(
+        self, /, *, axis: int | Sequence[int] | None = None, dtype: Any = None, keepdims: bool = False
+    ) -> Array:
+        """The sum over dimensions.
+
+        Args:
+            x: array of numeric or bool dtype.
+            axis: the dimensions to sum over; None for all.
+            dtype: of the result; None keeps floating dtypes and sums integers and bools as int64
+                (unsigned as uint64).
+            keepdims: leave the dimensions in place with size 1.
+
+        Returns:
+            Array without the dimensions; 0 where there is nothing to sum.
+
+        Raises:
+            ArgumentError: axis is out of range or repeated.
+        """
+        return self._wrap(_reduction.sum(self.node, axis=axis, dtype=dtype, keepdims=keepdims))
+
+    def var(
+        self, /, *, axis: int | Sequence[int] | None = None, correction: float = 0.0, keepdims: bool =
+        False
+    ) -> Array:
+        """The variance over dimensions.
+
+        Args:
+            x: array of real floating dtype.
+            axis: the dimensions; None for all.
+            correction: subtracted from the number of elements in the divisor; 1 gives the unbiased estimate.
+            keepdims: leave the dimensions in place with size 1.
+
+        Returns:
+            Array of x's dtype.
+
+        Raises:
+            DTypeError: x is not of a real floating dtype.
+            ArgumentError: axis is out of range or repeated.
+        """
+        return self._wrap(_reduction.var(self.node, axis=axis, correction=correction, keepdims=keepdims))

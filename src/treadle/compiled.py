@@ -1,0 +1,191 @@
+"""The compile door: `@compile` traces a Python function once per signature and then runs the graph, as JAX's jit does."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from treadle import evaluate, state
+from treadle.array import Array, Variable, asarray
+from treadle.door import Door, feed_buffer
+from treadle.door import placeholder as placeholder_node
+from treadle.errors import ArgumentError
+from treadle.graph.node import STATIC, Node, Type
+
+
+def compile(function: Callable[..., Any]) -> Compiled:
+    """A function traced once per signature and then run as one program; for use as a decorator.
+
+    Arrays, NumPy arrays and floats are traced. Other Python values are static: another value is another trace. Variables that are
+    read and assigned inside are found by themselves; arrays closed over are constants.
+
+    Args:
+        function: takes and returns arrays, in whatever lists, tuples and dicts.
+
+    Returns:
+        Function of the same arguments; `.traces` tells why it was traced, `.memory(*args)` what a call will need.
+
+    Raises:
+        StateError: an array from outside is changed in place inside.
+
+    >>> import treadle as td
+    >>> w = td.Variable(1.0)
+    >>> @td.compile
+    ... def step(x):
+    ...     w.assign(w + x)
+    ...     return w * 2
+    >>> step(1.5).item(), float(w)
+    (5.0, 2.5)
+    """
+    return Compiled(function)
+
+
+class _Traced:
+    """One traced signature: the placeholders, the door, and the structure of the result."""
+
+    def __init__(self, inputs: list[Node], door: Door, result: Any):
+        self.inputs = inputs
+        self.door = door
+        self.result = result
+
+
+class Compiled:
+    """What `compile` makes."""
+
+    def __init__(self, function: Callable[..., Any]):
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.traces: list[str] = []
+        self._traced: dict[Any, _Traced] = {}
+        self._last: dict[str, Any] = {}
+
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        if state.pending.trace is not None:
+            return self.function(*args, **keywords)
+        traced, values = self._find(args, keywords)
+        feeds = {node: feed_buffer(node, value) for node, value in zip(traced.inputs, values, strict=True)}
+        outputs = iter([Array(node) for node in traced.door.run(feeds)])
+        return _fill(traced.result, outputs)
+
+    def memory(self, *args: Any, **keywords: Any) -> dict[str, int]:
+        """The bytes a call will need, by kind (inputs, outputs, arena), before it runs."""
+        traced, values = self._find(args, keywords)
+        feeds = {node: feed_buffer(node, value)[0] for node, value in zip(traced.inputs, values, strict=True)}
+        return traced.door.plan(feeds).executable.memory()
+
+    def door(self, *args: Any, **keywords: Any) -> tuple[Door, dict[Node, Type]]:
+        """The static graph of a call's signature, and the types it is fed: for pictures and explanations."""
+        traced, values = self._find(args, keywords)
+        return traced.door, {node: feed_buffer(node, value)[0] for node, value in zip(traced.inputs, values, strict=True)}
+
+    def _find(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[_Traced, list[Any]]:
+        values: list[Any] = []
+        description: dict[str, Any] = {}
+        shape = _split((args, keywords), values, description, "")
+        key = tuple(description.items())
+        found = self._traced.get(key)
+        if found is None:
+            found = self._traced[key] = self._trace(shape, values, description)
+        return found, values
+
+    def _trace(self, shape: Any, values: list[Any], description: dict[str, Any]) -> _Traced:
+        self.traces.append(_difference(self._last, description))
+        self._last = description
+        evaluate.run_pending()
+        inputs = []
+        names = [name for name, what in description.items() if isinstance(what, Type)]
+        for name, value in zip(names, values, strict=True):
+            type = description[name]
+            inputs.append(placeholder_node(name, type.shape, type.dtype))
+        trace = state.Trace()
+        state.pending.trace = trace
+        try:
+            args, keywords = _fill(shape, iter([Array(node) for node in inputs]))
+            result = self.function(*args, **keywords)
+            outputs: list[Node] = []
+            result = _outputs(result, outputs)
+        finally:
+            state.pending.trace = None
+        return _Traced(inputs, Door(outputs, list(trace.updates.items())), result)
+
+
+class _Slot:
+    """The place of an array in a structure."""
+
+
+_SLOT = _Slot()
+
+
+def _split(structure: Any, values: list[Any], description: dict[str, Any], path: str) -> Any:
+    """Take the traced values out of the arguments; describe what is left."""
+    if isinstance(structure, Variable):
+        description[path] = ("variable", id(structure.cell))
+        return structure
+    if isinstance(structure, (Array, np.ndarray, np.generic)) or type(structure) is float:
+        value = structure if isinstance(structure, Array) else asarray(structure)
+        if value.node.flags & STATIC:
+            raise ArgumentError(f"argument {path} depends on a placeholder: a compiled function takes values")
+        description[path] = value.node.type
+        values.append(value)
+        return _SLOT
+    if isinstance(structure, dict):
+        description[path + ".keys"] = tuple(structure)
+        return {k: _split(v, values, description, f"{path}.{k}" if path else str(k)) for k, v in structure.items()}
+    if isinstance(structure, (list, tuple)):
+        items = [_split(v, values, description, f"{path}[{i}]") for i, v in enumerate(structure)]
+        description[path + ".length"] = (type(structure).__name__, len(items))
+        return type(structure)(*items) if hasattr(structure, "_fields") else type(structure)(items)
+    try:
+        hash(structure)
+    except TypeError:
+        raise ArgumentError(f"argument {path} is a {type(structure).__name__}: static arguments must be hashable") from None
+    description[path] = (type(structure).__name__, structure)
+    return structure
+
+
+def _fill(structure: Any, values: Any) -> Any:
+    """Put values into the slots of a structure."""
+    if structure is _SLOT:
+        return next(values)
+    if isinstance(structure, dict):
+        return {k: _fill(v, values) for k, v in structure.items()}
+    if isinstance(structure, (list, tuple)):
+        items = [_fill(v, values) for v in structure]
+        return type(structure)(*items) if hasattr(structure, "_fields") else type(structure)(items)
+    return structure
+
+
+def _outputs(result: Any, outputs: list[Node]) -> Any:
+    """A traced function's result, its arrays collected and replaced by slots."""
+    if isinstance(result, Array):
+        outputs.append(result.node)
+        return _SLOT
+    if isinstance(result, dict):
+        return {k: _outputs(v, outputs) for k, v in result.items()}
+    if isinstance(result, (list, tuple)):
+        items = [_outputs(v, outputs) for v in result]
+        return type(result)(*items) if hasattr(result, "_fields") else type(result)(items)
+    return result
+
+
+def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Which argument made a new trace necessary."""
+    if not before:
+        return "the first call"
+    for path, what in now.items():
+        if before.get(path) != what:
+            if path not in before:
+                return f"argument {path} is new"
+            return f"argument {path} is {_said(what)}, in the last trace {_said(before[path])}"
+    return "an argument is gone"
+
+
+def _said(what: Any) -> str:
+    return repr(what[1]) if isinstance(what, tuple) else repr(what)
+

@@ -1,0 +1,40 @@
+"""What compiling a graph for a device gives: something that can be run, and asked what it will need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from treadle.graph.graph import ordered
+from treadle.graph.node import Node
+
+if TYPE_CHECKING:
+    from treadle.devices.host import HostBuffer
+
+Leaf = Any
+"""What a leaf is bound to: a buffer, a Python number, or a random key (two integers)."""
+
+
+class Executable:
+    """A graph whose leaves are `input` nodes, ready to run.
+
+    `donations[i]` is the leaf whose buffer output i may be written into, or None: the device has made sure that the leaf is
+    read no more when that output is stored. `reads` belongs to whoever caches the program.
+    """
+
+    def __init__(self, outputs: Sequence[Node]):
+        self.outputs = list(outputs)
+        self.order = ordered(self.outputs)
+        self.donations: list[int | None] = [None] * len(self.outputs)
+        self.reads: list[tuple[int, ...]] = []
+
+    def run(self, leaves: Sequence[Leaf], reuse: Sequence[HostBuffer | None], poll: bool = True) -> list[HostBuffer]:
+        """Run on what the leaves are bound to. `reuse[i]`, where given, is the donated buffer to write output i into.
+
+        All that can fail or be interrupted comes before the first store into a donated buffer.
+        """
+        raise NotImplementedError
+
+    def memory(self) -> dict[str, int]:
+        """Bytes by kind: inputs, outputs, and the arena of temporary values."""
+        return {"inputs": 0, "outputs": 0, "arena": 0}

@@ -1,0 +1,47 @@
+"""Options, each read from the environment once and settable for a block. Knows nothing of what reads them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+SMALL_NODES = 64
+SMALL_ELEMENTS = 4096
+"""A define-by-run graph with at most this many nodes and element operations runs by its references, without compiling."""
+
+
+class Options(threading.local):
+    """What changes how graphs are compiled or run in this thread."""
+
+    debug = os.environ.get("TREADLE_DEBUG", "") not in ("", "0")
+    """Run every graph node by node with the references."""
+    check = os.environ.get("TREADLE_CHECK", "") not in ("", "0")
+    """Verify the graph between compiler passes."""
+    isa = os.environ.get("TREADLE_ISA", "")
+    """Instruction set to generate for; empty: the widest the machine runs."""
+    fuse = True
+    """Join nodes into kernels; off, every node is a kernel of its own."""
+
+
+options = Options()
+
+
+def options_key() -> tuple[Any, ...]:
+    """What a compiled program depends on."""
+    return (options.debug, options.isa, options.fuse)
+
+
+@contextmanager
+def configured(**changes: Any) -> Iterator[None]:
+    """Set options of this thread for a block."""
+    before = {name: getattr(options, name) for name in changes}
+    for name, value in changes.items():
+        setattr(options, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(options, name, value)

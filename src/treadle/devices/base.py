@@ -1,0 +1,34 @@
+"""What a device is to the rest: memory for values, and a compiler of graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from treadle.compiler.executable import Executable
+from treadle.devices.host import HostBuffer, allocate, from_array, nbytes_of
+from treadle.graph.node import Node, Type
+
+
+class Device:
+    """A place where programs run. This base keeps its memory on the host, as the CPU and the reference device do."""
+
+    name = ""
+    describes = ""
+
+    def allocate(self, type: Type) -> HostBuffer:
+        """Memory for a value, contents undefined."""
+        return allocate(nbytes_of(type))
+
+    def copy_in(self, array: np.ndarray, type: Type, copy: bool = True) -> HostBuffer:
+        """A NumPy array's values in the device's memory."""
+        return from_array(array, type, copy)
+
+    def copy_out(self, buffer: HostBuffer, type: Type) -> np.ndarray:
+        """A value as a read-only NumPy array; of host memory a view."""
+        return buffer.view(type)
+
+    def compile_graph(self, outputs: Sequence[Node], donors: Sequence[int | None]) -> Executable:
+        """A graph with `input` leaves as a program. `donors[i]` is the leaf whose buffer output i might be written into."""
+        raise NotImplementedError

@@ -1,0 +1,118 @@
+"""Memory of the host: aligned buffers, counted by Python's references and used again when nobody holds them."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any
+
+import numpy as np
+
+from treadle.errors import OutOfMemory
+from treadle.graph.node import Type
+
+ALIGNMENT = 64
+_KEPT_NBYTES = 1 << 30
+"""How much freed memory is kept for the next allocation of the same size."""
+
+_free: dict[int, list[np.ndarray]] = {}
+_kept = 0
+_lock = threading.Lock()
+
+
+def nbytes_of(type: Type) -> int:
+    """The size of a value in bytes."""
+    size = type.dtype.itemsize
+    for n in type.shape:
+        size *= n  # type: ignore[assignment]
+    return size
+
+
+class HostBuffer:
+    """`nbytes` bytes at `address`. `raw` is the NumPy array that owns them; views handed out keep it alive.
+
+    A borrowed buffer's memory belongs to someone who may still write it: it is never written here, and never used again.
+    """
+
+    __slots__ = ("__weakref__", "address", "borrowed", "nbytes", "raw")
+
+    def __init__(self, raw: np.ndarray, address: int, nbytes: int, borrowed: bool = False):
+        self.raw = raw
+        self.address = address
+        self.nbytes = nbytes
+        self.borrowed = borrowed
+
+    def view(self, type: Type) -> np.ndarray:
+        """The buffer as a read-only array, without a copy."""
+        view = self.writable(type)
+        view.flags.writeable = False
+        return view
+
+    def writable(self, type: Type) -> np.ndarray:
+        """The buffer as an array that may be written: only for who fills it."""
+        if self.borrowed:
+            return self.raw.view()
+        start = self.address - self.raw.ctypes.data
+        return np.ndarray(type.shape, type.dtype.numpy, self.raw, start)
+
+    def held_by_views(self) -> bool:
+        """Whether an array that was handed out still shares this memory."""
+        return self.borrowed or sys.getrefcount(self.raw) > _ALONE
+
+    def __del__(self) -> None:
+        global _kept
+        raw = self.raw
+        if not self.borrowed and sys.getrefcount(raw) <= _ALONE + 1 and _kept + raw.nbytes <= _KEPT_NBYTES:
+            _kept += raw.nbytes
+            _free.setdefault(self.nbytes, []).append(raw)
+
+
+def allocate(nbytes: int) -> HostBuffer:
+    """A buffer with undefined contents, aligned to 64 bytes.
+
+    Raises:
+        OutOfMemory: the host has no such memory.
+    """
+    global _kept
+    nbytes = max(nbytes, 1)
+    kept = _free.get(nbytes)
+    raw = None
+    if kept:
+        with _lock:
+            if kept:
+                raw = kept.pop()
+                _kept -= raw.nbytes
+    if raw is None:
+        try:
+            raw = np.empty(nbytes + ALIGNMENT, np.uint8)
+        except MemoryError:
+            raise OutOfMemory(f"the host has no {nbytes / 1e6:.1f} MB left") from None
+    address = raw.ctypes.data
+    return HostBuffer(raw, (address + ALIGNMENT - 1) & -ALIGNMENT, nbytes)
+
+
+def from_array(array: Any, type: Type, copy: bool = True) -> HostBuffer:
+    """A buffer holding an array's values: a copy, or the array's own memory borrowed."""
+    if not copy:
+        return HostBuffer(array, array.ctypes.data, array.nbytes, borrowed=True)
+    buffer = allocate(nbytes_of(type))
+    buffer.writable(type)[...] = array
+    return buffer
+
+
+_ALONE = 1 << 30
+
+
+def _calibrate() -> int:
+    """What `getrefcount` says of a buffer's memory that no view shares: it differs between versions of Python."""
+    buffer = HostBuffer(np.empty(1, np.uint8), 0, 1)
+
+    def count(self: HostBuffer) -> int:
+        return sys.getrefcount(self.raw)
+
+    alone = count(buffer)
+    buffer.borrowed = True
+    return alone
+
+
+_ALONE = _calibrate()

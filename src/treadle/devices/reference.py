@@ -1,0 +1,81 @@
+"""The reference device: every op by its NumPy reference, node by node. Slow, obvious, always right.
+
+It is the oracle of the tests, what runs under ``debug=True``, and the tier for graphs too small to compile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from treadle.compiler.executable import Executable, Leaf
+from treadle.devices.host import HostBuffer, allocate, from_array, nbytes_of
+from treadle.errors import TreadleError
+from treadle.graph.dimension import Dimension
+from treadle.graph.graph import ordered
+from treadle.graph.node import Node, Type
+from treadle.ops.record import CONSTANT, INPUT
+
+
+def apply(node: Node, arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """One op by its reference, as an array of exactly the node's shape and dtype."""
+    if node.op is CONSTANT and isinstance(node.attributes[0], Dimension):
+        raise TreadleError(f"the size {node.attributes[0]} has no value here", node.line)
+    reference = node.op.reference
+    if reference is None:
+        raise TreadleError(f"{node.op.name} has no reference: it cannot run", node.line)
+    with np.errstate(all="ignore"):
+        result = reference(*arrays, **node.keywords())
+    result = np.asarray(result)
+    if result.dtype != node.dtype.numpy:
+        result = result.astype(node.dtype.numpy)
+    if result.shape != node.shape:
+        raise AssertionError(f"the reference of {node.op.name} gives {result.shape}, inference {node.shape}")
+    return result
+
+
+def compute(outputs: Sequence[Node], values: dict[Node, np.ndarray], watch: Any = None) -> list[np.ndarray]:
+    """The values of outputs, given those of some nodes. `watch(node, array)` sees every value as it comes."""
+    values = dict(values)
+    order = ordered(outputs, stop=lambda node: node in values)
+    last = {child: node for node in order for child in node.inputs}
+    wanted = set(outputs)
+    for node in order:
+        if node in values:
+            continue
+        values[node] = apply(node, [values[child] for child in node.inputs])
+        if watch is not None:
+            watch(node, values[node])
+        for child in set(node.inputs):
+            if last[child] is node and child not in wanted:
+                del values[child]
+    return [values[output] for output in outputs]
+
+
+def leaf_array(type: Type, leaf: Leaf) -> np.ndarray:
+    """What a leaf is bound to, as an array."""
+    if isinstance(leaf, HostBuffer):
+        return leaf.view(type)
+    return np.asarray(leaf, dtype=type.dtype.numpy).reshape(type.shape)
+
+
+class ReferenceExecutable(Executable):
+    """A graph that is walked anew in every run."""
+
+    def __init__(self, outputs: Sequence[Node]):
+        super().__init__(outputs)
+
+    def run(self, leaves: Sequence[Leaf], reuse: Sequence[HostBuffer | None], poll: bool = True) -> list[HostBuffer]:
+        values = {node: leaf_array(node.type, leaves[node.attributes[0]]) for node in self.order if node.op is INPUT}
+        results = compute(self.outputs, values)
+        buffers = []
+        for node, result in zip(self.outputs, results, strict=True):
+            buffer = allocate(nbytes_of(node.type))
+            buffer.writable(node.type)[...] = result
+            buffers.append(buffer)
+        return buffers
+
+
+__all__ = ["ReferenceExecutable", "apply", "compute", "from_array", "leaf_array"]

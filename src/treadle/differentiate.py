@@ -1,0 +1,343 @@
+"""Gradients for users: `gradients` and what is made of it, over arrays and variables, in either style."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import wraps
+from typing import Any
+
+from treadle import autodiff, state
+from treadle.array import Array, ArrayLike, Marked, Variable, as_node, asarray, wrap
+from treadle.dtypes import KINDS
+from treadle.errors import ArgumentError, GradientError
+from treadle.graph.graph import ordered
+from treadle.graph.node import TRACKED, Node, surrounded
+from treadle.ops.elementwise import add
+from treadle.ops.record import DATA
+from treadle.state import READ, Cell, Version
+
+
+def gradients(ys: ArrayLike | Sequence[ArrayLike], xs: ArrayLike | Sequence[ArrayLike], grad_ys: Any = None, *,
+              unconnected: str = "error") -> Any:  # fmt: skip
+    """The gradients of ys by xs, as arrays of the same graph: they can be run, looked at, and differentiated again.
+
+    Args:
+        ys: one array or several, of floating dtype; their sum is differentiated.
+        xs: one array or variable, or several. A variable means the version that ys read.
+        grad_ys: what each y is multiplied with first, of its shape; None for ones.
+        unconnected: "error", or "zero" to get zeros for an x on which no y depends.
+
+    Returns:
+        An array of x's shape and dtype for each x: a list if xs is one, else a single array.
+
+    Raises:
+        GradientError: there is no gradient: not connected, not floating point, not differentiable, or the history ended.
+
+    >>> import treadle as td
+    >>> x = td.Variable([1.0, 2.0])
+    >>> td.gradients((x * x).sum(), x).tolist()
+    [2.0, 4.0]
+    """
+    if unconnected not in ("error", "zero"):
+        raise ArgumentError(f'[gradients] unconnected={unconnected!r}; it is "error" or "zero"')
+    many = isinstance(xs, (list, tuple))
+    targets = list(xs) if many else [xs]
+    y_nodes = [as_node(y) for y in (ys if isinstance(ys, (list, tuple)) else [ys])]
+    given = None
+    if grad_ys is not None:
+        given = [None if g is None else as_node(g) for g in (grad_ys if isinstance(grad_ys, (list, tuple)) else [grad_ys])]
+        if len(given) != len(y_nodes):
+            raise ArgumentError(f"[gradients] there are {len(y_nodes)} ys and {len(given)} grad_ys")
+    order = ordered(y_nodes, stop=lambda node: node.op is READ)
+    x_nodes = [_x_node(x, order) for x in targets]
+    ended = _ended_history(order)
+    if ended is not None and unconnected == "error":
+        y = next((y for y in y_nodes if y.op is DATA), None)
+        if y is not None and y not in x_nodes:
+            raise GradientError(_history_message(ended))
+    results = autodiff.gradients(y_nodes, x_nodes, given, unconnected, lambda x: f"; {_history_message(ended)}" if ended else "")
+    found = [
+        Array(state.unpacked(x.cell, g) if isinstance(x, Variable) else g) for x, g in zip(targets, results, strict=True)
+    ]
+    return found if many else found[0]
+
+
+def _x_node(x: Any, order: Sequence[Node]) -> Node:
+    """The node an x means. For a variable: its read among what the ys read; several versions are an error."""
+    if not isinstance(x, Variable):
+        return as_node(x)
+    reads = [node for node in order if state.cell_of(node) is x.cell]
+    numbers = {node.binding.number: node for node in reads if isinstance(node.binding, Version)}
+    if len(numbers) > 1:
+        lines = " and ".join(f"version {n} at {node.line}" for n, node in sorted(numbers.items()))
+        raise GradientError(f"[gradients] ys read several versions of {x.name}: {lines}; differentiate by one of them, held in an array")
+    return reads[0] if reads else state.read_stored(x.cell)
+
+
+def _ended_history(order: Sequence[Node]) -> Cell | None:
+    """The variable whose assignment ended the history of a node that the ys need."""
+    for node in order:
+        if node.op is DATA and isinstance(node.binding, Cell):
+            return node.binding
+        if node.op is READ and isinstance(node.binding, Version) and node.buffer is None and not node.inputs:
+            version = node.binding
+            if version.buffer is None and version.failure is None:
+                return version.cell
+    return None
+
+
+def _history_message(cell: Cell) -> str:
+    return (
+        f"the history of an array they were computed from ended when {cell.name} was assigned, at {cell.current.line}: "
+        f"take gradients before the assignment, or set requires_grad = True on the array to make it a start of its own"
+    )
+
+
+def _spread(result: Any) -> tuple[Any, Any]:
+    """A function's result as (value, auxiliary)."""
+    if isinstance(result, tuple):
+        if len(result) != 2:
+            raise GradientError("a function that is differentiated returns the value, or (value, auxiliary)")
+        return result
+    return result, None
+
+
+def value_and_grad(function: Callable[..., Any], argument: int | Sequence[int] = 0, *, has_aux: bool = False) -> Callable[..., Any]:
+    """A function that gives `function`'s value and its gradient.
+
+    Args:
+        function: returns a 0-d array, or with `has_aux` a pair of it and anything else.
+        argument: by which positional arguments: a number or several.
+        has_aux: whether function returns such a pair.
+
+    Returns:
+        Function of the same arguments, giving (value, gradient); the value is the pair with `has_aux`.
+
+    Raises:
+        GradientError: the value has more than one element.
+
+    >>> import treadle as td
+    >>> value, slope = td.value_and_grad(lambda x: (x * x).sum())(td.asarray([3.0]))
+    >>> float(value), slope.tolist()
+    (9.0, [6.0])
+    """
+    positions = [argument] if isinstance(argument, int) else list(argument)
+
+    @wraps(function)
+    def differentiated(*args: Any, **keywords: Any) -> tuple[Any, Any]:
+        inputs = list(args)
+        for p in positions:
+            if not isinstance(inputs[p], Variable):
+                node = as_node(inputs[p])
+                inputs[p] = Array(autodiff.start(node))
+        result = function(*inputs, **keywords)
+        value, _ = _spread(result) if has_aux else (result, None)
+        if as_node(value).shape != ():
+            raise GradientError(f"[grad] the function's value has shape {as_node(value).shape}: a gradient is of one number; sum it, or use td.vjp")
+        found = gradients(value, [inputs[p] for p in positions])
+        return result, found[0] if isinstance(argument, int) else found
+
+    return differentiated
+
+
+def grad(function: Callable[..., Any], argument: int | Sequence[int] = 0) -> Callable[..., Any]:
+    """A function that gives the gradient of `function`, which returns a 0-d array.
+
+    Args:
+        function: the function to differentiate.
+        argument: by which positional arguments: a number or several.
+
+    Returns:
+        Function of the same arguments, giving the gradient; a list for several arguments.
+
+    Raises:
+        GradientError: the value has more than one element.
+
+    >>> import treadle as td
+    >>> td.grad(td.grad(lambda x: x**3.0))(td.asarray(2.0)).item()
+    12.0
+    """
+    pair = value_and_grad(function, argument)
+
+    @wraps(function)
+    def differentiated(*args: Any, **keywords: Any) -> Any:
+        return pair(*args, **keywords)[1]
+
+    return differentiated
+
+
+def vjp(function: Callable[..., Any], *inputs: ArrayLike) -> tuple[Any, Callable[..., Any]]:
+    """A function's value, and the function that pulls a cotangent back to its inputs.
+
+    Args:
+        function: takes the inputs, returns an array or a tuple of them.
+        inputs: where to evaluate it.
+
+    Returns:
+        (value, pull): ``pull(cotangent)``, with as many cotangents as values, gives a tuple of arrays, one an input.
+
+    >>> import treadle as td
+    >>> y, pull = td.vjp(td.exp, td.asarray([0.0]))
+    >>> pull(td.asarray([2.0]))[0].tolist()
+    [2.0]
+    """
+    starts = [Array(autodiff.start(as_node(x))) for x in inputs]
+    value = function(*starts)
+    values = list(value) if isinstance(value, (list, tuple)) else [value]
+
+    def pull(*cotangents: ArrayLike) -> tuple[Array, ...]:
+        return tuple(gradients(values, starts, list(cotangents), unconnected="zero"))
+
+    return value, pull
+
+
+def jvp(function: Callable[..., Any], inputs: Sequence[ArrayLike], tangents: Sequence[ArrayLike]) -> tuple[Any, Any]:
+    """A function's value, and its derivative in the direction of tangents: forward mode, as the vjp of a vjp.
+
+    Args:
+        function: takes the inputs, returns an array or a tuple of them.
+        inputs: where to evaluate it.
+        tangents: the direction, one array an input, of its shape.
+
+    Returns:
+        (value, derivative), of the same structure.
+
+    Raises:
+        ShapeError: a tangent's shape is not its input's.
+
+    >>> import treadle as td
+    >>> td.jvp(td.sin, [td.asarray(0.0)], [td.asarray(2.0)])[1].item()
+    2.0
+    """
+    starts = [autodiff.start(as_node(x)) for x in inputs]
+    value = function(*[Array(x) for x in starts])
+    values = list(value) if isinstance(value, (list, tuple)) else [value]
+    found = wrap(autodiff.jvp([as_node(v) for v in values], starts, [as_node(t) for t in tangents]))
+    return value, tuple(found) if isinstance(value, (list, tuple)) else found[0]
+
+
+def hvp(function: Callable[..., Any], inputs: Sequence[ArrayLike], vectors: Sequence[ArrayLike]) -> list[Array]:
+    """The Hessian of a function, times vectors, without the Hessian.
+
+    Args:
+        function: takes the inputs, returns a 0-d array.
+        inputs: where to evaluate it.
+        vectors: one array an input, of its shape.
+
+    Returns:
+        List of arrays, one an input.
+
+    >>> import treadle as td
+    >>> td.hvp(lambda x: (x**3.0).sum(), [td.asarray([1.0, 2.0])], [td.asarray([1.0, 0.0])])[0].tolist()
+    [6.0, 0.0]
+    """
+    starts = [autodiff.start(as_node(x)) for x in inputs]
+    value = as_node(function(*[Array(x) for x in starts]))
+    return wrap(autodiff.hvp(value, starts, [as_node(v) for v in vectors]))
+
+
+def checkpoint(function: Callable[..., Any], *inputs: ArrayLike) -> Any:
+    """The function's value, whose intermediate values are computed again for the gradient instead of kept.
+
+    Random numbers drawn inside are the same both times (Chen et al. 2016, arXiv:1604.06174).
+
+    Args:
+        function: takes the inputs, returns an array or a tuple of them.
+        inputs: arrays.
+
+    Returns:
+        What the function returns.
+    """
+    starts = [autodiff.start(as_node(x)) if not isinstance(x, Variable) else x.node for x in inputs]
+    value = function(*[Array(x) for x in starts])
+    values = list(value) if isinstance(value, (list, tuple)) else [value]
+    found = wrap(autodiff.checkpoint([as_node(v) for v in values], starts))
+    return type(value)(found) if isinstance(value, (list, tuple)) else found[0]
+
+
+def custom_vjp(function: Callable[..., Any]) -> CustomVjp:
+    """A function with a gradient rule of its own, for use as a decorator; give the rule with ``.rule``.
+
+    >>> import treadle as td
+    >>> @td.custom_vjp
+    ... def clipped(x):
+    ...     return td.clip(x, 0.0, 1.0)
+    >>> @clipped.rule
+    ... def straight_through(g, y, x):
+    ...     return (g,)
+    >>> td.grad(lambda x: clipped(x).sum())(td.asarray([-1.0, 2.0])).tolist()
+    [1.0, 1.0]
+    """
+    return CustomVjp(function)
+
+
+class CustomVjp:
+    """What `custom_vjp` makes: call it as the function; ``rule(g, y, *inputs)`` returns a cotangent (or None) for each input."""
+
+    def __init__(self, function: Callable[..., Any]):
+        self.function = function
+        self._rule: Callable[..., Sequence[Any]] | None = None
+        self.__doc__ = function.__doc__
+        self.__name__ = getattr(function, "__name__", "custom_vjp")
+
+    def rule(self, rule: Callable[..., Sequence[Any]]) -> Callable[..., Sequence[Any]]:
+        """Give the rule; usable as a decorator."""
+        self._rule = rule
+        return rule
+
+    def __call__(self, *inputs: ArrayLike) -> Array:
+        if self._rule is None:
+            raise GradientError(f"[custom_vjp] {self.__name__} has no rule yet: give one with @{self.__name__}.rule")
+        nodes = [as_node(x) for x in inputs]
+        value = as_node(self.function(*[Array(node) for node in nodes]))
+        rule = self._rule
+
+        def pull(g: Node) -> Sequence[Node | None]:
+            parts = rule(Array(g), Array(value), *[Array(node) for node in nodes])
+            if len(parts) != len(nodes):
+                raise GradientError(f"[custom_vjp] the rule of {self.__name__} gives {len(parts)} cotangents for {len(nodes)} inputs")
+            return [None if part is None else as_node(part) for part in parts]
+
+        return Array(autodiff.with_rule(value, nodes, pull))
+
+
+def no_grad() -> AbstractContextManager[None]:
+    """A block, or a decorator, in which what is computed keeps no history.
+
+    >>> import treadle as td
+    >>> w = td.Variable(1.0)
+    >>> with td.no_grad():
+    ...     y = w * 2
+    >>> y.requires_grad
+    False
+    """
+    return surrounded(tracking=False)
+
+
+def backward(y: Array, gradient: ArrayLike | None = None) -> None:
+    """Add y's gradient to `.grad` of every trainable variable and marked array it depends on (`Array.backward`)."""
+    node = y.node
+    if gradient is None and node.shape != ():
+        raise GradientError(f"[backward] the array has shape {node.shape}: sum it to one number, or pass the gradient to multiply with")
+    order = ordered([node], stop=lambda n: n.op is READ)
+    leaves: list[Node] = []
+    for n in order:
+        cell = state.cell_of(n)
+        if (cell is not None and cell.trainable and cell.type.dtype.kind in KINDS["floating"]) or (
+            n.op is DATA and n.flags & TRACKED and isinstance(n.binding, Marked)
+        ):
+            leaves.append(n)
+    if not leaves:
+        ended = _ended_history(order)
+        raise GradientError(
+            f"[backward] {_history_message(ended)}" if ended
+            else "[backward] the array depends on no variable and on no array marked with requires_grad = True"
+        )  # fmt: skip
+    given = None if gradient is None else [as_node(asarray(gradient))]
+    for leaf, g in zip(leaves, autodiff.gradients([node], leaves, given, unconnected="zero"), strict=True):
+        place: Any = state.cell_of(leaf) or leaf.binding
+        part = state.unpacked(place, g) if isinstance(place, Cell) else g
+        earlier = place.gradient
+        place.gradient = Array(part if earlier is None else add(earlier.node, part))
+

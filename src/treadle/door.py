@@ -1,0 +1,228 @@
+"""What the three doors of define-then-run share: a static graph, run many times on what is fed and what variables hold then.
+
+Every run first runs what the thread has pending, reads every variable at its value at that moment, and commits the updates
+together at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from treadle import config, evaluate, state
+from treadle.compiler.executable import Executable, Leaf
+from treadle.devices import registry
+from treadle.devices.host import HostBuffer
+from treadle.errors import FeedError, StateError
+from treadle.graph.dimension import Dimension, Size
+from treadle.graph.graph import ordered, with_sizes
+from treadle.graph.node import STATIC, Node, Op, Type, new
+from treadle.ops.record import DATA, INPUT, register
+from treadle.state import READ, Cell, Version
+
+PLACEHOLDER = register(
+    Op("placeholder", infer=lambda name, shape, dtype: Type(shape, dtype), reference=None, attributes=("name", "shape", "dtype"),
+       leaf=True, doc="A value to be fed.")
+)  # fmt: skip
+KEY_MASK = 0xFFFFFFFF
+
+
+def placeholder(name: str, shape: tuple[Size, ...], dtype: Any) -> Node:
+    """A value to be fed."""
+    return new(PLACEHOLDER, (), (name, shape, dtype), Type(shape, dtype), STATIC)
+
+
+def _given(node: Node) -> bool:
+    return node.op.leaf and node.op.reference is None
+
+
+class Door:
+    """Outputs and updates of a static graph, compiled once for each combination of fed sizes."""
+
+    def __init__(self, outputs: Sequence[Node], updates: Sequence[tuple[Cell, Node]] = ()):
+        self.outputs = list(outputs)
+        self.updates = dict(updates)
+        self.order = ordered([*self.outputs, *self.updates.values()], stop=_given)
+        for node in self.order:
+            if node.op is state.UPDATE:
+                self._add_update(node)
+        self.targets = list(dict.fromkeys([*self.outputs, *self.updates.values()]))
+        self.leaves = [node for node in self.order if _given(node)]
+        self.placeholders = [node for node in self.leaves if node.op is PLACEHOLDER]
+        self._check_versions()
+        self.runs = 0
+        self.plans: dict[Any, Plan] = {}
+
+    def _add_update(self, node: Node) -> None:
+        cell = node.binding
+        if cell in self.updates and self.updates[cell] is not node.inputs[0]:
+            raise StateError(f"{cell.name} is updated twice in one run, the second time at {node.line}", node.line)
+        self.updates[cell] = node.inputs[0]
+
+    def _check_versions(self) -> None:
+        """A run gives a variable one value: a graph that read two versions of it does not say which."""
+        seen: dict[Cell, Node] = {}
+        for node in self.leaves:
+            if isinstance(node.binding, Version):
+                other = seen.setdefault(node.binding.cell, node)
+                if other.binding is not node.binding:
+                    raise StateError(
+                        f"one graph reads two versions of {node.binding.cell.name}, at {other.line} and at {node.line}, with an "
+                        f"assignment between them: a run gives it one value; build the graph without assigning in between",
+                        node.line,
+                    )
+
+    def sizes_of(self, feeds: Mapping[Node, Any]) -> dict[str, int]:
+        """The numbers that the fed arrays put in for symbolic sizes."""
+        sizes: dict[str, int] = {}
+        for node, type in feeds.items():
+            for wanted, given in zip(node.shape, type.shape, strict=True):
+                if isinstance(wanted, Dimension):
+                    name = wanted.symbols[0]
+                    if sizes.setdefault(name, given) != given:
+                        raise FeedError(f"the size {name!r} is {sizes[name]} in one placeholder and {given} in {node.attributes[0]!r}")
+        return sizes
+
+    def plan(self, feeds: Mapping[Node, Type]) -> Plan:
+        """The program for fed types."""
+        key = (tuple([feeds[node] for node in self.placeholders]), config.options_key())
+        found = self.plans.get(key)
+        if found is None:
+            if len(self.plans) >= 64:
+                self.plans.pop(next(iter(self.plans)))
+            found = self.plans[key] = Plan(self, feeds)
+        return found
+
+    def check_feeds(self, feeds: Mapping[Node, Any]) -> None:
+        """Every placeholder the outputs need must be fed."""
+        for node in self.placeholders:
+            if node not in feeds:
+                raise FeedError(f"the placeholder {node.attributes[0]!r}, {node.type!r}, made at {node.line}, is not fed")
+
+    def run(self, feeds: Mapping[Node, tuple[Type, HostBuffer]]) -> list[Node]:
+        """Run once on fed buffers; the outputs as nodes whose values are there."""
+        self.check_feeds(feeds)
+        evaluate.run_pending()
+        plan = self.plan({node: type for node, (type, _) in feeds.items()})
+        number = self.runs
+        self.runs += 1
+        with ExitStack() as locks:
+            for cell in plan.written:
+                locks.enter_context(cell.lock)
+            leaves = [_leaf(binding, feeds, number) for binding in plan.bindings]
+            reuse = [None if cell is None else _free_to_overwrite(cell, leaves) for cell in plan.donors]
+            interrupt = None
+            try:
+                buffers = plan.executable.run(leaves, reuse)
+            except evaluate.Committed as late:
+                buffers, interrupt = late.buffers, late.interrupt
+            by_target = dict(zip(self.targets, buffers, strict=True))
+            superseded = [(state.replace(cell, by_target[value])) for cell, value in self.updates.items()]
+        for version in superseded:
+            evaluate.end_history(version)
+        if interrupt is not None:
+            raise interrupt
+        return [evaluate.data(by_target[output], plan.types[output], plan.device) for output in self.outputs]
+
+
+class Plan:
+    """A door's program for one combination of sizes, and what its leaves are bound to."""
+
+    def __init__(self, door: Door, feeds: Mapping[Node, Type]):
+        sizes = door.sizes_of({node: feeds[node] for node in door.placeholders})
+        self.bindings: list[Any] = []
+        inputs: dict[Any, Node] = {}
+        leaves: dict[Node, Node] = {}
+        for leaf in door.leaves:
+            binding = _binding(leaf)
+            if binding not in inputs:
+                type = feeds[leaf] if leaf.op is PLACEHOLDER else leaf.type
+                copy = inputs[binding] = new(INPUT, (), (len(self.bindings),), type)
+                copy.line, copy.scope, copy.device, copy.role = leaf.line, leaf.scope, leaf.device, leaf.role
+                copy.binding = evaluate.leaf_name(leaf)
+                self.bindings.append(binding)
+            leaves[leaf] = inputs[binding]
+        targets = with_sizes(door.targets, sizes, leaves)
+        self.types = {target: concrete.type for target, concrete in zip(door.targets, targets, strict=True)}
+        self.device = next((node.device for node in door.targets if node.device != "cpu"), "cpu")
+        place = {binding: i for i, binding in enumerate(self.bindings)}
+        cell_of_value = {value: cell for cell, value in door.updates.items()}
+        wanted = [place.get(cell_of_value.get(target)) for target in door.targets]
+        structure = evaluate.structure_of(targets, lambda node: False, lambda node: node.op is INPUT)
+        order = tuple([leaf.attributes[0] for leaf in structure.leaves])
+        key = (*structure.key, order, tuple(wanted), self.device, config.options_key())
+        self.executable: Executable = evaluate.programs.get(
+            key,
+            lambda: registry.find(self.device).compile_graph(targets, wanted),
+            lambda: evaluate.programs.explain_miss(key),
+        )
+        self.donors: list[Cell | None] = [None if leaf is None else self.bindings[leaf] for leaf in self.executable.donations]
+        self.written = sorted(door.updates, key=id)
+
+
+def _binding(leaf: Node) -> Any:
+    """What a leaf stands for: equal for leaves that get the same value in every run."""
+    cell = state.cell_of(leaf)
+    if cell is not None:
+        return cell
+    if leaf.op is DATA:
+        return leaf.buffer
+    return leaf
+
+
+def _leaf(binding: Any, feeds: Mapping[Node, tuple[Type, HostBuffer]], run: int) -> Leaf:
+    if isinstance(binding, Cell):
+        return binding.current.buffer
+    if isinstance(binding, Node):
+        if binding.op is PLACEHOLDER:
+            return feeds[binding][1]
+        if isinstance(binding.binding, tuple):
+            # A random key: every run draws anew.
+            high, low = binding.binding
+            return high, (low + run) & KEY_MASK
+        return binding.binding
+    return binding
+
+
+def _free_to_overwrite(cell: Cell, leaves: Sequence[Leaf]) -> HostBuffer | None:
+    """The variable's buffer if nothing but its current version holds it."""
+    version = cell.current
+    node = version.read_node() if version.read_node is not None else None
+    if node is not None and node.buffer is not None:
+        return None
+    buffer = version.buffer
+    if buffer.held_by_views() or sum(1 for leaf in leaves if leaf is buffer) > 1:
+        return None
+    # Held by the version, by `leaves` and by the name above; one less in a version of Python that counts no names.
+    return buffer if evaluate.holders(buffer) <= evaluate.HELD_BY_THREE else None
+
+
+def feed_buffer(node: Node, value: Any) -> tuple[Type, HostBuffer]:
+    """A fed value checked against its placeholder.
+
+    Raises:
+        FeedError: its shape or dtype does not fit.
+    """
+    from treadle.array import Array, asarray
+
+    name = node.attributes[0]
+    if not isinstance(value, Array):
+        kind = getattr(value, "dtype", None)
+        if kind is None:
+            value = asarray(value, dtype=node.dtype)
+        else:
+            # Fed memory is only read, and only until the run ends: it need not be copied.
+            value = asarray(value, copy=None if not hasattr(value, "flags") or not value.flags.c_contiguous or not value.flags.aligned else False)
+    given = value.node
+    if given.flags & STATIC:
+        raise FeedError(f"[feed] the value for {name!r} depends on a placeholder itself")
+    if given.dtype is not node.dtype:
+        raise FeedError(f"[feed] {name!r} takes {node.type!r}, made at {node.line}; it was fed {given.type!r}: convert it with astype")
+    fits = len(given.shape) == len(node.shape) and all(
+        isinstance(wanted, Dimension) or wanted == size for wanted, size in zip(node.shape, given.shape, strict=True)
+    )
+    if not fits:
+        raise FeedError(f"[feed] {name!r} takes {node.type!r}, made at {node.line}; it was fed {given.type!r}")
+    evaluate.evaluate([given])
+    return given.type, given.buffer

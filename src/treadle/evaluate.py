@@ -1,0 +1,474 @@
+"""From a pending graph to values: structure to program, program to run, run to committed variables. The program cache.
+
+Demanding any value also runs every pending assignment of the thread in the same program. Nothing here knows of arrays as
+users hold them, nor of any particular device.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from treadle import config, state
+from treadle.compiler.executable import Executable, Leaf
+from treadle.devices import registry
+from treadle.devices.host import HostBuffer, from_array
+from treadle.devices.reference import compute, leaf_array
+from treadle.dtypes import float32
+from treadle.errors import PlaceholderError, TreadleError
+from treadle.graph.graph import ordered, rebuild
+from treadle.graph.node import PINNED, STATIC, TRACKED, Node, Type, bits, new
+from treadle.ops.record import DATA, INPUT
+from treadle.state import READ, Cell, Version, pending
+
+# -- leaves: what a program is given
+
+
+def data(buffer: Any, type: Type, device: str | None = None, tracked: bool = False) -> Node:
+    """A node whose value is there."""
+    node = new(DATA, (), (), type, TRACKED if tracked else 0)
+    node.buffer = buffer
+    if device is not None:
+        node.device = device
+    return node
+
+
+def _stops(node: Node) -> bool:
+    return node.buffer is not None or node.op.leaf and not node.inputs
+
+
+def _is_given(node: Node) -> bool:
+    """Whether a node of a walked graph is an input of the program, not something to compute."""
+    return node.buffer is not None or (node.op.leaf and node.op.reference is None and not node.inputs)
+
+
+def leaf_value(node: Node) -> Leaf:
+    """What a given node is bound to."""
+    if node.buffer is not None:
+        return node.buffer
+    binding = node.binding
+    if isinstance(binding, Version):
+        if binding.buffer is None:
+            state.raise_failure(binding)
+        return binding.buffer
+    if binding is None:
+        raise TreadleError(f"{node.op.name} {node.type!r} has no value", node.line)
+    return binding
+
+
+# -- structure
+
+
+@dataclass
+class Structure:
+    """A graph apart from what its leaves are bound to: `key` is equal for graphs that one program serves."""
+
+    key: tuple[Any, ...]
+    order: list[Node]
+    index: dict[Node, int]
+    leaves: list[Node]
+
+
+def structure_of(outputs: Sequence[Node], stop: Callable[[Node], bool], given: Callable[[Node], bool], extra: Any = ()) -> Structure:
+    """The structure of the graph below `outputs`. A pending read counts as the value it will have."""
+    order = ordered(outputs, stop)
+    index: dict[Node, int] = {}
+    leaves: list[Node] = []
+    key: list[Any] = [extra]
+    for position, node in enumerate(order):
+        if given(node):
+            index[node] = position
+            leaves.append(node)
+            key.append(node.type)
+        elif node.op is READ:
+            index[node] = index[node.inputs[0]]
+            key.append(None)
+        else:
+            index[node] = position
+            attributes = node.attributes
+            key.append((node.op, bits(attributes) if attributes else (), *[index[child] for child in node.inputs]))
+    key.append(tuple([index[output] for output in outputs]))
+    return Structure(tuple(key), order, index, leaves)
+
+
+def detached(structure: Structure, outputs: Sequence[Node]) -> list[Node]:
+    """A copy of the graph whose leaves are `input` nodes, so that a cached program holds no buffer and no user's array."""
+    copies: dict[Node, Node] = {}
+    for i, leaf in enumerate(structure.leaves):
+        copy = new(INPUT, (), (i,), leaf.type)
+        copy.line, copy.scope, copy.device, copy.role = leaf.line, leaf.scope, leaf.device, leaf.role
+        copy.binding = leaf_name(leaf)
+        copies[leaf] = copy
+    for node in structure.order:
+        if node in copies:
+            continue
+        if node.op is READ:
+            copies[node] = copies[node.inputs[0]]
+        else:
+            copies[node] = rebuild(node, tuple(copies[child] for child in node.inputs))
+            copies[node].flags = 0
+    return [copies[output] for output in outputs]
+
+
+def leaf_name(leaf: Node) -> str:
+    """What a person calls a leaf: a variable's or placeholder's name, or what kind it is."""
+    cell = state.cell_of(leaf)
+    if cell is not None:
+        return cell.name
+    return leaf.attributes[0] if leaf.op.name == "placeholder" else leaf.op.name
+
+
+# -- the program cache
+
+
+class ProgramCache:
+    """Compiled programs by structure, the least recently used dropped first. It says why it missed."""
+
+    def __init__(self, most: int = 512):
+        self.most = most
+        self.programs: OrderedDict[Any, Executable] = OrderedDict()
+        self.hits = 0
+        self.misses: list[str] = []
+
+    def get(self, key: Any, build: Callable[[], Executable], reason: Callable[[], str]) -> Executable:
+        """The program of that structure, built if it is new."""
+        found = self.programs.get(key)
+        if found is not None:
+            self.hits += 1
+            self.programs.move_to_end(key)
+            return found
+        self.misses = [*self.misses[-19:], reason()]
+        program = build()
+        self.programs[key] = program
+        while len(self.programs) > self.most:
+            self.programs.popitem(last=False)
+        return program
+
+    def explain_miss(self, key: tuple[Any, ...]) -> str:
+        """How a structure differs from the most similar one that is known."""
+        best, best_same = None, -1
+        for known in list(self.programs)[-64:]:
+            same = 0
+            for a, b in zip(known, key, strict=False):
+                if a != b:
+                    break
+                same += 1
+            if same > best_same:
+                best, best_same = known, same
+        if best is None:
+            return "the first program"
+        here, there = _entry(key, best_same), _entry(best, best_same)
+        return f"node {best_same - 1} is {here}, in the most similar program {there}"
+
+
+def _entry(key: tuple[Any, ...], position: int) -> str:
+    if position >= len(key):
+        return "nothing"
+    entry = key[position]
+    return f"{entry[0].name}" + (f" {entry[1]}" if entry[1] else "") if isinstance(entry, tuple) and entry and hasattr(entry[0], "name") else repr(entry)
+
+
+programs = ProgramCache()
+
+
+# -- demanding values
+
+
+def small(order: Sequence[Node]) -> bool:
+    """Whether a graph is below what is worth compiling: few element operations, decided by the graph alone."""
+    if len(order) > config.SMALL_NODES:
+        return False
+    work = 0
+    for node in order:
+        if node.op is READ:
+            return False
+        size = 1
+        for n in node.type.shape:
+            size *= n  # type: ignore[assignment]
+        # A product or convolution takes a long sum for every element.
+        depth = max((max(child.type.shape, default=1) for child in node.inputs), default=1) if node.op.name in _DEEP else 1
+        work += size * depth  # type: ignore[operator]
+    return work <= config.SMALL_ELEMENTS
+
+
+_DEEP = ("matmul", "conv", "conv_input_gradient", "conv_weight_gradient")
+
+
+def _check_static(nodes: Sequence[Node]) -> None:
+    for node in nodes:
+        if node.flags & STATIC:
+            found = next(n for n in ordered([node]) if n.op.name == "placeholder")
+            raise PlaceholderError(
+                f"the value of {node.op.name} {node.type!r} depends on the placeholder {found.attributes[0]!r}, made at "
+                f"{found.line}: run it with td.Session().run(fetches, feed_dict) or td.function"
+            )
+
+
+def run_pending() -> None:
+    """Run the thread's pending assignments, if there are any."""
+    if pending.versions:
+        evaluate([])
+
+
+def evaluate(nodes: Sequence[Node]) -> None:
+    """Fill the buffers of nodes; everything pending in this thread runs along, in the same program.
+
+    Raises:
+        PlaceholderError: a node depends on a placeholder.
+        StateError: a node reads a variable's version that never came to be, or another thread has replaced one.
+    """
+    targets = [node for node in nodes if node.buffer is None]
+    if nodes and not targets:
+        return
+    _check_static(targets)
+    versions = dict(pending.versions)
+    if not targets and not versions:
+        return
+    try:
+        _run(targets, versions)
+    except BaseException as failure:
+        state.discard({c: v for c, v in versions.items() if v is not c.current}, failure)
+        raise
+
+
+def _run(targets: list[Node], versions: dict[Cell, Version]) -> None:
+    outputs = list(dict.fromkeys([*targets, *[v.value for v in versions.values() if v.value is not None]]))
+    structure = structure_of(outputs, _stops, _is_given)
+    device = _device_of(structure.order)
+    if not versions and small(structure.order):
+        _run_small(outputs, structure)
+        return
+    held = _held_outside(structure)
+    kept = _worth_keeping(structure, outputs, held, bool(versions))
+    outputs += kept
+    donors = _donors(versions, outputs, structure)
+    kept_key = tuple([structure.index[node] for node in kept])
+    key = (*structure.key, kept_key, tuple(donors), device, config.options_key())
+    executable = programs.get(
+        key,
+        lambda: _compile(structure, outputs, device, donors),
+        lambda: programs.explain_miss(key),
+    )
+    with ExitStack() as locks:
+        for cell in sorted(versions, key=id):
+            locks.enter_context(cell.lock)
+        state.check_bases(versions)
+        reuse = [
+            None if leaf is None else _free_to_overwrite(structure.leaves[leaf], held) for leaf in executable.donations
+        ]
+        interrupt = None
+        try:
+            buffers = executable.run([leaf_value(leaf) for leaf in structure.leaves], reuse)
+        except Committed as late:
+            buffers, interrupt = late.buffers, late.interrupt
+        for node, buffer in zip(outputs, buffers, strict=True):
+            node.buffer = buffer
+        superseded = []
+        for version in versions.values():
+            assert version.value is not None and version.base is not None
+            version.buffer = version.value.buffer
+            superseded.append(version.base)
+        state.commit(versions)
+        _forget_overwritten(executable, reuse, structure)
+    _release(outputs, structure, superseded, executable.reads)
+    if interrupt is not None:
+        raise interrupt
+
+
+def _compile(structure: Structure, outputs: list[Node], device: str, donors: list[int | None]) -> Executable:
+    executable = registry.find(device).compile_graph(detached(structure, outputs), donors)
+    executable.reads = _reads_below(structure, outputs)
+    return executable
+
+
+class Committed(BaseException):
+    """An interrupt that came after the program's first store into a variable: the run is complete, then it is raised."""
+
+    def __init__(self, buffers: list[HostBuffer], interrupt: BaseException):
+        super().__init__()
+        self.buffers = buffers
+        self.interrupt = interrupt
+
+
+def _device_of(order: Sequence[Node]) -> str:
+    for node in reversed(order):
+        if node.device != "cpu":
+            return node.device
+    return "cpu"
+
+
+def _run_small(outputs: list[Node], structure: Structure) -> None:
+    """Run a graph by its references."""
+    values = {leaf: leaf_array(leaf.type, leaf_value(leaf)) for leaf in structure.leaves}
+    for node, result in zip(outputs, compute(outputs, values), strict=True):
+        node.buffer = from_array(result, node.type)
+    _release(outputs, structure, [], _reads_below(structure, outputs))
+
+
+# -- who holds what: decided by reference count, so the expected counts are measured on nodes that nobody holds
+
+
+def _references(order: list[Node]) -> list[int]:
+    """How many references every node of an order has, those of the order itself included."""
+    return [sys.getrefcount(node) for node in order]
+
+
+def _held_outside(structure: Structure) -> set[Node]:
+    """Nodes that something outside this program holds: an array of the user, or another graph."""
+    expected = dict.fromkeys(structure.order, _ALONE)
+    for node in structure.order:
+        if node.buffer is None:
+            for child in node.inputs:
+                expected[child] += 1
+    for leaf in structure.leaves:
+        expected[leaf] += 1
+    counts = _references(structure.order)
+    # `expected` holds every node once more.
+    return {node for node, count in zip(structure.order, counts, strict=True) if count > expected[node] + 1}
+
+
+def _worth_keeping(structure: Structure, outputs: list[Node], held: set[Node], assigning: bool) -> list[Node]:
+    """Values that are computed anyway and held by someone: made outputs, so that they are not computed again, and do not hold
+    on to the versions they read. Views are cheap to repeat: they count only where a version is about to be replaced."""
+    done = set(outputs)
+    return [
+        node
+        for node in structure.order
+        if node in held
+        and node not in done
+        and node.buffer is None
+        and node.inputs
+        and node.op is not READ
+        and (assigning or not node.op.view)
+    ]
+
+
+def _donors(versions: dict[Cell, Version], outputs: list[Node], structure: Structure) -> list[int | None]:
+    """For every output, the leaf whose variable's next version it is: its buffer may be written over."""
+    position = {leaf: i for i, leaf in enumerate(structure.leaves)}
+    becomes: dict[Node, int | None] = {}
+    for version in versions.values():
+        base = version.base
+        node = base.read_node() if base is not None and base.read_node is not None else None
+        if version.value is not None and version.value not in becomes and version.value.buffer is None:
+            becomes[version.value] = position.get(node) if node is not None else None
+    return [becomes.get(output) for output in outputs]
+
+
+def holders(buffer: HostBuffer) -> int:
+    """How many references a buffer has; compare with the calibrated counts."""
+    return sys.getrefcount(buffer)
+
+
+def _free_to_overwrite(leaf: Node, held: set[Node]) -> HostBuffer | None:
+    """The leaf's buffer if only its variable's current version holds it, else None."""
+    version = leaf.binding
+    if leaf in held or version.cell.current is not version or version.buffer.held_by_views():
+        return None
+    return version.buffer if holders(version.buffer) <= _HELD_BY_VERSION_AND_NODE else None
+
+
+def _forget_overwritten(executable: Executable, reuse: list[HostBuffer | None], structure: Structure) -> None:
+    """Versions whose memory the new ones took have no value any more."""
+    for leaf, buffer in zip(executable.donations, reuse, strict=True):
+        if leaf is not None and buffer is not None:
+            node = structure.leaves[leaf]
+            node.buffer = None
+            node.binding.buffer = None
+
+
+class _Holder:
+    """A holder of a buffer, as a version and its read node are."""
+
+    buffer: Any
+
+
+def _calibrate() -> tuple[int, int, int]:
+    order = [new(DATA, (), (), Type((), float32))]
+    alone = _references(order)[0] + 1  # and the index of the structure
+    version, node = _Holder(), _Holder()
+    version.buffer = HostBuffer(np.empty(1, np.uint8), 0, 1)
+    node.buffer = version.buffer
+    two = holders(version.buffer)
+    name = version.buffer
+    return alone, two, holders(name)
+
+
+_ALONE, _HELD_BY_VERSION_AND_NODE, HELD_BY_THREE = _calibrate()
+
+
+# -- history
+
+
+def _reads_below(structure: Structure, outputs: Sequence[Node]) -> list[tuple[int, ...]]:
+    """For every output, the positions in the order of the reads it depends on."""
+    below: dict[Node, frozenset[int]] = {}
+    nothing: frozenset[int] = frozenset()
+    for position, node in enumerate(structure.order):
+        if node.op is READ:
+            below[node] = frozenset((position,))
+        elif node.buffer is not None or not node.inputs:
+            below[node] = nothing
+        else:
+            below[node] = nothing.union(*[below[child] for child in node.inputs])
+    return [tuple(sorted(below[output])) for output in outputs]
+
+
+def _release(outputs: list[Node], structure: Structure, superseded: list[Version], reads: list[tuple[int, ...]]) -> None:
+    """Make leaves of what has been computed and whose history is not needed, or has ended."""
+    replaced = set(superseded)
+    for node, positions in zip(outputs, reads, strict=True):
+        if node.flags & PINNED:
+            continue
+        if not node.flags & TRACKED:
+            release(node)
+            continue
+        versions = [structure.order[p].binding for p in positions]
+        ended = next((version for version in versions if version in replaced), None)
+        if ended is not None:
+            release(node, ended)
+        else:
+            for version in versions:
+                if isinstance(version, Version):
+                    version.dependents.append(weakref.ref(node))
+    for version in superseded:
+        end_history(version)
+
+
+def end_history(version: Version) -> None:
+    """A version has been replaced: computed nodes that depend on it become leaves."""
+    for reference in version.dependents:
+        node = reference()
+        if node is not None and node.op is not DATA and not node.flags & PINNED:
+            release(node, version)
+    version.dependents = []
+
+
+def release(node: Node, ended: Version | None = None) -> None:
+    """Make a computed node a leaf. `ended` is the version whose replacement ended its history."""
+    node.op = DATA
+    node.inputs = ()
+    node.attributes = ()
+    node.binding = None
+    if ended is not None:
+        node.binding = ended.cell
+    else:
+        node.flags &= ~TRACKED
+
+
+def planned(nodes: Sequence[Node]) -> Executable:
+    """The program that evaluating nodes would run, compiled if it is new, and not run."""
+    _check_static(nodes)
+    outputs = list(dict.fromkeys(node for node in nodes if node.buffer is None))
+    structure = structure_of(outputs, _stops, _is_given)
+    donors: list[int | None] = [None] * len(outputs)
+    device = _device_of(structure.order)
+    key = (*structure.key, (), tuple(donors), device, config.options_key())
+    return programs.get(key, lambda: _compile(structure, outputs, device, donors), lambda: programs.explain_miss(key))

@@ -1,0 +1,193 @@
+"""Writes the checked-in files that are made from the op records: public functions and methods over arrays, and the table page.
+
+``./dev generate`` runs it; a test checks that the files are fresh. Generated so that editors and type checkers see real signatures and
+docstrings, and so that adding an op touches its family's file and nothing else.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent
+FAMILIES = (
+    "creation", "elementwise", "reduction", "cumulative", "movement", "indexing", "contraction", "einsum", "window", "sort",
+)  # fmt: skip
+HEAD = '''"""{what} Generated from the op records by ``./dev generate``: do not edit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+'''
+
+# How a parameter of an op's function, by its annotation, is given by users and passed on.
+CONVERSIONS = {
+    "Operand": ("ArrayLike", "as_operand({0})"),
+    "Node": ("ArrayLike", "as_node({0})"),
+    "Operand | None": ("ArrayLike | None", "None if {0} is None else as_operand({0})"),
+    "Sequence[Operand]": ("Sequence[ArrayLike]", "as_operands({0})"),
+    "*Operand": ("ArrayLike", "*as_operands({0})"),
+}
+RESULTS = {"Node": "Array", "list[Node]": "list[Array]", "tuple[Node, ...]": "tuple[Array, ...]", "tuple[Node, Node]": "tuple[Array, Array]"}
+PLAIN = {"DType": "Any", "DType | None": "Any", "Axis": "int | Sequence[int] | None"}
+
+
+def families() -> dict[str, str]:
+    """The module of every public function's name."""
+    from treadle.ops import record
+
+    for family in FAMILIES:
+        import_module(f"treadle.ops.{family}")
+    return {name: function.__module__.rsplit(".", 1)[1] for name, function in record.PUBLIC.items()}
+
+
+def signature(function: Callable[..., Any], method: bool) -> tuple[str, str, str]:
+    """The user's parameters, the arguments passed on, and the result type."""
+    parameters = list(inspect.signature(function).parameters.values())
+    given, passed = [], []
+    seen_star = positional = False
+    for i, p in enumerate(parameters):
+        annotation = str(p.annotation)
+        if p.kind is p.POSITIONAL_ONLY:
+            positional = True
+        elif positional:
+            given.append("/")
+            positional = False
+        key = ("*" if p.kind is p.VAR_POSITIONAL else "") + annotation
+        type, conversion = CONVERSIONS.get(key, (PLAIN.get(annotation, annotation), "{0}"))
+        argument = conversion.format(p.name)
+        if method and i == 0:
+            given.append("self")
+            passed.append("self.node")
+            continue
+        if p.kind is p.KEYWORD_ONLY and not seen_star:
+            given.append("*")
+            seen_star = True
+        star = "*" if p.kind is p.VAR_POSITIONAL else ""
+        seen_star = seen_star or bool(star)
+        default = "" if p.default is p.empty else f" = {_default(p.default)}"
+        given.append(f"{star}{p.name}: {type}{default}")
+        passed.append(f"{p.name}={argument}" if p.kind is p.KEYWORD_ONLY else argument)
+    if positional:
+        given.append("/")
+    result = str(inspect.signature(function).return_annotation)
+    return ", ".join(given), ", ".join(passed), RESULTS.get(result, result)
+
+
+def _default(value: Any) -> str:
+    from treadle.dtypes import DType
+
+    return f"dtypes.{value.name}" if isinstance(value, DType) else repr(value)
+
+
+def _docstring(function: Callable[..., Any], indent: str) -> str:
+    text = inspect.cleandoc(function.__doc__ or "")
+    return indent + '"""' + text.replace("\n", "\n" + indent).replace("\n" + indent + "\n", "\n\n") + ("\n" + indent if "\n" in text else "") + '"""'
+
+
+def _imports(used: list[str]) -> str:
+    return "".join(f"from treadle.ops import {family} as _{family}\n" for family in used)
+
+
+def _function(name: str, family: str, function: Callable[..., Any], method: bool) -> str:
+    given, passed, result = signature(function, method)
+    indent = "    " if method else ""
+    wrapped = f"{'self._wrap' if method else 'wrap'}(_{family}.{name}({passed}))"
+    lines = [f"{indent}def {name}({given}) -> {result}:", _docstring(function, indent + "    "), f"{indent}    return {wrapped}"]
+    return "\n".join(lines)
+
+
+def namespace() -> str:
+    """The text of ``namespace.py``."""
+    from treadle.ops import record
+
+    where = families()
+    used = sorted(set(where.values()))
+    names = sorted(where)
+    body = HEAD.format(what="The public functions over arrays.")
+    body += "from treadle import dtypes\nfrom treadle.array import Array, ArrayLike, as_node, as_operand, as_operands, wrap\n"
+    body += f"{_imports(used)}\n__all__ = [\n"
+    body += "".join(f'    "{name}",\n' for name in names) + "]\n\n\n"
+    body += "\n\n\n".join(_function(name, where[name], record.PUBLIC[name], False) for name in names) + "\n"
+    return body
+
+
+def methods() -> str:
+    """The text of ``array_methods.py``."""
+    from treadle.ops import record
+
+    where = families()
+    names = sorted(record.METHODS)
+    used = sorted({where[name] for name in names})
+    body = HEAD.format(what="The methods of arrays that are public functions too.")
+    body += "from typing import TYPE_CHECKING\n\nfrom treadle import dtypes\nfrom treadle.graph.node import Node\n"
+    body += f"{_imports(used)}\nif TYPE_CHECKING:\n    from treadle.array import Array\n\n\n"
+    body += 'class ArrayMethods:\n    """Base of `Array`."""\n\n    __slots__ = ()\n\n    @property\n    def node(self) -> Node:\n'
+    body += '        """The node this handle stands on now."""\n        raise NotImplementedError\n\n'
+    body += "    def _wrap(self, node: Node) -> Array:\n        raise NotImplementedError\n\n"
+    body += "\n\n".join(_function(name, where[name], record.PUBLIC[name], True) for name in names) + "\n"
+    return body
+
+
+def files() -> dict[Path, str]:
+    """Every generated file's path and text."""
+    from treadle.coming_from import as_markdown
+
+    made = {ROOT / "array_methods.py": tidy(methods()), ROOT / "namespace.py": tidy(namespace())}
+    docs = ROOT.parent.parent / "docs"
+    if docs.is_dir():
+        made[docs / "coming-from.md"] = as_markdown()
+    return made
+
+
+def tidy(text: str) -> str:
+    """Drop imports that nothing uses, and break long signatures, so that the linters have nothing to say."""
+    head, _, body = text.partition("\n\n\n")
+    for line, word in (
+        ("from typing import Any\n", "Any"), ("from collections.abc import Sequence\n", "Sequence"), ("from treadle import dtypes\n", "dtypes"),
+    ):  # fmt: skip
+        if not re.search(rf"\b{word}\b", text.replace(line, "")):
+            head = head.replace(line, "")
+    for word in ("as_node", "as_operands"):
+        if not re.search(rf"\b{word}\(", body):
+            head = head.replace(f" {word},", "")
+    text = head + "\n\n\n" + body
+    lines = []
+    for line in text.split("\n"):
+        lines.extend(_broken(line) if len(line) > 110 else [line])
+    return "\n".join(lines)
+
+
+def _broken(line: str) -> list[str]:
+    """A long line over several: an import or a call in parentheses, or prose."""
+    indent = line[: len(line) - len(line.lstrip())]
+    if line.startswith("from "):
+        head, names = line.split(" import ")
+        return [f"{head} import (", *(f"    {name}," for name in names.split(", ")), ")"]
+    if line.lstrip().startswith(("def ", "return ")):
+        first, last = line.index("("), line.rindex(")")
+        inside = textwrap.wrap(line[first + 1 : last], 105, initial_indent=indent + "    ", subsequent_indent=indent + "    ")
+        return [line[: first + 1], *inside, indent + line[last:]]
+    hanging = "    " if re.match(r"\w+: ", line.lstrip()) else ""
+    return textwrap.wrap(line.strip(), 106, initial_indent=indent, subsequent_indent=indent + hanging)
+
+
+def main() -> int:
+    """Write the files that differ."""
+    for path, text in files().items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8", newline="\n")
+            print(f"wrote {path.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,2238 @@
+"""The public functions over arrays. Generated from the op records by ``./dev generate``: do not edit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from treadle import dtypes
+from treadle.array import Array, ArrayLike, as_operand, as_operands, wrap
+from treadle.ops import contraction as _contraction
+from treadle.ops import creation as _creation
+from treadle.ops import einsum as _einsum
+from treadle.ops import elementwise as _elementwise
+from treadle.ops import indexing as _indexing
+from treadle.ops import movement as _movement
+from treadle.ops import reduction as _reduction
+
+__all__ = [
+    "abs",
+    "acos",
+    "acosh",
+    "add",
+    "all",
+    "any",
+    "arange",
+    "argmax",
+    "argmin",
+    "asin",
+    "asinh",
+    "astype",
+    "atan",
+    "atan2",
+    "atanh",
+    "bitwise_and",
+    "bitwise_invert",
+    "bitwise_left_shift",
+    "bitwise_or",
+    "bitwise_right_shift",
+    "bitwise_xor",
+    "broadcast_arrays",
+    "broadcast_to",
+    "ceil",
+    "clip",
+    "concat",
+    "copysign",
+    "cos",
+    "cosh",
+    "count_nonzero",
+    "diagonal",
+    "divide",
+    "einsum",
+    "empty",
+    "empty_like",
+    "equal",
+    "erf",
+    "exp",
+    "expand_dims",
+    "expm1",
+    "eye",
+    "flip",
+    "floor",
+    "floor_divide",
+    "full",
+    "full_like",
+    "gelu",
+    "greater",
+    "greater_equal",
+    "hypot",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "less",
+    "less_equal",
+    "linspace",
+    "log",
+    "log10",
+    "log1p",
+    "log2",
+    "log_softmax",
+    "logaddexp",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "logsumexp",
+    "matmul",
+    "matrix_transpose",
+    "max",
+    "maximum",
+    "mean",
+    "meshgrid",
+    "min",
+    "minimum",
+    "moveaxis",
+    "multiply",
+    "negative",
+    "nextafter",
+    "not_equal",
+    "one_hot",
+    "ones",
+    "ones_like",
+    "pad",
+    "permute_dims",
+    "positive",
+    "pow",
+    "prod",
+    "reciprocal",
+    "relu",
+    "remainder",
+    "repeat",
+    "reshape",
+    "roll",
+    "round",
+    "sigmoid",
+    "sign",
+    "signbit",
+    "silu",
+    "sin",
+    "sinh",
+    "softmax",
+    "softplus",
+    "sqrt",
+    "square",
+    "squeeze",
+    "stack",
+    "std",
+    "stop_gradient",
+    "subtract",
+    "sum",
+    "take",
+    "take_along_axis",
+    "tan",
+    "tanh",
+    "tensordot",
+    "tile",
+    "tril",
+    "triu",
+    "trunc",
+    "unstack",
+    "var",
+    "vecdot",
+    "where",
+    "zeros",
+    "zeros_like",
+]
+
+
+def abs(x: ArrayLike, /) -> Array:
+    """The absolute value.
+
+    Args:
+        x: array of any shape and real dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a real dtype.
+    """
+    return wrap(_elementwise.abs(as_operand(x)))
+
+
+def acos(x: ArrayLike, /) -> Array:
+    """Inverse cosine, in radians.
+
+    Args:
+        x: array of any shape and real floating dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a real floating dtype.
+    """
+    return wrap(_elementwise.acos(as_operand(x)))
+
+
+def acosh(x: ArrayLike, /) -> Array:
+    """Inverse hyperbolic cosine; NaN below one.
+
+    Args:
+        x: array of any shape and real floating dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a real floating dtype.
+    """
+    return wrap(_elementwise.acosh(as_operand(x)))
+
+
+def add(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """x1 + x2.
+
+    Args:
+        x1: array of any dtype, or a Python number.
+        x2: likewise; the two broadcast together and promote to one dtype.
+
+    Returns:
+        Array of the broadcast shape and the promoted dtype.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+        DTypeError: the promoted dtype is not any.
+    """
+    return wrap(_elementwise.add(as_operand(x1), as_operand(x2)))
+
+
+def all(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Array:
+    """Whether all elements over dimensions are true (not zero).
+
+    Args:
+        x: array of any dtype.
+        axis: the dimensions; None for all.
+        keepdims: leave the dimensions in place with size 1.
+
+    Returns:
+        Array of dtype bool; True where there are no elements.
+
+    Raises:
+        ArgumentError: axis is out of range or repeated.
+    """
+    return wrap(_reduction.all(as_operand(x), axis=axis, keepdims=keepdims))
+
+
+def any(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Array:
+    """Whether any element over dimensions is true (not zero).
+
+    Args:
+        x: array of any dtype.
+        axis: the dimensions; None for all.
+        keepdims: leave the dimensions in place with size 1.
+
+    Returns:
+        Array of dtype bool; False where there are no elements.
+
+    Raises:
+        ArgumentError: axis is out of range or repeated.
+    """
+    return wrap(_reduction.any(as_operand(x), axis=axis, keepdims=keepdims))
+
+
+def arange(start: float, /, stop: float | None = None, step: float = 1, *, dtype: Any = None) -> Array:
+    """Numbers from start, step apart, before stop; with one argument, from 0 to it.
+
+    Args:
+        start: the first number.
+        stop: where to end, not included.
+        step: the distance, which may be negative.
+        dtype: of the result; None gives int64 where all three are ints, else float32.
+
+    Returns:
+        Array of shape ``[ceil((stop - start) / step)]``, empty where that is negative.
+
+    Raises:
+        ArgumentError: an argument is not a Python number, or step is 0.
+        DTypeError: dtype is bool or complex.
+    """
+    return wrap(_creation.arange(start, stop, step, dtype=dtype))
+
+
+def argmax(x: ArrayLike, /, *, axis: int | None = None, keepdims: bool = False) -> Array:
+    """The index of the first largest element; of the first NaN, if there is one.
+
+    Args:
+        x: array of real dtype.
+        axis: along which dimension; None for the flattened array.
+        keepdims: leave the dimension in place with size 1.
+
+    Returns:
+        Array of dtype int64.
+
+    Raises:
+        ShapeError: there are no elements.
+        ArgumentError: axis is out of range.
+    """
+    return wrap(_reduction.argmax(as_operand(x), axis=axis, keepdims=keepdims))
+
+
+def argmin(x: ArrayLike, /, *, axis: int | None = None, keepdims: bool = False) -> Array:
+    """The index of the first smallest element; of the first NaN, if there is one.
+
+    Args:
+        x: array of real dtype.
+        axis: along which dimension; None for the flattened array.
+        keepdims: leave the dimension in place with size 1.
+
+    Returns:
+        Array of dtype int64.
+
+    Raises:
+        ShapeError: there are no elements.
+        ArgumentError: axis is out of range.
+    """
+    return wrap(_reduction.argmin(as_operand(x), axis=axis, keepdims=keepdims))
+
+
+def asin(x: ArrayLike, /) -> Array:
+    """Inverse sine, in radians.
+
+    Args:
+        x: array of any shape and real floating dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a real floating dtype.
+    """
+    return wrap(_elementwise.asin(as_operand(x)))
+
+
+def asinh(x: ArrayLike, /) -> Array:
+    """Inverse hyperbolic sine.
+
+    Args:
+        x: array of any shape and real floating dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a real floating dtype.
+    """
+    return wrap(_elementwise.asinh(as_operand(x)))
+
+
+def astype(x: ArrayLike, dtype: Any, /) -> Array:
+    """The array converted to another dtype.
+
+    Args:
+        x: array of any dtype.
+        dtype: the new dtype; floating values going to integers are truncated towards zero.
+
+    Returns:
+        Array of the same shape.
+
+    Raises:
+        DTypeError: dtype names no dtype, or x is complex and dtype is real.
+    """
+    return wrap(_elementwise.astype(as_operand(x), dtype))
+
+
+def atan(x: ArrayLike, /) -> Array:
+    """Inverse tangent, in radians.
+
+    Args:
+        x: array of any shape and real floating dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a real floating dtype.
+    """
+    return wrap(_elementwise.atan(as_operand(x)))
+
+
+def atan2(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """The angle of the point (x2, x1), in radians.
+
+    Args:
+        x1: array of real floating dtype, or a Python number.
+        x2: likewise; the two broadcast together and promote to one dtype.
+
+    Returns:
+        Array of the broadcast shape and the promoted dtype.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+        DTypeError: the promoted dtype is not real floating.
+    """
+    return wrap(_elementwise.atan2(as_operand(x1), as_operand(x2)))
+
+
+def atanh(x: ArrayLike, /) -> Array:
+    """Inverse hyperbolic tangent.
+
+    Args:
+        x: array of any shape and real floating dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a real floating dtype.
+    """
+    return wrap(_elementwise.atanh(as_operand(x)))
+
+
+def bitwise_and(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """Bits set in both.
+
+    Args:
+        x1: array of integer or boolean dtype, or a Python number.
+        x2: likewise; the two broadcast together and promote to one dtype.
+
+    Returns:
+        Array of the broadcast shape and the promoted dtype.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+        DTypeError: the promoted dtype is not integer or boolean.
+    """
+    return wrap(_elementwise.bitwise_and(as_operand(x1), as_operand(x2)))
+
+
+def bitwise_invert(x: ArrayLike, /) -> Array:
+    """Every bit flipped.
+
+    Args:
+        x: array of any shape and integer or boolean dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a integer or boolean dtype.
+    """
+    return wrap(_elementwise.bitwise_invert(as_operand(x)))
+
+
+def bitwise_left_shift(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """x1 shifted left by x2 bits; 0 from the width of the dtype on.
+
+    Args:
+        x1: array of integer dtype, or a Python number.
+        x2: likewise; the two broadcast together and promote to one dtype.
+
+    Returns:
+        Array of the broadcast shape and the promoted dtype.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+        DTypeError: the promoted dtype is not integer.
+    """
+    return wrap(_elementwise.bitwise_left_shift(as_operand(x1), as_operand(x2)))
+
+
+def bitwise_or(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """Bits set in either.
+
+    Args:
+        x1: array of integer or boolean dtype, or a Python number.
+        x2: likewise; the two broadcast together and promote to one dtype.
+
+    Returns:
+        Array of the broadcast shape and the promoted dtype.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+        DTypeError: the promoted dtype is not integer or boolean.
+    """
+    return wrap(_elementwise.bitwise_or(as_operand(x1), as_operand(x2)))
+
+
+def bitwise_right_shift(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """x1 shifted right by x2 bits, keeping the sign.
+
+    Args:
+        x1: array of integer dtype, or a Python number.
+        x2: likewise; the two broadcast together and promote to one dtype.
+
+    Returns:
+        Array of the broadcast shape and the promoted dtype.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+        DTypeError: the promoted dtype is not integer.
+    """
+    return wrap(_elementwise.bitwise_right_shift(as_operand(x1), as_operand(x2)))
+
+
+def bitwise_xor(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """Bits set in one but not both.
+
+    Args:
+        x1: array of integer or boolean dtype, or a Python number.
+        x2: likewise; the two broadcast together and promote to one dtype.
+
+    Returns:
+        Array of the broadcast shape and the promoted dtype.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+        DTypeError: the promoted dtype is not integer or boolean.
+    """
+    return wrap(_elementwise.bitwise_xor(as_operand(x1), as_operand(x2)))
+
+
+def broadcast_arrays(*arrays: ArrayLike) -> list[Array]:
+    """Arrays seen in their common shape.
+
+    Args:
+        arrays: arrays that broadcast together.
+
+    Returns:
+        The arrays, each of the common shape.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+    """
+    return wrap(_movement.broadcast_arrays(*as_operands(arrays)))
+
+
+def broadcast_to(x: ArrayLike, /, shape: Sequence[int]) -> Array:
+    """The array seen in a larger shape: sizes of 1 are repeated, missing dimensions are added in front.
+
+    Args:
+        x: array of any dtype.
+        shape: the sizes wanted.
+
+    Returns:
+        Array of that shape; no copy is made where none is needed.
+
+    Raises:
+        ShapeError: x does not broadcast to that shape.
+    """
+    return wrap(_movement.broadcast_to(as_operand(x), shape))
+
+
+def ceil(x: ArrayLike, /) -> Array:
+    """Rounded up to an integer.
+
+    Args:
+        x: array of any shape and real dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a real dtype.
+    """
+    return wrap(_elementwise.ceil(as_operand(x)))
+
+
+def clip(x: ArrayLike, /, min: ArrayLike | None = None, max: ArrayLike | None = None) -> Array:
+    """Values limited to the interval from min to max.
+
+    Args:
+        x: array of real dtype.
+        min: lower bound, array or number; None for none.
+        max: upper bound, likewise.
+
+    Returns:
+        Array of the broadcast shape and x's dtype.
+
+    Raises:
+        DTypeError: x is not of a real dtype.
+    """
+    return wrap(
+        _elementwise.clip(as_operand(x), None if min is None else as_operand(min), None if max is None
+        else as_operand(max))
+    )
+
+
+def concat(arrays: Sequence[ArrayLike], /, *, axis: int | None = 0) -> Array:
+    """Arrays joined along a dimension they have.
+
+    Args:
+        arrays: one or more arrays; all sizes but that of `axis` are equal. They promote to one dtype.
+        axis: the dimension along which they follow each other; None flattens them first.
+
+    Returns:
+        Array whose size along `axis` is the sum.
+
+    Raises:
+        ShapeError: the other sizes differ.
+        ArgumentError: there are no arrays, or axis is out of range.
+    """
+    return wrap(_movement.concat(as_operands(arrays), axis=axis))
+
+
+def copysign(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """|x1| with the sign of x2.
+
+    Args:
+        x1: array of real floating dtype, or a Python number.
+        x2: likewise; the two broadcast together and promote to one dtype.
+
+    Returns:
+        Array of the broadcast shape and the promoted dtype.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+        DTypeError: the promoted dtype is not real floating.
+    """
+    return wrap(_elementwise.copysign(as_operand(x1), as_operand(x2)))
+
+
+def cos(x: ArrayLike, /) -> Array:
+    """Cosine of x in radians.
+
+    Args:
+        x: array of any shape and floating dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a floating dtype.
+    """
+    return wrap(_elementwise.cos(as_operand(x)))
+
+
+def cosh(x: ArrayLike, /) -> Array:
+    """Hyperbolic cosine.
+
+    Args:
+        x: array of any shape and floating dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a floating dtype.
+    """
+    return wrap(_elementwise.cosh(as_operand(x)))
+
+
+def count_nonzero(
+    x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, keepdims: bool = False
+) -> Array:
+    """The number of elements that are not zero.
+
+    Args:
+        x: array of any dtype.
+        axis: the dimensions; None for all.
+        keepdims: leave the dimensions in place with size 1.
+
+    Returns:
+        Array of dtype int64.
+
+    Raises:
+        ArgumentError: axis is out of range or repeated.
+    """
+    return wrap(_reduction.count_nonzero(as_operand(x), axis=axis, keepdims=keepdims))
+
+
+def diagonal(x: ArrayLike, /, *, offset: int = 0) -> Array:
+    """The diagonal of the matrices in the last two dimensions.
+
+    Args:
+        x: array of at least two dimensions.
+        offset: which diagonal: 0 for the main one, positive above it, negative below.
+
+    Returns:
+        Array with those two dimensions replaced by one, the diagonal; it is empty where there is none.
+
+    Raises:
+        ShapeError: x has fewer than two dimensions.
+        ArgumentError: offset is no integer.
+    """
+    return wrap(_indexing.diagonal(as_operand(x), offset=offset))
+
+
+def divide(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """x1 / x2, of floating dtypes.
+
+    Args:
+        x1: array of floating dtype, or a Python number.
+        x2: likewise; the two broadcast together and promote to one dtype.
+
+    Returns:
+        Array of the broadcast shape and the promoted dtype.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+        DTypeError: the promoted dtype is not floating.
+    """
+    return wrap(_elementwise.divide(as_operand(x1), as_operand(x2)))
+
+
+def einsum(subscripts: str, /, *arrays: ArrayLike) -> Array:
+    """Products of arrays summed over indices, in Einstein's notation, as ``numpy.einsum``.
+
+    ``einsum("ij,jk->ik", a, b)`` is the matrix product. A letter names a dimension: within one array a
+    repeated letter takes the diagonal, across arrays it pairs dimensions, and letters not after ``->`` are
+    summed over. ``...`` stands for leading dimensions that broadcast. Without ``->`` the result has the
+    letters that occur once, in alphabetical order.
+
+    Args:
+        subscripts: the letters of each array's dimensions, separated by commas, and those of the result.
+        arrays: as many arrays of numeric dtype; they promote to one.
+
+    Returns:
+        Array with the dimensions named after ``->``.
+
+    Raises:
+        ArgumentError: the subscripts are malformed or do not fit the arrays.
+        ShapeError: one letter names dimensions of different sizes.
+        DTypeError: the promoted dtype is bool.
+    """
+    return wrap(_einsum.einsum(subscripts, *as_operands(arrays)))
+
+
+def empty(shape: Sequence[int] | int, *, dtype: Any = None) -> Array:
+    """An array whose contents do not matter: zeros, which take no memory until they are written over.
+
+    Args:
+        shape: the sizes.
+        dtype: of the result; None gives float32.
+
+    Returns:
+        Array of that shape.
+
+    Raises:
+        ShapeError: shape is no shape.
+    """
+    return wrap(_creation.empty(shape, dtype=dtype))
+
+
+def empty_like(x: ArrayLike, /, *, dtype: Any = None) -> Array:
+    """An array of x's shape whose contents do not matter: zeros.
+
+    Args:
+        x: array of any dtype.
+        dtype: of the result; None takes x's.
+
+    Returns:
+        Array of x's shape.
+    """
+    return wrap(_creation.empty_like(as_operand(x), dtype=dtype))
+
+
+def equal(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """x1 == x2.
+
+    Args:
+        x1: array of any dtype, or a Python number.
+        x2: likewise; the two broadcast together and promote to one dtype.
+
+    Returns:
+        Array of the broadcast shape and dtype bool.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+        DTypeError: the promoted dtype is not any.
+    """
+    return wrap(_elementwise.equal(as_operand(x1), as_operand(x2)))
+
+
+def erf(x: ArrayLike, /) -> Array:
+    """The error function, 2/sqrt(pi) times the integral of exp(-t*t) from 0 to x.
+
+    Args:
+        x: array of any shape and real floating dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a real floating dtype.
+    """
+    return wrap(_elementwise.erf(as_operand(x)))
+
+
+def exp(x: ArrayLike, /) -> Array:
+    """e to the power x.
+
+    Args:
+        x: array of any shape and floating dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a floating dtype.
+    """
+    return wrap(_elementwise.exp(as_operand(x)))
+
+
+def expand_dims(x: ArrayLike, /, axis: int | Sequence[int]) -> Array:
+    """New dimensions of size 1.
+
+    Args:
+        x: array of any dtype.
+        axis: where they stand in the result.
+
+    Returns:
+        Array with as many more dimensions.
+
+    Raises:
+        ArgumentError: axis is out of range or names a place twice.
+    """
+    return wrap(_movement.expand_dims(as_operand(x), axis))
+
+
+def expm1(x: ArrayLike, /) -> Array:
+    """exp(x) - 1, accurate near zero.
+
+    Args:
+        x: array of any shape and real floating dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a real floating dtype.
+    """
+    return wrap(_elementwise.expm1(as_operand(x)))
+
+
+def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = None) -> Array:
+    """A matrix with ones on a diagonal and zeros elsewhere.
+
+    Args:
+        n_rows: number of rows.
+        n_cols: number of columns; None for as many as rows.
+        k: which diagonal: 0 for the main one, positive above it, negative below.
+        dtype: of the result; None gives float32.
+
+    Returns:
+        Array of shape ``[n_rows, n_cols]``.
+
+    Raises:
+        ShapeError: a number of rows or columns is no size.
+    """
+    return wrap(_creation.eye(n_rows, n_cols, k=k, dtype=dtype))
+
+
+def flip(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None) -> Array:
+    """The elements in reverse order along dimensions.
+
+    Args:
+        x: array of any dtype.
+        axis: the dimensions to reverse; None for all.
+
+    Returns:
+        Array of the same shape.
+
+    Raises:
+        ArgumentError: axis is out of range.
+    """
+    return wrap(_movement.flip(as_operand(x), axis=axis))
+
+
+def floor(x: ArrayLike, /) -> Array:
+    """Rounded down to an integer.
+
+    Args:
+        x: array of any shape and real dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a real dtype.
+    """
+    return wrap(_elementwise.floor(as_operand(x)))
+
+
+def floor_divide(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """x1 / x2 rounded down.
+
+    Args:
+        x1: array of real dtype, or a Python number.
+        x2: likewise; the two broadcast together and promote to one dtype.
+
+    Returns:
+        Array of the broadcast shape and the promoted dtype.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+        DTypeError: the promoted dtype is not real.
+    """
+    return wrap(_elementwise.floor_divide(as_operand(x1), as_operand(x2)))
+
+
+def full(shape: Sequence[int] | int, fill_value: ArrayLike, *, dtype: Any = None) -> Array:
+    """An array whose elements are all the same.
+
+    Args:
+        shape: the sizes.
+        fill_value: a number, or a 0-d array.
+        dtype: of the result; None takes that of the value (int64, float32, complex64 or bool for a Python
+            number).
+
+    Returns:
+        Array of that shape.
+
+    Raises:
+        ShapeError: shape is no shape, or fill_value is not 0-d.
+        DTypeError: fill_value is no number, or does not fit dtype.
+    """
+    return wrap(_creation.full(shape, as_operand(fill_value), dtype=dtype))
+
+
+def full_like(x: ArrayLike, /, fill_value: ArrayLike, *, dtype: Any = None) -> Array:
+    """An array of x's shape whose elements are all the same.
+
+    Args:
+        x: array of any dtype.
+        fill_value: a number, or a 0-d array.
+        dtype: of the result; None takes x's.
+
+    Returns:
+        Array of x's shape.
+
+    Raises:
+        ShapeError: fill_value is not 0-d.
+        DTypeError: fill_value is no number, or does not fit the dtype.
+    """
+    return wrap(_creation.full_like(as_operand(x), as_operand(fill_value), dtype=dtype))
+
+
+def gelu(x: ArrayLike, /, *, approximate: bool = False) -> Array:
+    """x * Phi(x), Phi the normal distribution function (Hendrycks and Gimpel 2016, arXiv:1606.08415).
+
+    Args:
+        x: array of real floating dtype, any shape.
+        approximate: use the paper's tanh formula instead of erf.
+
+    Returns:
+        Array of the same shape and dtype.
+
+    Raises:
+        DTypeError: x is not of a real floating dtype.
+    """
+    return wrap(_elementwise.gelu(as_operand(x), approximate=approximate))
+
+
+def greater(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """x1 > x2.
+
+    Args:
+        x1: array of real dtype, or a Python number.
+        x2: likewise; the two broadcast together and promote to one dtype.
+
+    Returns:
+        Array of the broadcast shape and dtype bool.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+        DTypeError: the promoted dtype is not real.
+    """
+    return wrap(_elementwise.greater(as_operand(x1), as_operand(x2)))
+
+
+def greater_equal(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """x1 >= x2.
+
+    Args:
+        x1: array of real dtype, or a Python number.
+        x2: likewise; the two broadcast together and promote to one dtype.
+
+    Returns:
+        Array of the broadcast shape and dtype bool.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+        DTypeError: the promoted dtype is not real.
+    """
+    return wrap(_elementwise.greater_equal(as_operand(x1), as_operand(x2)))
+
+
+def hypot(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """sqrt(x1**2 + x2**2) without overflow on the way.
+
+    Args:
+        x1: array of real floating dtype, or a Python number.
+        x2: likewise; the two broadcast together and promote to one dtype.
+
+    Returns:
+        Array of the broadcast shape and the promoted dtype.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+        DTypeError: the promoted dtype is not real floating.
+    """
+    return wrap(_elementwise.hypot(as_operand(x1), as_operand(x2)))
+
+
+def isfinite(x: ArrayLike, /) -> Array:
+    """Whether x is neither NaN nor infinite.
+
+    Args:
+        x: array of any shape and numeric dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the dtype bool.
+
+    Raises:
+        DTypeError: x is not of a numeric dtype.
+    """
+    return wrap(_elementwise.isfinite(as_operand(x)))
+
+
+def isinf(x: ArrayLike, /) -> Array:
+    """Whether x is infinite.
+
+    Args:
+        x: array of any shape and numeric dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the dtype bool.
+
+    Raises:
+        DTypeError: x is not of a numeric dtype.
+    """
+    return wrap(_elementwise.isinf(as_operand(x)))
+
+
+def isnan(x: ArrayLike, /) -> Array:
+    """Whether x is NaN.
+
+    Args:
+        x: array of any shape and numeric dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the dtype bool.
+
+    Raises:
+        DTypeError: x is not of a numeric dtype.
+    """
+    return wrap(_elementwise.isnan(as_operand(x)))
+
+
+def less(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """x1 < x2.
+
+    Args:
+        x1: array of real dtype, or a Python number.
+        x2: likewise; the two broadcast together and promote to one dtype.
+
+    Returns:
+        Array of the broadcast shape and dtype bool.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+        DTypeError: the promoted dtype is not real.
+    """
+    return wrap(_elementwise.less(as_operand(x1), as_operand(x2)))
+
+
+def less_equal(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """x1 <= x2.
+
+    Args:
+        x1: array of real dtype, or a Python number.
+        x2: likewise; the two broadcast together and promote to one dtype.
+
+    Returns:
+        Array of the broadcast shape and dtype bool.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+        DTypeError: the promoted dtype is not real.
+    """
+    return wrap(_elementwise.less_equal(as_operand(x1), as_operand(x2)))
+
+
+def linspace(start: float, stop: float, /, num: int, *, dtype: Any = None, endpoint: bool = True) -> Array:
+    """Numbers evenly spaced from start to stop.
+
+    Args:
+        start: the first number.
+        stop: the last one.
+        num: how many.
+        dtype: of the result, a floating one; None gives float32.
+        endpoint: whether stop itself is the last number, or the one that would follow it.
+
+    Returns:
+        Array of shape ``[num]``.
+
+    Raises:
+        ArgumentError: start or stop is no Python number, or num no non-negative integer.
+        DTypeError: dtype is not a real floating one.
+    """
+    return wrap(_creation.linspace(start, stop, num, dtype=dtype, endpoint=endpoint))
+
+
+def log(x: ArrayLike, /) -> Array:
+    """Natural logarithm.
+
+    Args:
+        x: array of any shape and floating dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a floating dtype.
+    """
+    return wrap(_elementwise.log(as_operand(x)))
+
+
+def log10(x: ArrayLike, /) -> Array:
+    """Logarithm to base 10.
+
+    Args:
+        x: array of any shape and real floating dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a real floating dtype.
+    """
+    return wrap(_elementwise.log10(as_operand(x)))
+
+
+def log1p(x: ArrayLike, /) -> Array:
+    """log(1 + x), accurate near zero.
+
+    Args:
+        x: array of any shape and real floating dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a real floating dtype.
+    """
+    return wrap(_elementwise.log1p(as_operand(x)))
+
+
+def log2(x: ArrayLike, /) -> Array:
+    """Logarithm to base 2.
+
+    Args:
+        x: array of any shape and real floating dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a real floating dtype.
+    """
+    return wrap(_elementwise.log2(as_operand(x)))
+
+
+def log_softmax(x: ArrayLike, /, *, axis: int = -1) -> Array:
+    """log(softmax(x)), accurate where softmax is near zero.
+
+    Args:
+        x: array of real floating dtype.
+        axis: the dimension along which the exponentials sum to one.
+
+    Returns:
+        Array of the same shape and dtype.
+
+    Raises:
+        DTypeError: x is not of a real floating dtype.
+        ArgumentError: axis is out of range.
+    """
+    return wrap(_reduction.log_softmax(as_operand(x), axis=axis))
+
+
+def logaddexp(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """log(exp(x1) + exp(x2)) without overflow.
+
+    Args:
+        x1: array of real floating dtype, or a Python number.
+        x2: likewise; the two broadcast together and promote to one dtype.
+
+    Returns:
+        Array of the broadcast shape and the promoted dtype.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+        DTypeError: the promoted dtype is not real floating.
+    """
+    return wrap(_elementwise.logaddexp(as_operand(x1), as_operand(x2)))
+
+
+def logical_and(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """x1 and x2.
+
+    Args:
+        x1: array of boolean dtype, or a Python number.
+        x2: likewise; the two broadcast together and promote to one dtype.
+
+    Returns:
+        Array of the broadcast shape and dtype bool.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+        DTypeError: the promoted dtype is not boolean.
+    """
+    return wrap(_elementwise.logical_and(as_operand(x1), as_operand(x2)))
+
+
+def logical_not(x: ArrayLike, /) -> Array:
+    """not x.
+
+    Args:
+        x: array of any shape and boolean dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the dtype bool.
+
+    Raises:
+        DTypeError: x is not of a boolean dtype.
+    """
+    return wrap(_elementwise.logical_not(as_operand(x)))
+
+
+def logical_or(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """x1 or x2.
+
+    Args:
+        x1: array of boolean dtype, or a Python number.
+        x2: likewise; the two broadcast together and promote to one dtype.
+
+    Returns:
+        Array of the broadcast shape and dtype bool.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+        DTypeError: the promoted dtype is not boolean.
+    """
+    return wrap(_elementwise.logical_or(as_operand(x1), as_operand(x2)))
+
+
+def logical_xor(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """x1 != x2, of booleans.
+
+    Args:
+        x1: array of boolean dtype, or a Python number.
+        x2: likewise; the two broadcast together and promote to one dtype.
+
+    Returns:
+        Array of the broadcast shape and dtype bool.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+        DTypeError: the promoted dtype is not boolean.
+    """
+    return wrap(_elementwise.logical_xor(as_operand(x1), as_operand(x2)))
+
+
+def logsumexp(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Array:
+    """log(sum(exp(x))) without overflow.
+
+    Args:
+        x: array of real floating dtype.
+        axis: the dimensions; None for all.
+        keepdims: leave the dimensions in place with size 1.
+
+    Returns:
+        Array without the dimensions.
+
+    Raises:
+        DTypeError: x is not of a real floating dtype.
+        ShapeError: there are no elements.
+    """
+    return wrap(_reduction.logsumexp(as_operand(x), axis=axis, keepdims=keepdims))
+
+
+def matmul(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """The matrix product over the last dimension of x1 and the second-to-last of x2.
+
+    Args:
+        x1: array of numeric dtype, of shape ``[..., m, k]``, or ``[k]`` for a row.
+        x2: array of shape ``[..., k, n]``, or ``[k]`` for a column; leading dimensions broadcast, dtypes
+            promote.
+
+    Returns:
+        Array of shape ``[..., m, n]``, without m where x1 is a row and without n where x2 is a column.
+
+    Raises:
+        ShapeError: an operand is 0-d, the summed sizes differ, or the leading dimensions do not broadcast.
+        DTypeError: the promoted dtype is bool.
+    """
+    return wrap(_contraction.matmul(as_operand(x1), as_operand(x2)))
+
+
+def matrix_transpose(x: ArrayLike, /) -> Array:
+    """The last two dimensions exchanged.
+
+    Args:
+        x: array of at least two dimensions.
+
+    Returns:
+        Array of shape [..., columns, rows].
+
+    Raises:
+        ShapeError: x has fewer than two dimensions.
+    """
+    return wrap(_movement.matrix_transpose(as_operand(x)))
+
+
+def max(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Array:
+    """The largest element over dimensions; NaN if there is one.
+
+    Args:
+        x: array of real dtype.
+        axis: the dimensions; None for all.
+        keepdims: leave the dimensions in place with size 1.
+
+    Returns:
+        Array without the dimensions.
+
+    Raises:
+        ShapeError: there are no elements.
+        ArgumentError: axis is out of range or repeated.
+    """
+    return wrap(_reduction.max(as_operand(x), axis=axis, keepdims=keepdims))
+
+
+def maximum(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """The larger of x1 and x2; NaN where either is.
+
+    Args:
+        x1: array of real dtype, or a Python number.
+        x2: likewise; the two broadcast together and promote to one dtype.
+
+    Returns:
+        Array of the broadcast shape and the promoted dtype.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+        DTypeError: the promoted dtype is not real.
+    """
+    return wrap(_elementwise.maximum(as_operand(x1), as_operand(x2)))
+
+
+def mean(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Array:
+    """The arithmetic mean over dimensions.
+
+    Args:
+        x: array of floating dtype.
+        axis: the dimensions; None for all.
+        keepdims: leave the dimensions in place with size 1.
+
+    Returns:
+        Array of x's dtype; NaN where there are no elements.
+
+    Raises:
+        DTypeError: x is not of a floating dtype.
+        ArgumentError: axis is out of range or repeated.
+    """
+    return wrap(_reduction.mean(as_operand(x), axis=axis, keepdims=keepdims))
+
+
+def meshgrid(*arrays: ArrayLike, indexing: str = 'xy') -> list[Array]:
+    """Coordinates of the points of a grid, from those along each of its axes.
+
+    Args:
+        arrays: 1-d arrays of coordinates.
+        indexing: "xy" puts the second array's coordinates along the first dimension, as in a picture; "ij"
+            keeps the order.
+
+    Returns:
+        As many arrays of the grid's shape; no copy is made where none is needed.
+
+    Raises:
+        ShapeError: an array is not 1-d.
+        ArgumentError: indexing is neither of the two.
+    """
+    return wrap(_creation.meshgrid(*as_operands(arrays), indexing=indexing))
+
+
+def min(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Array:
+    """The smallest element over dimensions; NaN if there is one.
+
+    Args:
+        x: array of real dtype.
+        axis: the dimensions; None for all.
+        keepdims: leave the dimensions in place with size 1.
+
+    Returns:
+        Array without the dimensions.
+
+    Raises:
+        ShapeError: there are no elements.
+        ArgumentError: axis is out of range or repeated.
+    """
+    return wrap(_reduction.min(as_operand(x), axis=axis, keepdims=keepdims))
+
+
+def minimum(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """The smaller of x1 and x2; NaN where either is.
+
+    Args:
+        x1: array of real dtype, or a Python number.
+        x2: likewise; the two broadcast together and promote to one dtype.
+
+    Returns:
+        Array of the broadcast shape and the promoted dtype.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+        DTypeError: the promoted dtype is not real.
+    """
+    return wrap(_elementwise.minimum(as_operand(x1), as_operand(x2)))
+
+
+def moveaxis(x: ArrayLike, source: int | Sequence[int], destination: int | Sequence[int], /) -> Array:
+    """Dimensions moved to other places, the others staying in order.
+
+    Args:
+        x: array of any dtype.
+        source: the dimensions to move.
+        destination: where each of them goes.
+
+    Returns:
+        Array with the dimensions in the new order.
+
+    Raises:
+        ArgumentError: a dimension does not exist, or is named twice.
+    """
+    return wrap(_movement.moveaxis(as_operand(x), source, destination))
+
+
+def multiply(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """x1 * x2.
+
+    Args:
+        x1: array of any dtype, or a Python number.
+        x2: likewise; the two broadcast together and promote to one dtype.
+
+    Returns:
+        Array of the broadcast shape and the promoted dtype.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+        DTypeError: the promoted dtype is not any.
+    """
+    return wrap(_elementwise.multiply(as_operand(x1), as_operand(x2)))
+
+
+def negative(x: ArrayLike, /) -> Array:
+    """-x.
+
+    Args:
+        x: array of any shape and numeric dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a numeric dtype.
+    """
+    return wrap(_elementwise.negative(as_operand(x)))
+
+
+def nextafter(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """The next number of the dtype after x1 towards x2.
+
+    Args:
+        x1: array of real floating dtype, or a Python number.
+        x2: likewise; the two broadcast together and promote to one dtype.
+
+    Returns:
+        Array of the broadcast shape and the promoted dtype.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+        DTypeError: the promoted dtype is not real floating.
+    """
+    return wrap(_elementwise.nextafter(as_operand(x1), as_operand(x2)))
+
+
+def not_equal(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """x1 != x2.
+
+    Args:
+        x1: array of any dtype, or a Python number.
+        x2: likewise; the two broadcast together and promote to one dtype.
+
+    Returns:
+        Array of the broadcast shape and dtype bool.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+        DTypeError: the promoted dtype is not any.
+    """
+    return wrap(_elementwise.not_equal(as_operand(x1), as_operand(x2)))
+
+
+def one_hot(x: ArrayLike, num_classes: int, /, *, dtype: Any = dtypes.float32, axis: int = -1) -> Array:
+    """Class numbers as rows that are 1 at the class and 0 elsewhere.
+
+    Args:
+        x: array of integers; a number outside 0 to num_classes - 1 gives zeros.
+        num_classes: how many classes there are.
+        dtype: of the result.
+        axis: where the new dimension stands in the result.
+
+    Returns:
+        Array with one more dimension, of size num_classes.
+
+    Raises:
+        DTypeError: x is not of an integer dtype.
+        ArgumentError: num_classes is no size, or axis is out of range.
+    """
+    return wrap(_indexing.one_hot(as_operand(x), num_classes, dtype=dtype, axis=axis))
+
+
+def ones(shape: Sequence[int] | int, *, dtype: Any = None) -> Array:
+    """An array of ones.
+
+    Args:
+        shape: the sizes.
+        dtype: of the result; None gives float32.
+
+    Returns:
+        Array of that shape.
+
+    Raises:
+        ShapeError: shape is no shape.
+    """
+    return wrap(_creation.ones(shape, dtype=dtype))
+
+
+def ones_like(x: ArrayLike, /, *, dtype: Any = None) -> Array:
+    """Ones in x's shape.
+
+    Args:
+        x: array of any dtype.
+        dtype: of the result; None takes x's.
+
+    Returns:
+        Array of x's shape.
+    """
+    return wrap(_creation.ones_like(as_operand(x), dtype=dtype))
+
+
+def pad(
+    x: ArrayLike, /, pad_width: int | Sequence[Any], *, mode: str = 'constant', constant_values:
+    ArrayLike = 0
+) -> Array:
+    """The array with a border around it, as ``numpy.pad``.
+
+    Args:
+        x: array of any dtype.
+        pad_width: elements added on each side: one number, one pair (before, after), or a pair for every
+            dimension.
+        mode: "constant", "edge", "reflect" or "wrap".
+        constant_values: the number around it in mode "constant".
+
+    Returns:
+        Array of shape ``[before + size + after ...]``.
+
+    Raises:
+        ArgumentError: the widths do not fit x, or are negative, or the mode is unknown.
+    """
+    return wrap(
+        _movement.pad(as_operand(x), pad_width, mode=mode, constant_values=as_operand(constant_values))
+    )
+
+
+def permute_dims(x: ArrayLike, /, axes: Sequence[int]) -> Array:
+    """The dimensions in another order.
+
+    Args:
+        x: array of any dtype.
+        axes: for each dimension of the result, the dimension of x it is.
+
+    Returns:
+        Array of shape ``[x.shape[axis] for axis in axes]``.
+
+    Raises:
+        ShapeError: axes is not an order of x's dimensions.
+    """
+    return wrap(_movement.permute_dims(as_operand(x), axes))
+
+
+def positive(x: ArrayLike, /) -> Array:
+    """+x: x itself.
+
+    Args:
+        x: array of any shape and numeric dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a numeric dtype.
+    """
+    return wrap(_elementwise.positive(as_operand(x)))
+
+
+def pow(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """x1 to the power x2.
+
+    Args:
+        x1: array of numeric dtype, or a Python number.
+        x2: likewise; the two broadcast together and promote to one dtype.
+
+    Returns:
+        Array of the broadcast shape and the promoted dtype.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+        DTypeError: the promoted dtype is not numeric.
+    """
+    return wrap(_elementwise.pow(as_operand(x1), as_operand(x2)))
+
+
+def prod(
+    x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, dtype: Any = None, keepdims: bool =
+    False
+) -> Array:
+    """The product over dimensions.
+
+    Args:
+        x: array of numeric or bool dtype.
+        axis: the dimensions; None for all.
+        dtype: of the result, as in `sum`.
+        keepdims: leave the dimensions in place with size 1.
+
+    Returns:
+        Array without the dimensions; 1 where there is nothing to multiply.
+
+    Raises:
+        ArgumentError: axis is out of range or repeated.
+    """
+    return wrap(_reduction.prod(as_operand(x), axis=axis, dtype=dtype, keepdims=keepdims))
+
+
+def reciprocal(x: ArrayLike, /) -> Array:
+    """1 / x.
+
+    Args:
+        x: array of any shape and floating dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a floating dtype.
+    """
+    return wrap(_elementwise.reciprocal(as_operand(x)))
+
+
+def relu(x: ArrayLike, /) -> Array:
+    """max(x, 0), with gradient 0 at 0.
+
+    Args:
+        x: array of real dtype, any shape.
+
+    Returns:
+        Array of the same shape and dtype.
+
+    Raises:
+        DTypeError: x is not of a real dtype.
+    """
+    return wrap(_elementwise.relu(as_operand(x)))
+
+
+def remainder(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """x1 - floor(x1 / x2) * x2: the remainder with the sign of x2.
+
+    Args:
+        x1: array of real dtype, or a Python number.
+        x2: likewise; the two broadcast together and promote to one dtype.
+
+    Returns:
+        Array of the broadcast shape and the promoted dtype.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+        DTypeError: the promoted dtype is not real.
+    """
+    return wrap(_elementwise.remainder(as_operand(x1), as_operand(x2)))
+
+
+def repeat(x: ArrayLike, repeats: int, /, *, axis: int | None = None) -> Array:
+    """Each element repeated in place.
+
+    Args:
+        x: array of any dtype.
+        repeats: how often.
+        axis: along which dimension; None flattens first.
+
+    Returns:
+        Array whose size along `axis` is multiplied by `repeats`.
+
+    Raises:
+        ArgumentError: repeats is negative or no integer, or axis is out of range.
+    """
+    return wrap(_movement.repeat(as_operand(x), repeats, axis=axis))
+
+
+def reshape(x: ArrayLike, /, shape: Sequence[int] | int) -> Array:
+    """The same elements, in row-major order, in another shape.
+
+    Args:
+        x: array of any dtype.
+        shape: the new sizes; one of them may be -1 and is then computed.
+
+    Returns:
+        Array of the new shape; no copy is made where none is needed.
+
+    Raises:
+        ShapeError: the numbers of elements differ.
+    """
+    return wrap(_movement.reshape(as_operand(x), shape))
+
+
+def roll(x: ArrayLike, /, shift: int | Sequence[int], *, axis: int | Sequence[int] | None = None) -> Array:
+    """The elements moved along dimensions, those that leave at the end coming back at the start.
+
+    Args:
+        x: array of any dtype.
+        shift: by how many places, for each axis.
+        axis: the dimensions; None rolls the flattened array.
+
+    Returns:
+        Array of the same shape.
+
+    Raises:
+        ArgumentError: axis is out of range, or shift and axis differ in number.
+    """
+    return wrap(_movement.roll(as_operand(x), shift, axis=axis))
+
+
+def round(x: ArrayLike, /) -> Array:
+    """Rounded to the nearest integer, halves to even.
+
+    Args:
+        x: array of any shape and real dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a real dtype.
+    """
+    return wrap(_elementwise.round(as_operand(x)))
+
+
+def sigmoid(x: ArrayLike, /) -> Array:
+    """The logistic function 1 / (1 + exp(-x)).
+
+    Args:
+        x: array of any shape and real floating dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a real floating dtype.
+    """
+    return wrap(_elementwise.sigmoid(as_operand(x)))
+
+
+def sign(x: ArrayLike, /) -> Array:
+    """-1, 0 or 1; NaN of NaN.
+
+    Args:
+        x: array of any shape and real dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a real dtype.
+    """
+    return wrap(_elementwise.sign(as_operand(x)))
+
+
+def signbit(x: ArrayLike, /) -> Array:
+    """Whether the sign bit is set, of -0.0 and negative NaN too.
+
+    Args:
+        x: array of any shape and real floating dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the dtype bool.
+
+    Raises:
+        DTypeError: x is not of a real floating dtype.
+    """
+    return wrap(_elementwise.signbit(as_operand(x)))
+
+
+def silu(x: ArrayLike, /) -> Array:
+    """x * sigmoid(x) (Elfwing et al. 2017, arXiv:1702.03118).
+
+    Args:
+        x: array of real floating dtype, any shape.
+
+    Returns:
+        Array of the same shape and dtype.
+
+    Raises:
+        DTypeError: x is not of a real floating dtype.
+    """
+    return wrap(_elementwise.silu(as_operand(x)))
+
+
+def sin(x: ArrayLike, /) -> Array:
+    """Sine of x in radians.
+
+    Args:
+        x: array of any shape and floating dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a floating dtype.
+    """
+    return wrap(_elementwise.sin(as_operand(x)))
+
+
+def sinh(x: ArrayLike, /) -> Array:
+    """Hyperbolic sine.
+
+    Args:
+        x: array of any shape and floating dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a floating dtype.
+    """
+    return wrap(_elementwise.sinh(as_operand(x)))
+
+
+def softmax(x: ArrayLike, /, *, axis: int = -1) -> Array:
+    """exp(x) over its sum along a dimension, without overflow.
+
+    Args:
+        x: array of real floating dtype.
+        axis: the dimension along which the results sum to one.
+
+    Returns:
+        Array of the same shape and dtype.
+
+    Raises:
+        DTypeError: x is not of a real floating dtype.
+        ArgumentError: axis is out of range.
+    """
+    return wrap(_reduction.softmax(as_operand(x), axis=axis))
+
+
+def softplus(x: ArrayLike, /) -> Array:
+    """log(1 + exp(x)) without overflow.
+
+    Args:
+        x: array of real floating dtype, any shape.
+
+    Returns:
+        Array of the same shape and dtype.
+
+    Raises:
+        DTypeError: x is not of a real floating dtype.
+    """
+    return wrap(_elementwise.softplus(as_operand(x)))
+
+
+def sqrt(x: ArrayLike, /) -> Array:
+    """Square root; NaN below zero.
+
+    Args:
+        x: array of any shape and floating dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a floating dtype.
+    """
+    return wrap(_elementwise.sqrt(as_operand(x)))
+
+
+def square(x: ArrayLike, /) -> Array:
+    """x * x.
+
+    Args:
+        x: array of any shape and numeric dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a numeric dtype.
+    """
+    return wrap(_elementwise.square(as_operand(x)))
+
+
+def squeeze(x: ArrayLike, /, axis: int | Sequence[int]) -> Array:
+    """Without the given dimensions, which must be of size 1.
+
+    Args:
+        x: array of any dtype.
+        axis: the dimensions to leave out.
+
+    Returns:
+        Array with as many fewer dimensions.
+
+    Raises:
+        ShapeError: one of them is not of size 1.
+    """
+    return wrap(_movement.squeeze(as_operand(x), axis))
+
+
+def stack(arrays: Sequence[ArrayLike], /, *, axis: int = 0) -> Array:
+    """Arrays of one shape joined along a new dimension.
+
+    Args:
+        arrays: one or more arrays of equal shapes.
+        axis: where the new dimension stands in the result.
+
+    Returns:
+        Array with one more dimension, of size ``len(arrays)``.
+
+    Raises:
+        ShapeError: the shapes differ.
+        ArgumentError: there are no arrays, or axis is out of range.
+    """
+    return wrap(_movement.stack(as_operands(arrays), axis=axis))
+
+
+def std(
+    x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, correction: float = 0.0, keepdims: bool
+    = False
+) -> Array:
+    """The standard deviation over dimensions: the square root of `var`.
+
+    Args:
+        x: array of real floating dtype.
+        axis: the dimensions; None for all.
+        correction: subtracted from the number of elements in the divisor.
+        keepdims: leave the dimensions in place with size 1.
+
+    Returns:
+        Array of x's dtype.
+
+    Raises:
+        DTypeError: x is not of a real floating dtype.
+        ArgumentError: axis is out of range or repeated.
+    """
+    return wrap(_reduction.std(as_operand(x), axis=axis, correction=correction, keepdims=keepdims))
+
+
+def stop_gradient(x: ArrayLike, /) -> Array:
+    """x itself, through which no gradient flows.
+
+    Args:
+        x: array of any shape and dtype.
+
+    Returns:
+        Array of the same shape, dtype and values.
+    """
+    return wrap(_elementwise.stop_gradient(as_operand(x)))
+
+
+def subtract(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """x1 - x2.
+
+    Args:
+        x1: array of numeric dtype, or a Python number.
+        x2: likewise; the two broadcast together and promote to one dtype.
+
+    Returns:
+        Array of the broadcast shape and the promoted dtype.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+        DTypeError: the promoted dtype is not numeric.
+    """
+    return wrap(_elementwise.subtract(as_operand(x1), as_operand(x2)))
+
+
+def sum(
+    x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, dtype: Any = None, keepdims: bool =
+    False
+) -> Array:
+    """The sum over dimensions.
+
+    Args:
+        x: array of numeric or bool dtype.
+        axis: the dimensions to sum over; None for all.
+        dtype: of the result; None keeps floating dtypes and sums integers and bools as int64 (unsigned as
+            uint64).
+        keepdims: leave the dimensions in place with size 1.
+
+    Returns:
+        Array without the dimensions; 0 where there is nothing to sum.
+
+    Raises:
+        ArgumentError: axis is out of range or repeated.
+    """
+    return wrap(_reduction.sum(as_operand(x), axis=axis, dtype=dtype, keepdims=keepdims))
+
+
+def take(x: ArrayLike, indices: ArrayLike, /, *, axis: int | None = None) -> Array:
+    """Slices of x along one dimension, at places given by an array.
+
+    Args:
+        x: array of any dtype.
+        indices: array of integers of any shape; negative ones count from the end.
+        axis: the dimension; may be left out where x has only one.
+
+    Returns:
+        Array of x's dtype in whose shape the dimension is replaced by the shape of the indices.
+
+    Raises:
+        ArgumentError: axis is out of range, or missing where x has several dimensions.
+        IndexingError: indices are not integers, or (when the graph runs) one is out of range.
+    """
+    return wrap(_indexing.take(as_operand(x), as_operand(indices), axis=axis))
+
+
+def take_along_axis(x: ArrayLike, indices: ArrayLike, /, *, axis: int = -1) -> Array:
+    """Elements of x at places along one dimension that differ from line to line, as `argsort` and `argmax`
+    give them.
+
+    Args:
+        x: array of any dtype.
+        indices: array of integers with as many dimensions as x; negative ones count from the end.
+        axis: the dimension; the others broadcast together.
+
+    Returns:
+        Array of x's dtype and the shape of the indices.
+
+    Raises:
+        ShapeError: the numbers of dimensions differ, or the other dimensions do not broadcast.
+        ArgumentError: axis is out of range.
+        IndexingError: indices are not integers, or (when the graph runs) one is out of range.
+    """
+    return wrap(_indexing.take_along_axis(as_operand(x), as_operand(indices), axis=axis))
+
+
+def tan(x: ArrayLike, /) -> Array:
+    """Tangent of x in radians.
+
+    Args:
+        x: array of any shape and floating dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a floating dtype.
+    """
+    return wrap(_elementwise.tan(as_operand(x)))
+
+
+def tanh(x: ArrayLike, /) -> Array:
+    """Hyperbolic tangent.
+
+    Args:
+        x: array of any shape and floating dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a floating dtype.
+    """
+    return wrap(_elementwise.tanh(as_operand(x)))
+
+
+def tensordot(
+    x1: ArrayLike, x2: ArrayLike, /, *, axes: int | tuple[Sequence[int], Sequence[int]] = 2
+) -> Array:
+    """The sum of products over pairs of dimensions.
+
+    Args:
+        x1: array of numeric dtype.
+        x2: likewise; dtypes promote.
+        axes: a number n, to pair the last n dimensions of x1 with the first n of x2 in order; or the
+            dimensions of x1 and, in the same order, those of x2.
+
+    Returns:
+        Array with the other dimensions of x1, then those of x2.
+
+    Raises:
+        ShapeError: paired sizes differ.
+        ArgumentError: axes do not pair up, or are out of range.
+    """
+    return wrap(_contraction.tensordot(as_operand(x1), as_operand(x2), axes=axes))
+
+
+def tile(x: ArrayLike, repetitions: Sequence[int], /) -> Array:
+    """The array repeated as a whole along each dimension.
+
+    Args:
+        x: array of any dtype.
+        repetitions: how often, for each dimension, counted from the last.
+
+    Returns:
+        Array whose sizes are multiplied by the repetitions.
+
+    Raises:
+        ArgumentError: a repetition is negative.
+    """
+    return wrap(_movement.tile(as_operand(x), repetitions))
+
+
+def tril(x: ArrayLike, /, *, k: int = 0) -> Array:
+    """The lower triangle of the matrices in the last two dimensions, zeros above it.
+
+    Args:
+        x: array of at least two dimensions.
+        k: the highest diagonal kept: 0 for the main one, positive above it, negative below.
+
+    Returns:
+        Array of the same shape and dtype.
+
+    Raises:
+        ShapeError: x has fewer than two dimensions.
+    """
+    return wrap(_creation.tril(as_operand(x), k=k))
+
+
+def triu(x: ArrayLike, /, *, k: int = 0) -> Array:
+    """The upper triangle of the matrices in the last two dimensions, zeros below it.
+
+    Args:
+        x: array of at least two dimensions.
+        k: the lowest diagonal kept: 0 for the main one, positive above it, negative below.
+
+    Returns:
+        Array of the same shape and dtype.
+
+    Raises:
+        ShapeError: x has fewer than two dimensions.
+    """
+    return wrap(_creation.triu(as_operand(x), k=k))
+
+
+def trunc(x: ArrayLike, /) -> Array:
+    """Rounded towards zero.
+
+    Args:
+        x: array of any shape and real dtype, or a Python number.
+
+    Returns:
+        Array of the same shape and the same dtype.
+
+    Raises:
+        DTypeError: x is not of a real dtype.
+    """
+    return wrap(_elementwise.trunc(as_operand(x)))
+
+
+def unstack(x: ArrayLike, /, *, axis: int = 0) -> list[Array]:
+    """The slices of an array along a dimension.
+
+    Args:
+        x: array of at least one dimension.
+        axis: the dimension to take apart.
+
+    Returns:
+        As many arrays as the size of that dimension, each without it.
+
+    Raises:
+        ArgumentError: axis is out of range.
+    """
+    return wrap(_movement.unstack(as_operand(x), axis=axis))
+
+
+def var(
+    x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, correction: float = 0.0, keepdims: bool
+    = False
+) -> Array:
+    """The variance over dimensions.
+
+    Args:
+        x: array of real floating dtype.
+        axis: the dimensions; None for all.
+        correction: subtracted from the number of elements in the divisor; 1 gives the unbiased estimate.
+        keepdims: leave the dimensions in place with size 1.
+
+    Returns:
+        Array of x's dtype.
+
+    Raises:
+        DTypeError: x is not of a real floating dtype.
+        ArgumentError: axis is out of range or repeated.
+    """
+    return wrap(_reduction.var(as_operand(x), axis=axis, correction=correction, keepdims=keepdims))
+
+
+def vecdot(x1: ArrayLike, x2: ArrayLike, /, *, axis: int = -1) -> Array:
+    """The sum of conj(x1) * x2 over one dimension.
+
+    Args:
+        x1: array of numeric dtype.
+        x2: likewise; the dimensions other than `axis` broadcast, dtypes promote.
+        axis: the dimension to sum over, counted from the end and so negative, or 0 and up where the ranks are
+            equal.
+
+    Returns:
+        Array of the broadcast shape without that dimension.
+
+    Raises:
+        ShapeError: the sizes along `axis` differ, or the other dimensions do not broadcast.
+        ArgumentError: axis is out of range.
+    """
+    return wrap(_contraction.vecdot(as_operand(x1), as_operand(x2), axis=axis))
+
+
+def where(condition: ArrayLike, x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """x1 where the condition holds, x2 elsewhere.
+
+    Args:
+        condition: array of dtype bool.
+        x1: array or Python number.
+        x2: likewise; the three broadcast together, x1 and x2 promote to one dtype.
+
+    Returns:
+        Array of the broadcast shape and the promoted dtype.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+        DTypeError: the condition is not bool.
+    """
+    return wrap(_elementwise.where(as_operand(condition), as_operand(x1), as_operand(x2)))
+
+
+def zeros(shape: Sequence[int] | int, *, dtype: Any = None) -> Array:
+    """An array of zeros.
+
+    Args:
+        shape: the sizes.
+        dtype: of the result; None gives float32.
+
+    Returns:
+        Array of that shape.
+
+    Raises:
+        ShapeError: shape is no shape.
+    """
+    return wrap(_creation.zeros(shape, dtype=dtype))
+
+
+def zeros_like(x: ArrayLike, /, *, dtype: Any = None) -> Array:
+    """Zeros in x's shape.
+
+    Args:
+        x: array of any dtype.
+        dtype: of the result; None takes x's.
+
+    Returns:
+        Array of x's shape.
+    """
+    return wrap(_creation.zeros_like(as_operand(x), dtype=dtype))
