@@ -295,10 +295,15 @@ def _store_vector(
 
 def gather(site: Site, description: Gather, dtypes: Sequence[str], indices: Sequence[Value]) -> Value:
     """Elements at run-time indices; an index outside its limits counts as 0 and reports the fault."""
-    f, operand = site.f, site.operands[description.operand]
+    return load_moved(site, description, checked_offset(site, description, dtypes, indices))
+
+
+def checked_offset(site: Site, description: Gather, dtypes: Sequence[str], indices: Sequence[Value]) -> Value:
+    """How many elements the run-time indices of a gather move it, 0 where one is outside its limits: then
+    the fault is reported.
+    """
+    f = site.f
     uniform, by_lane = inside(site, description.guards)
-    if uniform is False:
-        return f.constant(register_type(operand.dtype), 0)
     lanes = max((lanes_of(index.type) for index in indices), default=1)
     offset: Value = f.constant(vector("i64", lanes), 0)
     valid = f.constant(vector("i1", lanes), 1)
@@ -311,24 +316,29 @@ def gather(site: Site, description: Gather, dtypes: Sequence[str], indices: Sequ
         valid = f.op("and", valid, f.compare("icmp ult", wide, f.constant(wide.type, limit)))
         offset = f.op("add", offset, f.op("mul", wide, f.constant(wide.type, stride)))
     live = both(f, site.mask, by_lane)
-    if lanes == 1 and by_lane is not None:
-        live = any_lane(f, both(f, site.mask, by_lane) or by_lane)
-    elif lanes == 1:
-        live = None
-    if isinstance(uniform, Value):
-        live = both(f, live, f.splat(uniform, lanes))
-    wrong = f.op("xor", valid, f.constant(valid.type, 1))
-    with f.when(any_lane(f, both(f, wrong, live) or wrong)):
+    if lanes == 1:
+        live = any_lane(f, live) if by_lane is not None and live is not None else None
+    if isinstance(uniform, bool):
+        uniform = f.constant("i1", uniform)
+    wrong = f.op("and", f.op("xor", valid, f.constant(valid.type, 1)), widen(f, uniform, lanes))
+    with f.when(any_lane(f, wrong if live is None else f.op("and", wrong, live))):
         status = site.pointers[description.status]
         f.emit(f"store atomic i32 {description.fault_code}, ptr {status.name} monotonic, align 4")
-    if 0 in description.limits:
+    return f.select(valid, offset, f.constant(offset.type, 0))
+
+
+def load_moved(site: Site, description: Gather, offset: Value) -> Value:
+    """The elements of a gather, moved by a checked offset: by vectors where that is the same for all lanes."""
+    f, operand = site.f, site.operands[description.operand]
+    uniform, by_lane = inside(site, description.guards)
+    if uniform is False or operand.size == 0 or 0 in description.limits:
         return f.constant(register_type(operand.dtype), 0)
-    offset = f.select(valid, offset, f.constant(offset.type, 0))
-    base, step = site.place(description.index), site.stride(description.index)
+    base, step, lanes = site.place(description.index), site.stride(description.index), lanes_of(offset.type)
     if lanes == 1:
         return _load_at(site, description.operand, f.add(base, offset), step, uniform, by_lane)
-    if operand.size == 0:
-        return f.constant(register_type(operand.dtype), 0)
+    live = both(f, site.mask, by_lane)
+    if isinstance(uniform, Value):
+        live = both(f, live, f.splat(uniform, lanes))
     places = [f.add(f.add(base, step * lane), f.extract(offset, lane)) for lane in range(lanes)]
     raw = _load_lanes(site, description.operand, places, live)
     return from_storage(f, site.isa, operand.dtype, raw)

@@ -26,7 +26,7 @@ SIMPLE = frozenset(
     equal not_equal less less_equal greater greater_equal isnan isinf isfinite signbit logical_and logical_or
     logical_xor logical_not bitwise_and bitwise_or bitwise_xor bitwise_invert bitwise_left_shift
     bitwise_right_shift load constant index
-    inside result accumulator""".split()  # noqa: SIM905
+    inside result accumulator gather checked_offset load_moved""".split()  # noqa: SIM905
 )
 """Ops of a few instructions each; the others count for `HEAVY`."""
 HEAVY = 12
@@ -69,7 +69,7 @@ def arrange(kernel: LoopKernel, isa: Isa, limit: Limit | None = None) -> Arrange
     for operand in kernel.operands:
         if operand.dtype not in ITEMSIZE:
             raise Unsupported(f"dtype {operand.dtype}")
-    kernel = drop_guards(live(kernel))
+    kernel = drop_guards(checked_apart(live(kernel)))
     lanes = preferred_lanes(kernel, isa)
     masks = all(has_masks(isa, itemsize) for itemsize in {ITEMSIZE[o.dtype] for o in kernel.operands})
     strides = {affine.strides for affine in affines(kernel)} | (
@@ -117,6 +117,8 @@ def stage_affines(stage: Stage) -> Iterator[Affine]:
 def instruction_affines(instruction: Instruction) -> Iterator[Affine]:
     """The affine maps of an instruction."""
     attribute = instruction.attribute
+    if instruction.op == "checked_offset":
+        return
     if isinstance(attribute, (Access, Gather)):
         yield attribute.index
         yield from (guard.index for guard in attribute.guards)
@@ -124,6 +126,35 @@ def instruction_affines(instruction: Instruction) -> Iterator[Affine]:
         yield attribute
     elif instruction.op == "inside":
         yield from (guard.index for guard in attribute)
+
+
+def checked_apart(kernel: LoopKernel) -> LoopKernel:
+    """With gathers that have no guards as two instructions, so that indices are checked in the loop that
+    knows them.
+    """
+    if not any(i.op == "gather" for stage in kernel.stages for i in stage.body):
+        return kernel
+    return replace(kernel, stages=tuple(_checked_apart(stage) for stage in kernel.stages))
+
+
+def _checked_apart(stage: Stage) -> Stage:
+    body: list[Instruction] = []
+    place: dict[int, int] = {}
+    for i, instruction in enumerate(stage.body):
+        moved = replace(instruction, arguments=tuple(place[a] for a in instruction.arguments))
+        if moved.op == "gather" and not moved.attribute.guards:
+            body.append(Instruction("checked_offset", moved.arguments, "int64", moved.attribute))
+            moved = replace(moved, op="load_moved", arguments=(len(body) - 1,))
+        place[i] = len(body)
+        body.append(moved)
+    folds = tuple(
+        replace(
+            fold, value=place[fold.value], position=None if fold.position is None else place[fold.position]
+        )
+        for fold in stage.folds
+    )
+    stores = tuple(replace(store, value=place[store.value]) for store in stage.stores)
+    return replace(stage, body=tuple(body), folds=folds, stores=stores)
 
 
 def live(kernel: LoopKernel) -> LoopKernel:
@@ -359,13 +390,14 @@ def load_strides(stage: Stage, axis: int | None) -> list[int]:
     """How far each load and gather of a stage moves along an axis; a gather whose indices move has a stride
     of its own.
     """
+    reads = ("load", "gather", "load_moved")
     if axis is None:
-        return [0 for i in stage.body if i.op in ("load", "gather")]
+        return [0 for i in stage.body if i.op in reads]
     moves: list[bool] = []
     strides: list[int] = []
     for instruction in stage.body:
         moved = any(moves[a] for a in instruction.arguments)
-        if instruction.op in ("load", "gather"):
+        if instruction.op in reads:
             strides.append(FAR if moved else instruction.attribute.index.strides[axis])
         moves.append(moved or any(affine.strides[axis] for affine in instruction_affines(instruction)))
     return strides

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from treadle.compiler.kernel import Instruction, Store
 from treadle.devices.cpu import elementwise as ops
-from treadle.devices.cpu.access import Site, gather, inside, load, store
+from treadle.devices.cpu.access import Site, checked_offset, gather, inside, load, load_moved, store
 from treadle.devices.cpu.ir import Function, Module, Value, lanes_of, vector
 from treadle.devices.cpu.registers import (
     KIND,
@@ -122,6 +122,21 @@ def _gather(site: Site, instruction: Instruction, dtypes: tuple[str, ...], argum
     return cast(site.f, site.isa, value, source, instruction.dtype)
 
 
+def _checked_offset(
+    site: Site, instruction: Instruction, dtypes: tuple[str, ...], arguments: list[Value]
+) -> Value:
+    return checked_offset(site, instruction.attribute, dtypes, arguments)
+
+
+def _load_moved(
+    site: Site, instruction: Instruction, dtypes: tuple[str, ...], arguments: list[Value]
+) -> Value:
+    source = site.operands[instruction.attribute.operand].dtype
+    return cast(
+        site.f, site.isa, load_moved(site, instruction.attribute, arguments[0]), source, instruction.dtype
+    )
+
+
 def _accumulator(
     site: Site, instruction: Instruction, dtypes: tuple[str, ...], arguments: list[Value]
 ) -> Value:
@@ -171,6 +186,8 @@ SPECIAL: dict[str, Callable[[Site, Instruction, tuple[str, ...], list[Value]], V
     "inside": _inside,
     "result": _result,
     "gather": _gather,
+    "checked_offset": _checked_offset,
+    "load_moved": _load_moved,
     "random": _random,
     "accumulator": _accumulator,
 }

@@ -90,7 +90,7 @@ def row_work(kernel: LoopKernel) -> float:
     inner = math.prod(kernel.sizes[kernel.rows :])
     work = 0.0
     for stage in kernel.stages:
-        touched = sum(ITEMSIZE[i.dtype] for i in stage.body if i.op in ("load", "gather"))
+        touched = sum(ITEMSIZE[i.dtype] for i in stage.body if i.op in ("load", "gather", "load_moved"))
         touched += sum(ITEMSIZE[kernel.operands[s.access.operand].dtype] for s in stage.stores)
         work += (touched + cost(stage.body) / 2) * (inner if stage.per == "element" else 1)
     return work
