@@ -25,6 +25,7 @@ from treadle.ops.record import (
     Operand,
     broadcast,
     cast,
+    constant,
     expect_node,
     filled,
     number,
@@ -140,6 +141,11 @@ def linspace(
 
 
 # -- one number everywhere
+
+
+def known(value: float, x: Node) -> Node:
+    """A number that the compiler may compute with, in the shape and dtype of a node."""
+    return broadcast(constant(value, x.dtype), x.shape)
 
 
 @public
