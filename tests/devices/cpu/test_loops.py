@@ -126,6 +126,12 @@ def test_elementwise_of_any_size(size: int, isa: Isa) -> None:
 
 
 @every_isa
+def test_no_axes_at_all(isa: Isa) -> None:
+    kernel = elementwise((), [f32(1), f32(1, True)], [load(0, ()), op("add", 0, 0)], [store(1, (), 1)])
+    check(kernel, [floats(1), floats(1)], isa)
+
+
+@every_isa
 def test_broadcast_bias_over_strided_rows(isa: Isa) -> None:
     n, c, h = 3, 5, 37
     body = [load(0, (c * h, h, 1)), load(1, (0, 1, 0)), op("add", 0, 1)]
@@ -348,6 +354,21 @@ def test_pooling_windows_with_guards(isa: Isa) -> None:
 
 
 @every_isa
+def test_pooling_rows_of_an_image(isa: Isa) -> None:
+    """3x3 sums, stride 2, padding 1, of [2, 9, 41]: lanes are two elements apart, and some are outside."""
+    c, h, w = 2, 9, 41
+    ho, wo = (h + 1) // 2, (w + 1) // 2
+    guards = (Guard(Affine(-1, (0, 2, 0, 1, 0)), h), Guard(Affine(-1, (0, 0, 2, 0, 1)), w))
+    body = (load(0, (h * w, 2 * w, 2, w, 1), offset=-w - 1, guards=guards),)
+    stages = (
+        Stage("element", body, (Fold("add", 0, "float32"),)),
+        Stage("row", (result(0, 0),), (), (store(1, (ho * wo, wo, 1, 0, 0), 0),)),
+    )
+    kernel = LoopKernel((c, ho, wo, 3, 3), 3, (f32(c * h * w), f32(c * ho * wo, True)), stages)
+    check(kernel, [floats(c, h, w), floats(c, ho, wo)], isa, 1e-5)
+
+
+@every_isa
 def test_in_place_update_with_hoisted_scalars(isa: Isa) -> None:
     """A momentum step: one buffer is read and written by the same points, the rate is one element."""
     size = 1003
@@ -384,6 +405,28 @@ def test_gather_of_table_rows(dim: int, isa: Isa) -> None:
         valid = [i if 0 <= i < rows else 0 for i in indices]
         assert (results[3].reshape(tokens, dim) == table.reshape(rows, dim)[valid]).all()
         assert results[2][0] == (0 if valid == indices else 7)
+
+
+@every_isa
+def test_values_kept_between_stages(isa: Isa) -> None:
+    """The exponentials of a softmax are written to scratch memory once, and not computed again."""
+    (step,) = render(softmax(6, 100), isa).steps
+    assert step.kernel.scratch_nbytes >= 400
+    (longer,) = render(softmax(600, 30000), isa).steps
+    assert longer.kernel.scratch_nbytes == 0
+
+
+def test_tasks_are_the_same_for_every_thread_count() -> None:
+    """Large kernels have many tasks, and long folds of few rows are cut into chunks with temporaries."""
+    isa = host_isas()[0]
+    n = 1 << 20
+    (step,) = render(
+        elementwise((n,), [f32(n), f32(n, True)], [load(0, (1,))], [store(1, (1,), 0)]), isa
+    ).steps
+    assert step.kernel.tasks >= 64
+    lowered = render(fold_kernel((n,), 0, (1,), n, "add", "float32"), isa)
+    assert [s.kernel.tasks > 8 for s in lowered.steps] == [True, False]
+    assert len(lowered.temporaries) == 2
 
 
 # -- random kernels

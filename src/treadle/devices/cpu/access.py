@@ -328,7 +328,7 @@ def checked_offset(site: Site, description: Gather, dtypes: Sequence[str], indic
 
 
 def load_moved(site: Site, description: Gather, offset: Value) -> Value:
-    """The elements of a gather, moved by a checked offset: by vectors where that is the same for all lanes."""
+    """The elements of a gather, moved by a checked offset: vectors, where that is the same for all lanes."""
     f, operand = site.f, site.operands[description.operand]
     uniform, by_lane = inside(site, description.guards)
     if uniform is False or operand.size == 0 or 0 in description.limits:

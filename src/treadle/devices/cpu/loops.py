@@ -18,12 +18,12 @@ from treadle.devices.cpu.arrange import (
     arrange,
     cost,
     with_kept_values,
-    with_touched_operands,
 )
 from treadle.devices.cpu.expression import module_for
 from treadle.devices.cpu.ir import Index, Value
 from treadle.devices.cpu.native import Lowered, NativeKernel, Step
 from treadle.devices.cpu.registers import ITEMSIZE, cast
+from treadle.devices.cpu.rewrite import with_touched_operands
 from treadle.devices.cpu.scope import Scope
 from treadle.devices.cpu.split import Part, chunking, split
 from treadle.devices.cpu.target import Isa

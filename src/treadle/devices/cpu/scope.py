@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from treadle.compiler.kernel import Affine, Stage
-from treadle.devices.cpu.arrange import Arranged, instruction_affines, stage_affines
+from treadle.devices.cpu.arrange import Arranged
 from treadle.devices.cpu.expression import Site, evaluate, render_store
 from treadle.devices.cpu.ir import Function, Index, Value
 from treadle.devices.cpu.registers import ITEMSIZE, cast, from_storage, storage_type, widen
+from treadle.devices.cpu.rewrite import instruction_affines, stage_affines
 from treadle.devices.cpu.target import Isa
 from treadle.devices.cpu.transpose import Tile
 
@@ -178,8 +179,10 @@ class Plan:
         self.after_results = [i for i in numbered if waits[i] and levels[i] <= rows]
         stored = {store.value for store in stage.stores} | {fold.value for fold in stage.folds}
         stored |= {fold.position for fold in stage.folds if fold.position is not None}
+        # A place that is the same for all lanes is better left a scalar: then they are loaded as a vector.
+        spread = [i for i in numbered if stage.body[i].op not in ("gather", "checked_offset", "load_moved")]
         self.needed_after = [
-            stored | {a for i in numbered if levels[i] > axis or waits[i] for a in stage.body[i].arguments}
+            stored | {a for i in spread if levels[i] > axis or waits[i] for a in stage.body[i].arguments}
             for axis in range(axes)
         ]
 

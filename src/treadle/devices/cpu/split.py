@@ -22,8 +22,9 @@ from treadle.compiler.kernel import (
     Stage,
     Store,
 )
-from treadle.devices.cpu.arrange import Limit, extend
+from treadle.devices.cpu.arrange import Limit
 from treadle.devices.cpu.registers import NARROW
+from treadle.devices.cpu.rewrite import extend
 
 CHUNKS = 64
 """At most so many partial results for each row."""
