@@ -13,6 +13,7 @@ from treadle.graph.node import Node
 from treadle.ops import elementwise as _elementwise
 from treadle.ops import movement as _movement
 from treadle.ops import reduction as _reduction
+from treadle.ops import sort as _sort
 
 if TYPE_CHECKING:
     from treadle.array import Array
@@ -96,6 +97,24 @@ class ArrayMethods:
             ArgumentError: axis is out of range.
         """
         return self._wrap(_reduction.argmin(self.node, axis=axis, keepdims=keepdims))
+
+    def argsort(self, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Array:
+        """The indices that sort an array along a dimension; NaN counts as larger than any number.
+
+        Args:
+            x: array of real dtype.
+            axis: the dimension.
+            descending: from the largest to the smallest.
+            stable: whether equal elements must keep their order; they do in any case.
+
+        Returns:
+            Array of dtype int64 and the same shape, to be given to `take_along_axis`.
+
+        Raises:
+            DTypeError: x is not of a real dtype.
+            ArgumentError: axis is out of range.
+        """
+        return self._wrap(_sort.argsort(self.node, axis=axis, descending=descending, stable=stable))
 
     def astype(self, dtype: Any, /) -> Array:
         """The array converted to another dtype.
@@ -196,6 +215,24 @@ class ArrayMethods:
             ShapeError: the numbers of elements differ.
         """
         return self._wrap(_movement.reshape(self.node, shape))
+
+    def sort(self, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Array:
+        """The elements in order along a dimension; NaN counts as larger than any number.
+
+        Args:
+            x: array of real dtype.
+            axis: the dimension.
+            descending: from the largest to the smallest.
+            stable: whether equal elements must keep their order; they do in any case.
+
+        Returns:
+            Array of the same shape and dtype.
+
+        Raises:
+            DTypeError: x is not of a real dtype.
+            ArgumentError: axis is out of range.
+        """
+        return self._wrap(_sort.sort(self.node, axis=axis, descending=descending, stable=stable))
 
     def squeeze(self, /, axis: int | Sequence[int]) -> Array:
         """Without the given dimensions, which must be of size 1.

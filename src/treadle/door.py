@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from treadle import config, evaluate, state
-from treadle.compiler.executable import Executable, Leaf
+from treadle.compiler.executable import Committed, Executable, Leaf
 from treadle.devices import registry
 from treadle.devices.host import HostBuffer
 from treadle.errors import FeedError, StateError
@@ -115,7 +115,7 @@ class Door:
             interrupt = None
             try:
                 buffers = plan.executable.run(leaves, reuse)
-            except evaluate.Committed as late:
+            except Committed as late:
                 buffers, interrupt = late.buffers, late.interrupt
             by_target = dict(zip(self.targets, buffers, strict=True))
             superseded = [(state.replace(cell, by_target[value])) for cell, value in self.updates.items()]

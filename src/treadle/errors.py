@@ -39,7 +39,7 @@ class Line(NamedTuple):
 
 def _is_inside(code: CodeType) -> bool:
     """Whether code belongs to Treadle itself or to code that Treadle wrote."""
-    found = code.co_filename.startswith(PACKAGE) or code.co_filename == "<string>"
+    found = code.co_filename.startswith(PACKAGE)
     _inside[code] = found
     return found
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from treadle import config, state
-from treadle.compiler.executable import Executable, Leaf
+from treadle.compiler.executable import Committed, Executable, Leaf
 from treadle.devices import registry
 from treadle.devices.host import HostBuffer, from_array
 from treadle.devices.reference import compute, leaf_array
@@ -286,15 +286,6 @@ def _compile(structure: Structure, outputs: list[Node], device: str, donors: lis
     executable = registry.find(device).compile_graph(detached(structure, outputs), donors)
     executable.reads = _reads_below(structure, outputs)
     return executable
-
-
-class Committed(BaseException):
-    """An interrupt that came after the program's first store into a variable: the run is complete, then it is raised."""
-
-    def __init__(self, buffers: list[HostBuffer], interrupt: BaseException):
-        super().__init__()
-        self.buffers = buffers
-        self.interrupt = interrupt
 
 
 def _device_of(order: Sequence[Node]) -> str:

@@ -14,6 +14,7 @@ from treadle.ops import elementwise as _elementwise
 from treadle.ops import indexing as _indexing
 from treadle.ops import movement as _movement
 from treadle.ops import reduction as _reduction
+from treadle.ops import sort as _sort
 
 __all__ = [
     "abs",
@@ -25,6 +26,7 @@ __all__ = [
     "arange",
     "argmax",
     "argmin",
+    "argsort",
     "asin",
     "asinh",
     "astype",
@@ -111,6 +113,7 @@ __all__ = [
     "reshape",
     "roll",
     "round",
+    "searchsorted",
     "sigmoid",
     "sign",
     "signbit",
@@ -119,6 +122,7 @@ __all__ = [
     "sinh",
     "softmax",
     "softplus",
+    "sort",
     "sqrt",
     "square",
     "squeeze",
@@ -294,6 +298,25 @@ def argmin(x: ArrayLike, /, *, axis: int | None = None, keepdims: bool = False) 
         ArgumentError: axis is out of range.
     """
     return wrap(_reduction.argmin(as_operand(x), axis=axis, keepdims=keepdims))
+
+
+def argsort(x: ArrayLike, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Array:
+    """The indices that sort an array along a dimension; NaN counts as larger than any number.
+
+    Args:
+        x: array of real dtype.
+        axis: the dimension.
+        descending: from the largest to the smallest.
+        stable: whether equal elements must keep their order; they do in any case.
+
+    Returns:
+        Array of dtype int64 and the same shape, to be given to `take_along_axis`.
+
+    Raises:
+        DTypeError: x is not of a real dtype.
+        ArgumentError: axis is out of range.
+    """
+    return wrap(_sort.argsort(as_operand(x), axis=axis, descending=descending, stable=stable))
 
 
 def asin(x: ArrayLike, /) -> Array:
@@ -1724,6 +1747,25 @@ def round(x: ArrayLike, /) -> Array:
     return wrap(_elementwise.round(as_operand(x)))
 
 
+def searchsorted(x1: ArrayLike, x2: ArrayLike, /, *, side: str = 'left') -> Array:
+    """Where numbers would have to be inserted into a sorted array to keep it sorted.
+
+    Args:
+        x1: 1-d array of real dtype in ascending order.
+        x2: array of real dtype: what to look for.
+        side: "left" for the place before elements that are equal, "right" for the place after them.
+
+    Returns:
+        Array of dtype int64 and x2's shape: 0 to the size of x1.
+
+    Raises:
+        ShapeError: x1 is not 1-d.
+        ArgumentError: side is neither of the two.
+        DTypeError: a dtype is not real.
+    """
+    return wrap(_sort.searchsorted(as_operand(x1), as_operand(x2), side=side))
+
+
 def sigmoid(x: ArrayLike, /) -> Array:
     """The logistic function 1 / (1 + exp(-x)).
 
@@ -1844,6 +1886,25 @@ def softplus(x: ArrayLike, /) -> Array:
         DTypeError: x is not of a real floating dtype.
     """
     return wrap(_elementwise.softplus(as_operand(x)))
+
+
+def sort(x: ArrayLike, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Array:
+    """The elements in order along a dimension; NaN counts as larger than any number.
+
+    Args:
+        x: array of real dtype.
+        axis: the dimension.
+        descending: from the largest to the smallest.
+        stable: whether equal elements must keep their order; they do in any case.
+
+    Returns:
+        Array of the same shape and dtype.
+
+    Raises:
+        DTypeError: x is not of a real dtype.
+        ArgumentError: axis is out of range.
+    """
+    return wrap(_sort.sort(as_operand(x), axis=axis, descending=descending, stable=stable))
 
 
 def sqrt(x: ArrayLike, /) -> Array:

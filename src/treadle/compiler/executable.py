@@ -38,3 +38,16 @@ class Executable:
     def memory(self) -> dict[str, int]:
         """Bytes by kind: inputs, outputs, and the arena of temporary values."""
         return {"inputs": 0, "outputs": 0, "arena": 0}
+
+    def explain(self) -> str:
+        """What it does, for a person to read."""
+        raise NotImplementedError
+
+
+class Committed(BaseException):
+    """An interrupt that came after the program's first store into a variable: the run is complete, then it is raised."""
+
+    def __init__(self, buffers: list[HostBuffer], interrupt: BaseException):
+        super().__init__()
+        self.buffers = buffers
+        self.interrupt = interrupt

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from treadle import config
 from treadle.compiler.executable import Executable
 from treadle.devices.base import Device
 from treadle.devices.reference import ReferenceExecutable
+from treadle.errors import DeviceError
 from treadle.graph.node import Node
+
+if TYPE_CHECKING:
+    from treadle.devices.cpu.target import Isa
 
 
 class CpuDevice(Device):
@@ -16,4 +22,26 @@ class CpuDevice(Device):
     name = "cpu"
 
     def compile_graph(self, outputs: Sequence[Node], donors: Sequence[int | None]) -> Executable:
-        return ReferenceExecutable(outputs)
+        if config.options.debug:
+            return ReferenceExecutable(outputs)
+        # Not before something is compiled: LLVM takes longer to load than everything else together.
+        from treadle.devices.cpu.program import CpuExecutable
+
+        return CpuExecutable(outputs, donors, chosen_isa())
+
+
+def chosen_isa() -> Isa:
+    """The instruction set to generate for: the one asked for, or the widest.
+
+    Raises:
+        DeviceError: this machine does not run the one asked for.
+    """
+    from treadle.devices.cpu.target import ISAS, host_isas
+
+    available = host_isas()
+    wanted = config.options.isa
+    if not wanted:
+        return available[0]
+    if wanted not in ISAS or ISAS[wanted] not in available:
+        raise DeviceError(f"TREADLE_ISA={wanted!r}: this machine runs {', '.join(isa.name for isa in available)}")
+    return ISAS[wanted]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from treadle.devices.cpu.ir import Function, Index, Value, vector
 from treadle.devices.cpu.microkernel import active_lanes, load_vector
 
-STRIP = 16
+STRIP = 8
 """Steps of k that are copied for all panels before the next: whole rows of b are read, few pages at a time.
 """
 

@@ -192,7 +192,7 @@ class ProductWriter:
             )
             b = dest
 
-        epilogue, group = p.epilogue, self.schedule.pack_a or self.tiles.parts
+        group = self.schedule.pack_a or self.tiles.parts
 
         def row_tiles(first: Index) -> None:
             last = f.min(f.add(first, group), tiles[1])
@@ -213,11 +213,9 @@ class ProductWriter:
                     self.tile(source, place, rows, from_b, dest, row, column, columns, k, index)
 
                 each_panel(f, p.n, self.width, *panels, tile_of)
-                if epilogue and not self.inline:
+                if p.epilogue and not self.inline:
                     last_block = self.blocks.parts - 1
-                    f.loop(
-                        last_block, f.add(index, 1), lambda _: self.finish(epilogue, row, rows, dest, panels)
-                    )
+                    f.loop(last_block, f.add(index, 1), lambda _: self.finish(row, rows, dest, panels))
 
             self.tiles.each(f, first, last, row_tile)
 
@@ -298,9 +296,10 @@ class ProductWriter:
         for value, (to, tail) in zip(flat, places, strict=True):
             store_vector(f, value, to, tail)
 
-    def finish(self, epilogue: Epilogue, row: Index, rows: int, c: Value, panels: Span) -> None:
+    def finish(self, row: Index, rows: int, c: Value, panels: Span) -> None:
         """Apply the epilogue to the sums of some rows, which are in c; `c` points to the first row."""
-        f, p = self.f, self.product
+        f, p, epilogue = self.f, self.product, self.product.epilogue
+        assert epilogue is not None
 
         def row_of(r: Index) -> None:
             begin = f.at(c, f.mul(r, p.c[-2] * self.itemsize))

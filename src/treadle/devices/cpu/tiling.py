@@ -22,10 +22,12 @@ DOT_ROWS = 16
 MOST_STREAMS = 8
 """Columns of b that are read side by side."""
 STREAM_NBYTES = 1 << 20
-STREAM_COLUMNS = 256
+"""Of b: a single row of a times this much is bound by memory."""
+SPLIT_NBYTES = 1 << 19
+"""Of b that one range of k then reads."""
 STREAM_ROWS = 8
 MOST_TASKS = 64
-TASK_COLUMNS = 128
+TASK_COLUMNS = 128, 256
 """Columns of c of a task, where there are many rows: a tile of a is used for all of them."""
 PACKED_ROWS = 512
 """Rows of a task whose packed panels of b then cost a few per cent of its time."""
@@ -122,9 +124,9 @@ def choose(
     """The schedule of a product with the given strides ``(m, k)`` of a and ``(k, n)`` of b, in elements."""
     lanes = isa.lanes(itemsize)
     if m == 1 and b_strides[1] == 1 and n * k * itemsize >= STREAM_NBYTES:
-        # Few rows of b at a time, each read from end to end, is what memory likes.
-        parts = max(1, min(MOST_TASKS // batch, n // STREAM_COLUMNS))
-        return Schedule(1, min(4, -(-n // lanes)), STREAM_ROWS, STREAM_ROWS, 1, (1, parts), 0, False)
+        # A few whole rows of b at a time, ranges of rows apart: each task reads one run of memory.
+        splits = max(1, min(16 // batch, n * k * itemsize // SPLIT_NBYTES, k // 64))
+        return Schedule(1, min(4, -(-n // lanes)), STREAM_ROWS, STREAM_ROWS, splits, (1, 1), 0, False)
     rows, vectors = register_tile(m, n, itemsize, isa)
     unroll = max(1, min(4, 24 // (rows * vectors)))
     tiles, panels = EvenCut(m, rows).parts, -(-n // (vectors * lanes))
@@ -233,6 +235,7 @@ def tile_cycles(rows: int, vectors: int) -> float:
 
 def task_grid(tiles: int, panels: int, wanted: int, m: int, n: int) -> tuple[int, int]:
     """Tasks along m and n: about `wanted`, each near a square of c."""
-    most = panels if m < PACKED_ROWS // 2 else min(panels, -(-n // TASK_COLUMNS))
+    columns = max(TASK_COLUMNS[0], min(n // 8, TASK_COLUMNS[1]))
+    most = panels if m < PACKED_ROWS // 2 else min(panels, -(-n // columns))
     along_n = min(most, max(-(-wanted // tiles), round(math.sqrt(wanted * n / m)), 1))
     return max(1, min(tiles, wanted // along_n)), along_n

@@ -1,0 +1,65 @@
+"""The flat list of passes from a graph to a scheduled program, each timed and to be seen with `explain`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from treadle import config
+from treadle.compiler.fuse import fuse
+from treadle.compiler.program import Call, Fused
+from treadle.compiler.schedule import Schedule, schedule
+from treadle.compiler.simplify import simplify
+from treadle.compiler.verify import verify, verify_fused
+from treadle.graph.node import Node
+
+
+@dataclass(frozen=True)
+class Target:
+    """What passes may know of a device: facts, handed down."""
+
+    name: str
+    library: Callable[[Node], bool]
+    """Whether the device has a kernel of its own for a node's op."""
+    epilogues: tuple[str, ...] = ()
+    """Ops whose kernels can go on computing with a result."""
+
+
+@dataclass
+class Passes:
+    """What each pass made, and how long it took in milliseconds."""
+
+    graphs: list[tuple[str, float, list[Node]]] = field(default_factory=list)
+    fused: Fused = field(default_factory=Fused)
+    schedule: Schedule = field(default_factory=lambda: Schedule([], 0, []))
+    times_ms: dict[str, float] = field(default_factory=dict)
+
+
+GRAPH_PASSES: tuple[tuple[str, Callable[[list[Node]], list[Node]]], ...] = (("simplify", simplify),)
+
+
+def run_passes(outputs: Sequence[Node], donors: Sequence[int | None], target: Target, can_fail: Callable[[Call], bool]) -> Passes:
+    """Take a detached graph through all passes."""
+    passes = Passes()
+    graph = list(outputs)
+    passes.graphs.append(("as written", 0.0, graph))
+    for name, change in GRAPH_PASSES:
+        began = time.perf_counter()
+        graph = change(graph)
+        passes.graphs.append((name, _since(began), graph))
+        if config.options.check:
+            verify(graph, after=name)
+    began = time.perf_counter()
+    passes.fused = fuse(graph, target.library)
+    passes.times_ms["fuse"] = _since(began)
+    if config.options.check:
+        verify_fused(passes.fused, after="fuse")
+    began = time.perf_counter()
+    passes.schedule = schedule(passes.fused, donors, can_fail)
+    passes.times_ms["schedule"] = _since(began)
+    return passes
+
+
+def _since(began: float) -> float:
+    return (time.perf_counter() - began) * 1e3

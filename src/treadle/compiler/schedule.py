@@ -1,0 +1,93 @@
+"""The order of calls: as the graph was walked, which keeps values short-lived, but stores into variables last.
+
+A donated output takes the memory of the leaf it replaces. That is decided here: every other reader of the leaf must come
+before the store, and nothing that can fail may come after the first of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from treadle.compiler.program import Call, Fused, LibraryCall
+
+
+@dataclass
+class Schedule:
+    """Calls in order; those from `commit` on store into donated memory, or need what was stored there. `donations[i]` is the
+    leaf whose buffer output i may take."""
+
+    calls: list[Call]
+    commit: int
+    donations: list[int | None]
+
+
+def schedule(fused: Fused, donors: Sequence[int | None], can_fail: Callable[[Call], bool]) -> Schedule:
+    """Order the calls of a program and settle which donations are possible."""
+    calls = fused.calls
+    writer = {buffer: i for i, call in enumerate(calls) for buffer in call.writes}
+    readers: dict[int, list[int]] = {}
+    for i, call in enumerate(calls):
+        for buffer in set(call.reads):
+            readers.setdefault(buffer, []).append(i)
+    leaf_buffer = {info.index: b for b, info in enumerate(fused.buffers) if info.source == "input"}
+    donations: list[int | None] = [None] * len(donors)
+    late: set[int] = set()
+    # What must come before each late call, besides what it needs: the readers of the memory it overwrites.
+    taken: set[int] = set()
+    order = _later(calls, late, {})
+    before: dict[int, set[int]] = {}
+    for output, leaf in enumerate(donors):
+        if leaf is None or leaf not in leaf_buffer:
+            continue
+        new, old = fused.outputs[output], leaf_buffer[leaf]
+        call = writer.get(new)
+        if call is None or old in taken or fused.buffers[new].source != "output" or fused.buffers[new].type is not fused.buffers[old].type:
+            continue
+        if fused.outputs.count(new) > 1 or old in fused.outputs:
+            continue
+        if old in calls[call].reads and not _in_place(calls[call], new, old):
+            continue
+        wanted = {**before, call: before.get(call, set()) | {r for r in readers.get(old, []) if r != call}}
+        trial = _later(calls, late | {call}, wanted)
+        if trial is None or any(can_fail(calls[i]) for i in trial[1]):
+            continue
+        late.add(call)
+        before, order = wanted, trial
+        donations[output] = leaf
+        taken.add(old)
+    assert order is not None
+    early, last = order
+    return Schedule([calls[i] for i in (*early, *last)], len(early), donations)
+
+
+def _in_place(call: Call, new: int, old: int) -> bool:
+    """Whether the call may write `new` into the memory of `old`, which it reads."""
+    if isinstance(call, LibraryCall):
+        return False
+    operands = call.buffers
+    pairs = {(operands[w], operands[r]) for w, r in call.kernel.in_place}
+    return (new, old) in pairs and operands.count(old) == 1
+
+
+def _later(calls: Sequence[Call], late: set[int], before: dict[int, set[int]]) -> tuple[list[int], list[int]] | None:
+    """The calls, early ones first: late ones and what needs them come after, each after those in `before`. None if that is
+    impossible: two stores that each need what the other overwrites."""
+    writer = {buffer: i for i, call in enumerate(calls) for buffer in call.writes}
+    needs = [{writer[b] for b in call.reads if b in writer} - {i} for i, call in enumerate(calls)]
+    is_late = [False] * len(calls)
+    for i in range(len(calls)):
+        is_late[i] = i in late or any(is_late[n] for n in needs[i])
+    early = [i for i in range(len(calls)) if not is_late[i]]
+    waiting = [i for i in range(len(calls)) if is_late[i]]
+    last: list[int] = []
+    done = set(early)
+    while waiting:
+        ready = next((i for i in waiting if needs[i] <= done and before.get(i, set()) <= done), None)
+        if ready is None:
+            return None
+        waiting.remove(ready)
+        last.append(ready)
+        done.add(ready)
+    return early, last
+

@@ -1,0 +1,135 @@
+"""How each library op becomes native kernels: one row an op."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from treadle.compiler.program import Call, LibraryCall, LoopCall, View
+from treadle.devices.cpu import convolution, loops, pooling
+from treadle.devices.cpu.contraction import Contraction
+from treadle.devices.cpu.contraction import lower as lower_contraction
+from treadle.devices.cpu.native import Lowered
+from treadle.devices.cpu.registers import Unsupported
+from treadle.devices.cpu.target import Isa
+from treadle.graph.node import Node, Type
+
+NATIVE_FLOATS = ("float32", "float64")
+
+
+def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides, in elements, of a contiguous array."""
+    strides, step = [], 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= size
+    return tuple(reversed(strides))
+
+
+def _sizes(type: Type) -> tuple[int, ...]:
+    return tuple(int(n) for n in type.shape)
+
+
+def _matmul(call: LibraryCall, isa: Isa) -> Lowered:
+    a, b = call.inputs
+    shape = _sizes(call.node.type)
+    batch, (m, n) = shape[:-2], shape[-2:]
+    spec = Contraction(
+        batch, m, n, int(a.shape[-1]), a.strides, b.strides, row_major(shape), call.node.dtype.name, call.epilogue, call.extra
+    )
+    return lower_contraction(spec, isa)
+
+
+def _convolution(call: LibraryCall, x: tuple[Any, Any], w: tuple[Any, Any], y: tuple[Any, Any]) -> convolution.Convolution:
+    """The geometry shared by a convolution and its gradients: (shape, strides) of input, weight and output."""
+    node = call.node
+    return convolution.Convolution(
+        batch=x[0][0], groups=node.attribute("groups"), in_channels=x[0][1], out_channels=y[0][1],
+        input=tuple(x[0][2:]), kernel=tuple(w[0][2:]), output=tuple(y[0][2:]),
+        stride=node.attribute("stride"), padding=node.attribute("padding"), dilation=node.attribute("dilation"),
+        input_strides=x[1], weight_strides=w[1], output_strides=y[1], dtype=node.dtype.name,
+        epilogue=call.epilogue, extra=call.extra,
+    )  # fmt: skip
+
+
+def _seen(view: View) -> tuple[Any, Any]:
+    return view.shape, view.strides
+
+
+def _made(node: Node) -> tuple[Any, Any]:
+    return _sizes(node.type), row_major(_sizes(node.type))
+
+
+def _conv(call: LibraryCall, isa: Isa) -> Lowered:
+    x, w = call.inputs
+    return convolution.forward(_convolution(call, _seen(x), _seen(w), _made(call.node)), isa)
+
+
+def _conv_input_gradient(call: LibraryCall, isa: Isa) -> Lowered:
+    g, w = call.inputs
+    return convolution.input_gradient(_convolution(call, _made(call.node), _seen(w), _seen(g)), isa)
+
+
+def _conv_weight_gradient(call: LibraryCall, isa: Isa) -> Lowered:
+    x, g = call.inputs
+    return convolution.weight_gradient(_convolution(call, _seen(x), _made(call.node), _seen(g)), isa)
+
+
+def _max_pool(lower: Callable[..., Lowered], output_like: int | None) -> Callable[[LibraryCall, Isa], Lowered]:
+    """A max-pooling op. `output_like`: which operand is shaped like the pooled output; None: the result is."""
+
+    def lowered(call: LibraryCall, isa: Isa) -> Lowered:
+        x = call.inputs[0]
+        made = row_major(_sizes(call.node.type))
+        if output_like is None:
+            others, (pooled, strides) = call.inputs[1:], (_sizes(call.node.type), made)
+        else:
+            others, (pooled, strides) = (), _seen(call.inputs[output_like])
+        if any(view.strides != x.strides for view in others) or (output_like is not None and made != x.strides):
+            raise Unsupported("the operands of a pooling op lie differently in memory")
+        return lower(
+            pooling.MaxPool(
+                x.shape[0], x.shape[1], tuple(x.shape[2:]), call.node.attribute("window"), tuple(pooled[2:]),
+                call.node.attribute("stride"), call.node.attribute("padding"), (1,) * (len(pooled) - 2), x.strides, strides,
+                call.node.dtype.name,
+            ),
+            isa,
+        )  # fmt: skip
+
+    return lowered
+
+
+LIBRARY: dict[str, Callable[[LibraryCall, Isa], Lowered]] = {
+    "matmul": _matmul,
+    "conv": _conv,
+    "conv_input_gradient": _conv_input_gradient,
+    "conv_weight_gradient": _conv_weight_gradient,
+    "max_pool": _max_pool(pooling.max_pool, None),
+    "max_pool_gradient": _max_pool(pooling.max_pool_gradient, 1),
+    "max_pool_select": _max_pool(pooling.max_pool_select, None),
+}
+"""Ops with generated kernels of their own, besides those that loop kernels express."""
+
+EPILOGUES = ("matmul", "conv")
+"""Ops whose kernels can go on computing with a result before they store it."""
+
+HOST_ONLY = ("sort", "argsort")
+"""Ops that run their reference between two native segments."""
+
+
+def is_library(node: Node) -> bool:
+    """Whether a node is not for the fusion pass to write a loop for."""
+    return node.op.name in LIBRARY or node.op.name in HOST_ONLY or node.dtype.kind == "complex"
+
+
+def lower_call(call: Call, isa: Isa) -> Lowered | None:
+    """The native kernels of a call, or None where there are none: its reference runs on the host."""
+    try:
+        if isinstance(call, LoopCall):
+            return loops.render(call.kernel, isa)
+        lower = LIBRARY.get(call.node.op.name)
+        if lower is None or call.node.dtype.name not in NATIVE_FLOATS:
+            return None
+        return lower(call, isa)
+    except Unsupported:
+        return None

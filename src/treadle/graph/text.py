@@ -1,0 +1,166 @@
+"""A graph as a readable program, one line a node, and back.
+
+::
+
+    %0 = placeholder[name='x', shape=(3,), dtype=float32] : float32[3]
+    %1 = constant[value=2, dtype=float32] : float32[]
+    %2 = broadcast_to(%1)[shape=(3,)] : float32[3]
+    %3 = multiply(%0, %2) : float32[3]                                # example.py:4
+    return %3
+
+What a leaf is bound to stands in braces: the bytes of data in base64, a number, a random key, a variable's name. Parsing makes leaves
+through a function of the caller, since what values live in is not known here.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from treadle.dtypes import BY_NAME, DType
+from treadle.errors import FormatError
+from treadle.graph.dimension import Dimension
+from treadle.graph.graph import ordered
+from treadle.graph.node import Node, Op, Type, make, new
+
+LINE_COLUMN = 66
+ELIDED_NBYTES = 256
+
+
+def attribute_text(value: Any) -> str:
+    """An attribute as it is written: a Python literal, a dtype's name, or ``dim('2*batch')``."""
+    if isinstance(value, DType):
+        return value.name
+    if isinstance(value, Dimension):
+        return f"dim({str(value)!r})"
+    if type(value) is tuple:
+        return "(" + ", ".join(map(attribute_text, value)) + ("," if len(value) == 1 else "") + ")"
+    return repr(value)
+
+
+def binding_text(node: Node, elide: bool) -> str:
+    """What a leaf stands for."""
+    if node.buffer is not None:
+        data = node.buffer.view(node.type).tobytes()
+        return f"{len(data)} bytes" if elide and len(data) > ELIDED_NBYTES else base64.b64encode(data).decode()
+    binding = node.binding
+    cell = getattr(binding, "cell", binding)
+    if hasattr(cell, "name"):
+        return cell.name
+    return "" if binding is None else repr(binding)
+
+
+def graph_text(outputs: Sequence[Node], elide: bool = True, lines: bool = True) -> str:
+    """The graph below outputs as text. With `elide` the bytes of large data are left out, and the text does not parse back."""
+    order = ordered(outputs, stop=lambda node: node.op.name == "data")
+    names = {node: f"%{i}" for i, node in enumerate(order)}
+    text = []
+    for node in order:
+        line = f"{names[node]} = {node.op.name}"
+        if node.inputs:
+            line += "(" + ", ".join(names[child] for child in node.inputs) + ")"
+        if node.op.attributes and node.attributes:
+            pairs = zip(node.op.attributes, node.attributes, strict=True)
+            line += "[" + ", ".join(f"{name}={attribute_text(value)}" for name, value in pairs) + "]"
+        if node.op.leaf and not node.inputs and node.op.reference is None:
+            bound = binding_text(node, elide)
+            line += f"{{{bound}}}" if bound else ""
+        line += f" : {node.type!r}"
+        if lines and node.line is not None:
+            place = str(node.line).split(": ")[0]
+            line = f"{line:<{LINE_COLUMN}} # {place}"
+        text.append(line)
+    text.append("return " + ", ".join(names[output] for output in outputs))
+    return "\n".join(text)
+
+
+_LINE = re.compile(
+    r"%(?P<name>\d+) = (?P<op>\w+)(\((?P<inputs>[^)]*)\))?(\[(?P<attributes>.*)\])?(\{(?P<binding>[^}]*)\})? : "
+    r"(?P<dtype>\w+)\[(?P<shape>[^\]]*)\]\s*(#.*)?$"
+)
+
+
+def parse_graph(text: str, ops: dict[str, Op], bind: Callable[[Node, str], None]) -> list[Node]:
+    """The outputs of a graph from its text. `bind(node, text)` gives a leaf what stands in its braces.
+
+    Raises:
+        FormatError: a line is not of the grammar, names an unknown op, or its stated type is not what inference finds.
+    """
+    nodes: dict[str, Node] = {}
+    for number, line in enumerate(text.strip().splitlines(), 1):
+        line = line.strip()
+        if not line:
+            continue
+        if line.startswith("return"):
+            try:
+                return [nodes[name.strip()] for name in line[len("return") :].split(",")]
+            except KeyError as missing:
+                raise FormatError(f"line {number}: {missing} is not defined") from None
+        found = _LINE.match(line)
+        if found is None:
+            raise FormatError(f"line {number} is no node: {line!r}")
+        op = ops.get(found["op"])
+        if op is None:
+            raise FormatError(f"line {number}: there is no op {found['op']!r}")
+        if found["dtype"] not in BY_NAME:
+            raise FormatError(f"line {number}: {found['dtype']!r} is no dtype")
+        shape = tuple(_size(size) for size in found["shape"].split(",") if size.strip())
+        type = Type(shape, BY_NAME[found["dtype"]])
+        attributes = _attributes(found["attributes"] or "", number)
+        if tuple(attributes) != op.attributes and attributes:
+            raise FormatError(f"line {number}: {op.name} has the attributes {op.attributes}, not {tuple(attributes)}")
+        try:
+            inputs = tuple(nodes[name.strip()] for name in (found["inputs"] or "").split(",") if name.strip())
+        except KeyError as missing:
+            raise FormatError(f"line {number}: {missing} is not defined before its use") from None
+        if op.leaf and not inputs:
+            node = new(op, (), tuple(attributes.values()), type)
+            if op.reference is None:
+                bind(node, found["binding"] or "")
+        else:
+            node = make(op, inputs, tuple(attributes.values()))
+            if node.type is not type:
+                raise FormatError(f"line {number}: {op.name} gives {node.type!r}, the line says {type!r}")
+        nodes[f"%{found['name']}"] = node
+    raise FormatError("the text has no return")
+
+
+def _size(text: str) -> int | Dimension:
+    """A size as it is written in a type: a number, or names and a number with stars between."""
+    text = text.strip()
+    if text.isdigit():
+        return int(text)
+    factors = text.split("*")
+    coefficient = int(factors.pop(0)) if factors[0].isdigit() else 1
+    return Dimension(factors, coefficient)
+
+
+def _attributes(text: str, number: int) -> dict[str, Any]:
+    """``name=value, ...`` as a dict."""
+    try:
+        call = ast.parse(f"f({text})", mode="eval").body
+        assert isinstance(call, ast.Call)
+        return {str(k.arg): _value(k.value) for k in call.keywords}
+    except (SyntaxError, ValueError, KeyError) as error:
+        raise FormatError(f"line {number}: the attributes [{text}] do not parse: {error}") from None
+
+
+def _value(tree: ast.expr) -> Any:
+    """An attribute's value from its syntax: literals, dtypes, dimensions, nan and inf; nothing is evaluated."""
+    if isinstance(tree, ast.Constant):
+        return tree.value
+    if isinstance(tree, ast.Tuple):
+        return tuple(map(_value, tree.elts))
+    if isinstance(tree, ast.Name):
+        return float(tree.id) if tree.id in ("nan", "inf") else BY_NAME[tree.id]
+    if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub):
+        return -_value(tree.operand)
+    if isinstance(tree, ast.BinOp) and isinstance(tree.op, (ast.Add, ast.Sub)):
+        left, right = _value(tree.left), _value(tree.right)
+        return left + right if isinstance(tree.op, ast.Add) else left - right
+    if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and tree.func.id == "dim":
+        return _size(_value(tree.args[0]))
+    raise ValueError(f"{ast.unparse(tree)} is no attribute value")
