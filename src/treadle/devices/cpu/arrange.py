@@ -210,14 +210,23 @@ def load_strides(stage: Stage, axis: int | None) -> list[int]:
     reads = ("load", "gather", "load_moved")
     if axis is None:
         return [0 for i in stage.body if i.op in reads]
+    moves = moving(stage, axis, False)
+    return [
+        FAR if any(moves[a] for a in i.arguments) else i.attribute.index.strides[axis]
+        for i in stage.body
+        if i.op in reads
+    ]
+
+
+def moving(stage: Stage, axis: int, results: bool) -> list[bool]:
+    """Which instructions differ from point to point along an axis; whether what was folded does is
+    `results`.
+    """
     moves: list[bool] = []
-    strides: list[int] = []
-    for instruction in stage.body:
-        moved = any(moves[a] for a in instruction.arguments)
-        if instruction.op in reads:
-            strides.append(FAR if moved else instruction.attribute.index.strides[axis])
-        moves.append(moved or any(affine.strides[axis] for affine in instruction_affines(instruction)))
-    return strides
+    for i in stage.body:
+        own = results if i.op == "result" else any(affine.strides[axis] for affine in instruction_affines(i))
+        moves.append(own or any(moves[a] for a in i.arguments))
+    return moves
 
 
 def _price(kernel: LoopKernel, group: tuple[str, list[int]], lanes: int, masks: bool) -> float:
@@ -249,7 +258,11 @@ def _width(kernel: LoopKernel, isa: Isa, axis: int, lanes: int, masks: bool, til
     fewer for a short axis.
     """
     size = kernel.sizes[axis]
-    longest = max(cost(stage.body) + 3 * len(stage.folds) for stage in kernel.stages)
+    longest = 0
+    for stage in kernel.stages:
+        moves = moving(stage, axis, axis < kernel.rows)
+        vectors = [i for i, moved in zip(stage.body, moves, strict=True) if moved]
+        longest = max(longest, cost(vectors) + 3 * len(stage.folds))
     room = 24 if isa.registers == 32 else 12
     vectors = MOST_VECTORS if longest * MOST_VECTORS <= room else 2 if longest * 2 <= room else 1
     positions = any(f.position is not None for stage in kernel.stages for f in stage.folds)

@@ -95,8 +95,11 @@ class Scopes:
         return scope
 
     def compute_listed(self, scope: Scope, number: int, listed: Sequence[int]) -> Scope:
-        """Compute some instructions of a stage."""
-        if not listed:
+        """Compute some instructions of a stage; none if it visits no point, whose operands may have no
+        elements.
+        """
+        inner = self.kernel.sizes[self.kernel.rows :]
+        if not listed or (self.kernel.stages[number].per == "element" and 0 in inner):
             return scope
         body, values = self.kernel.stages[number].body, dict(scope.values[number])
         site = self.site(scope, number)
