@@ -1,9 +1,9 @@
-"""Matrix products against NumPy's BLAS and PyTorch's (where it is installed), one thread, interleaved in
-one process.
+"""Matrix products against NumPy's BLAS and PyTorch's (where it is installed), interleaved in one
+process.
 
-Prints, for each shape, the share of peak and the ratio of each peer's time to ours (above 1: ours is
-faster), from thread CPU time, which does not count time that other processes took. Run with ``src`` on the
-path::
+Prints, for each shape, our time and speed and the ratio of each peer's time to ours (above 1: ours is
+faster). With one thread that is thread CPU time, which does not count what other processes took. Run with
+``src`` on the path::
 
     python bench/matmul.py                                  # the standard shapes
     python bench/matmul.py 512x512x512:TN 64x1000x100       # m x k x n, with A or B transposed
@@ -13,22 +13,22 @@ path::
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(name, "1")
+# NumPy's BLAS reads its setting when it is loaded.
+threads_given = sys.argv[sys.argv.index("--threads") + 1] if "--threads" in sys.argv else "1"
+os.environ.setdefault("OPENBLAS_NUM_THREADS", threads_given)
 
-# BLAS reads the settings above when it is loaded.
 import numpy as np  # noqa: E402
 
-from treadle.devices.cpu import jit  # noqa: E402
+from treadle.devices.cpu import jit, threads  # noqa: E402
 from treadle.devices.cpu.contraction import Contraction, lower  # noqa: E402
 from treadle.devices.cpu.native import Lowered  # noqa: E402
+from treadle.devices.cpu.runner import Entry, Table  # noqa: E402
 from treadle.devices.cpu.target import ISAS, Isa, host_isas  # noqa: E402
-from treadle.devices.cpu.tiling import Schedule  # noqa: E402
 
 try:
     import torch
@@ -44,52 +44,46 @@ STANDARD = """
 
 
 class Prepared:
-    """The steps of a lowered op, bound to arrays: calling it runs them one after the other on this thread."""
+    """The steps of a lowered op as a program, bound to arrays: a call is one run."""
 
     def __init__(
         self, lowered: Lowered, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], isa: Isa
     ):
-        self.kept = [*inputs, *outputs]
-        places = {("in", i): x.ctypes.data for i, x in enumerate(inputs)}
-        places |= {("out", i): x.ctypes.data for i, x in enumerate(outputs)}
-        for i, nbytes in enumerate(lowered.temporaries):
-            places["temp", i] = self.aligned(nbytes)
-        self.calls = []
-        for step in lowered.steps:
-            loaded = jit.load(step.kernel, isa)
-            arguments = (ctypes.c_void_p * len(step.operands))(
-                *(places[operand] for operand in step.operands)
-            )
-            scratch = self.aligned(step.kernel.scratch_nbytes)
-            self.kept += [loaded, arguments]
-            self.calls.append((loaded.entry, ctypes.addressof(arguments), step.kernel.tasks, scratch))
-
-    def aligned(self, nbytes: int) -> int:
-        memory = np.zeros(nbytes + 4096, np.uint8)
-        self.kept.append(memory)
-        return -(-memory.ctypes.data // 4096) * 4096
+        self.kept = [*inputs, *outputs, *(np.zeros(nbytes + 64, np.uint8) for nbytes in lowered.temporaries)]
+        names = [("in", i) for i in range(len(inputs))] + [("out", i) for i in range(len(outputs))]
+        names += [("temp", i) for i in range(len(lowered.temporaries))]
+        slots = {name: (slot, 0) for slot, name in enumerate(names)}
+        self.bases = [
+            -(-x.ctypes.data // 64) * 64 if x.dtype == np.uint8 else x.ctypes.data for x in self.kept
+        ]
+        entries = [
+            Entry(jit.load(step.kernel, isa), tuple(slots[operand] for operand in step.operands))
+            for step in lowered.steps
+        ]
+        self.table = Table(entries, slots=len(names))
 
     def __call__(self) -> None:
-        for entry, arguments, tasks, scratch in self.calls:
-            entry(arguments, 0, tasks, scratch)
+        self.table.run(self.bases)
 
 
-def interleaved(calls: Sequence[Callable[[], object]], seconds: float) -> list[float]:
-    """The median thread time of each call, rounds of all calls taking turns."""
+def interleaved(
+    calls: Sequence[Callable[[], object]], seconds: float, clock: Callable[[], float] = time.thread_time
+) -> list[float]:
+    """The median time of each call, rounds of all calls taking turns."""
     times: list[list[float]] = [[] for _ in calls]
     repeats = []
     for call in calls:
         call()
-        begin = time.thread_time()
+        begin = clock()
         call()
-        repeats.append(max(1, int(2e-4 / max(time.thread_time() - begin, 1e-7))))
+        repeats.append(max(1, int(2e-4 / max(clock() - begin, 1e-7))))
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times[0]) < 5:
         for call, count, taken in zip(calls, repeats, times, strict=True):
-            begin = time.thread_time()
+            begin = clock()
             for _ in range(count):
                 call()
-            taken.append((time.thread_time() - begin) / count)
+            taken.append((clock() - begin) / count)
     return [sorted(taken)[len(taken) // 2] for taken in times]
 
 
@@ -105,20 +99,20 @@ def matrices(
     return [a, b], np.zeros((m, n), dtype), Contraction((), m, n, k, a_strides, b_strides, (n, 1), dtype)
 
 
-def measure(
-    shape: str, dtype: str, isa: Isa, seconds: float, schedule: Schedule | None = None
-) -> dict[str, float]:
+def measure(shape: str, dtype: str, isa: Isa, seconds: float, count: int) -> dict[str, float]:
     """Seconds per call of each of ours, numpy and torch, after checking that they agree."""
     sizes, _, layout = shape.partition(":")
     layout = layout or "NN"
     m, k, n = (int(size) for size in sizes.split("x"))
     (a, b), c, contraction = matrices(m, k, n, layout, dtype)
-    ours = Prepared(lower(contraction, isa, schedule), [a, b], [c], isa)
+    threads.set_num_threads(count)
+    clock = time.thread_time if count == 1 else time.perf_counter
+    ours = Prepared(lower(contraction, isa), [a, b], [c], isa)
     left, right = (x.T if t == "T" else x for x, t in zip((a, b), layout, strict=True))
     d = np.zeros_like(c)
     calls = {"ours": ours, "numpy": lambda: np.matmul(left, right, out=d)}
     if torch is not None:
-        torch.set_num_threads(1)
+        torch.set_num_threads(count)
         operands = [
             torch.from_numpy(x).t() if t == "T" else torch.from_numpy(x) for x, t in zip((a, b), layout)
         ]
@@ -126,7 +120,7 @@ def measure(
         calls["torch"] = lambda: torch.mm(*operands, out=out)
     ours()
     np.testing.assert_allclose(c, left @ right, rtol=0, atol=1e-3 if dtype == "float32" else 1e-9)
-    return dict(zip(calls, interleaved(list(calls.values()), seconds), strict=True)) | {
+    return dict(zip(calls, interleaved(list(calls.values()), seconds, clock), strict=True)) | {
         "flops": 2.0 * m * k * n
     }
 
@@ -139,9 +133,10 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--isa", default=host_isas()[0].name, choices=list(ISAS))
     parser.add_argument("--seconds", type=float, default=0.5, help="of measuring per shape")
+    parser.add_argument("--threads", type=int, default=1, help="above 1, wall time is measured")
     arguments = parser.parse_args()
     for shape in arguments.shapes:
-        row = measure(shape, arguments.dtype, ISAS[arguments.isa], arguments.seconds)
+        row = measure(shape, arguments.dtype, ISAS[arguments.isa], arguments.seconds, arguments.threads)
         peers = "  ".join(
             f"{peer} {row[peer] / row['ours']:.2f}" for peer in ("numpy", "torch") if peer in row
         )

@@ -76,10 +76,11 @@ def check(
 
 def plain(m: int, n: int, k: int, dtype: str, layout: str = "NNN") -> tuple[Layout, Layout, Layout]:
     """A, B and C, each transposed in memory where the layout says T."""
-    shapes = (m, k), (k, n), (m, n)
-    return tuple(
-        Layout(shape, dtype, (1, 0) if t == "T" else None) for shape, t in zip(shapes, layout, strict=True)
+    a, b, c = (
+        Layout(shape, dtype, (1, 0) if t == "T" else None)
+        for shape, t in zip(((m, k), (k, n), (m, n)), layout, strict=True)
     )
+    return a, b, c
 
 
 SIZES = st.one_of(st.integers(1, 5), st.integers(1, 70), st.sampled_from([16, 32, 64, 130]))
