@@ -1,8 +1,8 @@
 """What fusion makes of a graph: buffers, and calls that read and write them. No device is known here.
 
-A buffer is one contiguous row-major array. Calls are loop kernels, whose code is in the kernel, or library ops (contraction,
-convolution, pooling, scatter, sort ...), which a device implements as it likes. Library ops see their operands as strided
-views, so that a transposition in front of a product costs nothing.
+A buffer is one contiguous row-major array. Calls are loop kernels, whose code is in the kernel, or library
+ops (contraction, convolution, pooling, scatter, sort ...), which a device implements as it likes. Library
+ops see their operands as strided views, so that a transposition in front of a product costs nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,12 @@ from treadle.graph.node import Node, Type
 
 @dataclass
 class BufferInfo:
-    """A buffer of the program. `source`: "input" (leaf number `index` of the graph), "output" (number `index`), or "temporary"."""
+    """A buffer of the program.
+
+    `source`: "input" (leaf number `index` of the graph), "output" (number `index`), "temporary", or
+    "status": an int32 word that is 0 before the calls, and after them the number of a fault, if there was
+    one (see `Fused.faults`).
+    """
 
     type: Type
     source: str
@@ -61,8 +66,10 @@ class LoopCall:
 
 @dataclass
 class LibraryCall:
-    """A library op on views. The epilogue (see `devices.cpu.contraction`) is applied to the op's result before it is stored; its
-    loads name operands of `extra`, whose buffers are `extra_buffers`. `nodes` are those it computes, the op's own first."""
+    """A library op on views. The epilogue (see `devices.cpu.contraction`) is applied to the op's result
+    before it is stored; its loads name operands of `extra`, whose buffers are `extra_buffers`. `nodes` are
+    those it computes, the op's own first.
+    """
 
     node: Node
     inputs: tuple[View, ...]
@@ -86,9 +93,15 @@ Call = LoopCall | LibraryCall
 
 @dataclass
 class Fused:
-    """A graph as calls in a valid order. `outputs[i]` is the buffer of the graph's output i (two outputs may be one buffer, and
-    an output may be an input buffer untouched)."""
+    """A graph as calls in a valid order. `outputs[i]` is the buffer of the graph's output i (two outputs
+    may be one buffer, and an output may be an input buffer untouched).
+
+    Several calls may write one buffer: parts of it, or all of it first and then some places of it anew.
+    Calls that write the same buffer stay in order.
+    """
 
     buffers: list[BufferInfo] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
+    faults: list[Node] = field(default_factory=list)
+    """The node whose index was out of range where the status word is 1, 2 ..."""

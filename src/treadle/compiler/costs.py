@@ -1,0 +1,94 @@
+"""What it costs to compute a value anew instead of storing it, estimated before anything is grouped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from treadle.compiler.indexmap import MOVEMENT
+from treadle.graph.node import Node
+
+LIGHT = frozenset(
+    """add subtract multiply negative positive square abs floor ceil trunc round copysign sign maximum minimum relu where
+    astype equal not_equal less less_equal greater greater_equal isnan isinf isfinite signbit logical_and logical_or
+    logical_xor logical_not bitwise_and bitwise_or bitwise_xor bitwise_invert bitwise_left_shift bitwise_right_shift
+    """.split()  # noqa: SIM905
+)
+"""Ops of one or two instructions."""
+WEIGHTS = {"constant": 0, "iota": 1, "divide": 4, "sqrt": 4, "reciprocal": 4, "random_bits": 60, "gather": 6}
+HEAVY = 12
+"""What the other ops count."""
+MOST_REPEATED, MOST_LOADS = 4, 2
+"""A value is computed again by each who reads it up to so many instructions and loads."""
+LIGHTEST_KEPT = 6
+"""From here on a value is not computed again for every repetition of a broadcast."""
+INLINE = frozenset(["iota", "random_bits", "gather", "constant"])
+
+WITH_EPILOGUE = frozenset(["matmul", "convolution"])
+NO_EPILOGUE = frozenset(["gather", "random_bits", "pad"])
+"""Ops that are not computed in the epilogue of a library op."""
+
+
+@dataclass
+class Costs:
+    """Instructions and loads by node, from what is certain to be in memory; and the ops whose epilogues nodes can be."""
+
+    instructions: dict[Node, int]
+    loads: dict[Node, int]
+    fed: set[Node]
+
+    def cheap(self, node: Node) -> bool:
+        """Whether several groups may each compute the node. Movement is never a reason to store: its input may be."""
+        if node.op.name in MOVEMENT or _widens(node):
+            return True
+        if node in self.fed:
+            return False
+        return self.instructions[node] <= MOST_REPEATED and self.loads[node] <= MOST_LOADS
+
+    def light(self, node: Node) -> bool:
+        """Whether repeating the node over and over is no loss."""
+        return node.op.name in MOVEMENT or self.instructions[node] < LIGHTEST_KEPT
+
+    def feeds(self, node: Node) -> bool:
+        """Whether the node can be computed in the epilogue of a library op."""
+        return node in self.fed
+
+
+def _widens(node: Node) -> bool:
+    """A conversion to a wider dtype: what is converted is smaller to store."""
+    return node.op.name == "astype" and node.inputs[0].dtype.itemsize < node.dtype.itemsize
+
+
+def estimate(
+    order: Sequence[Node],
+    inputs: Mapping[Node, tuple[Node, ...]],
+    stored: set[Node],
+    is_library: Mapping[Node, bool],
+) -> Costs:
+    """The costs of every node."""
+    readers: dict[Node, int] = {}
+    for node in order:
+        for child in inputs[node]:
+            readers[child] = readers.get(child, 0) + 1
+    costs = Costs({}, {}, set())
+    seen: dict[Node, tuple[int, int]] = {}
+    kept: set[Node] = set()
+    for node in order:
+        name, below = node.op.name, inputs[node]
+        inline = node.op.elementwise or name in MOVEMENT or name in INLINE
+        own = 0 if name in MOVEMENT else 1 if name in LIGHT else WEIGHTS.get(name, HEAVY)
+        instructions = own + sum([seen[child][0] for child in below]) if inline else 0
+        loads = sum([seen[child][1] for child in set(below)]) if inline else 0
+        costs.instructions[node], costs.loads[node] = instructions, loads
+        if (node.op.elementwise or name == "reshape") and not is_library[node]:
+            for child in below:
+                direct = is_library[child] and child.op.name in WITH_EPILOGUE
+                if (direct or (child in costs.fed and child not in kept)) and child.dtype is node.dtype:
+                    costs.fed.add(node)
+        seen[node] = instructions, loads
+        # Several readers of something costly: it will be stored, and each of them will load it.
+        several = readers.get(node, 0) > 1 and instructions > MOST_REPEATED
+        if (node in stored or not inline or several) and name != "constant":
+            kept.add(node)
+            seen[node] = 0, int(node.shape != ())
+    return costs
