@@ -44,7 +44,18 @@ from treadle.dtypes import (
 )
 from treadle.function import function
 from treadle.namespace import *  # noqa: F403
-from treadle.runtime import cache_info, debug, device, devices, evaluate, explain, memory, num_threads, scope, set_num_threads
+from treadle.runtime import (
+    cache_info,
+    debug,
+    device,
+    devices,
+    evaluate,
+    explain,
+    memory,
+    num_threads,
+    scope,
+    set_num_threads,
+)
 from treadle.session import Session, placeholder
 
 __version__ = "0.1.0"
@@ -56,10 +67,11 @@ newaxis = None
 pi = 3.141592653589793
 
 __all__ = [
-    "Array", "Session", "Variable", "asarray", "assignments", "bfloat16", "bool", "cache_info", "checkpoint", "compile",
-    "complex64", "complex128", "custom_vjp", "debug", "device", "devices", "e", "evaluate", "explain", "float16", "float32",
-    "float64", "function", "grad", "gradients", "hvp", "inf", "int8", "int16", "int32", "int64", "jvp", "memory", "nan",
-    "newaxis", "no_grad", "num_threads", "pi", "placeholder", "random", "scope", "set_num_threads", "uint8", "uint16",
+    "Array", "Session", "Variable", "asarray", "assignments", "bfloat16", "bool", "cache_info",
+    "checkpoint", "compile", "complex64", "complex128", "custom_vjp", "debug", "device", "devices", "e",
+    "evaluate", "explain", "float16", "float32", "float64", "function", "grad", "gradients", "hvp",
+    "inf", "int8", "int16", "int32", "int64", "jvp", "memory", "nan", "newaxis", "no_grad",
+    "num_threads", "pi", "placeholder", "random", "scope", "set_num_threads", "uint8", "uint16",
     "uint32", "uint64", "update", "value_and_grad", "vjp", *_namespace.__all__,
 ]  # fmt: skip
 

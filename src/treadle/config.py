@@ -10,7 +10,9 @@ from typing import Any
 
 SMALL_NODES = 64
 SMALL_ELEMENTS = 4096
-"""A define-by-run graph with at most this many nodes and element operations runs by its references, without compiling."""
+"""A define-by-run graph with at most this many nodes and element operations runs by its references, without
+compiling.
+"""
 
 
 class Options(threading.local):

@@ -1,7 +1,8 @@
 """Element types and the rules by which they promote.
 
-The contract is the Python Array API standard 2025.12, section "Type Promotion Rules"; what it leaves open is decided here:
-bool promotes to anything, an integer with a floating type gives that floating type, and float16 with bfloat16 gives float32.
+The contract is the Python Array API standard 2025.12, section "Type Promotion Rules"; what it leaves open
+is decided here: bool promotes to anything, an integer with a floating type gives that floating type, and
+float16 with bfloat16 gives float32.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from treadle.errors import DTypeError
 
 
 class DType:
-    """An element type: `name`, `kind` (bool, int, uint, float, complex), `itemsize` in bytes, and its NumPy twin.
+    """An element type: `name`, `kind` (bool, int, uint, float, complex), `itemsize` in bytes, and its NumPy
+    twin.
 
     There is one object per type, so ``x.dtype is td.float32`` and ``x.dtype == np.float32`` both hold.
     """
@@ -145,7 +147,9 @@ def promote(left: DType, right: DType) -> DType:
         return signed
     wider = {1: int16, 2: int32, 4: int64}.get(unsigned.itemsize)
     if wider is None:
-        raise DTypeError(f"uint64 and {signed} do not promote: no integer type holds both; convert one with astype")
+        raise DTypeError(
+            f"uint64 and {signed} do not promote: no integer type holds both; convert one with astype"
+        )
     return wider
 
 

@@ -57,11 +57,14 @@ def user_line() -> Line | None:
 
 
 class TreadleError(Exception):
-    """Base of every error that Treadle raises on purpose. `line` is the user's line it is about, if there is one."""
+    """Base of every error that Treadle raises on purpose. `line` is the user's line it is about, if there
+    is one.
+    """
 
     def __init__(self, message: str, line: Line | None = None):
         line = user_line() if line is None else line
         super().__init__(f"{message}\n  at {line}" if line is not None else message)
+        self.message = message
         self.line = line
 
 
@@ -90,7 +93,9 @@ class GradientError(TreadleError, ValueError):
 
 
 class PlaceholderError(TreadleError, ValueError):
-    """A value was demanded that depends on a placeholder. Run it through a session or a function, and feed it."""
+    """A value was demanded that depends on a placeholder. Run it through a session or a function, and feed
+    it.
+    """
 
 
 class FeedError(TreadleError, ValueError):

@@ -1,7 +1,9 @@
-"""Writes the checked-in files that are made from the op records: public functions and methods over arrays, and the table page.
+"""Writes the checked-in files that are made from the op records: public functions and methods over arrays,
+and the table page.
 
-``./dev generate`` runs it; a test checks that the files are fresh. Generated so that editors and type checkers see real signatures and
-docstrings, and so that adding an op touches its family's file and nothing else.
+``./dev generate`` runs it; a test checks that the files are fresh. Generated so that editors and type
+checkers see real signatures and docstrings, and so that adding an op touches its family's file and nothing
+else.
 """
 
 from __future__ import annotations
@@ -36,7 +38,12 @@ CONVERSIONS = {
     "Sequence[Operand]": ("Sequence[ArrayLike]", "as_operands({0})"),
     "*Operand": ("ArrayLike", "*as_operands({0})"),
 }
-RESULTS = {"Node": "Array", "list[Node]": "list[Array]", "tuple[Node, ...]": "tuple[Array, ...]", "tuple[Node, Node]": "tuple[Array, Array]"}
+RESULTS = {
+    "Node": "Array",
+    "list[Node]": "list[Array]",
+    "tuple[Node, ...]": "tuple[Array, ...]",
+    "tuple[Node, Node]": "tuple[Array, Array]",
+}
 PLAIN = {"DType": "Any", "DType | None": "Any", "Axis": "int | Sequence[int] | None"}
 
 
@@ -90,7 +97,13 @@ def _default(value: Any) -> str:
 
 def _docstring(function: Callable[..., Any], indent: str) -> str:
     text = inspect.cleandoc(function.__doc__ or "")
-    return indent + '"""' + text.replace("\n", "\n" + indent).replace("\n" + indent + "\n", "\n\n") + ("\n" + indent if "\n" in text else "") + '"""'
+    return (
+        indent
+        + '"""'
+        + text.replace("\n", "\n" + indent).replace("\n" + indent + "\n", "\n\n")
+        + ("\n" + indent if "\n" in text else "")
+        + '"""'
+    )
 
 
 def _imports(used: list[str]) -> str:
@@ -101,7 +114,11 @@ def _function(name: str, family: str, function: Callable[..., Any], method: bool
     given, passed, result = signature(function, method)
     indent = "    " if method else ""
     wrapped = f"{'self._wrap' if method else 'wrap'}(_{family}.{name}({passed}))"
-    lines = [f"{indent}def {name}({given}) -> {result}:", _docstring(function, indent + "    "), f"{indent}    return {wrapped}"]
+    lines = [
+        f"{indent}def {name}({given}) -> {result}:",
+        _docstring(function, indent + "    "),
+        f"{indent}    return {wrapped}",
+    ]
     return "\n".join(lines)
 
 
@@ -174,7 +191,9 @@ def _broken(line: str) -> list[str]:
         return [f"{head} import (", *(f"    {name}," for name in names.split(", ")), ")"]
     if line.lstrip().startswith(("def ", "return ")):
         first, last = line.index("("), line.rindex(")")
-        inside = textwrap.wrap(line[first + 1 : last], 105, initial_indent=indent + "    ", subsequent_indent=indent + "    ")
+        inside = textwrap.wrap(
+            line[first + 1 : last], 105, initial_indent=indent + "    ", subsequent_indent=indent + "    "
+        )
         return [line[: first + 1], *inside, indent + line[last:]]
     hanging = "    " if re.match(r"\w+: ", line.lstrip()) else ""
     return textwrap.wrap(line.strip(), 106, initial_indent=indent, subsequent_indent=indent + hanging)

@@ -1,7 +1,7 @@
 """Random numbers: counter-based, seeded, splittable; the same on every device and for any number of threads.
 
-Every function draws a fresh key from the thread's generator when it is called, in program order, or takes one as `key`.
-A session or compiled function that is run again draws anew in every run.
+Every function draws a fresh key from the thread's generator when it is called, in program order, or takes
+one as `key`. A session or compiled function that is run again draws anew in every run.
 """
 
 from __future__ import annotations
@@ -118,7 +118,9 @@ def normal(shape: Sequence[int] | int = (), *, mean: float = 0.0, std: float = 1
     return drawn + mean if mean != 0.0 else drawn
 
 
-def bernoulli(p: ArrayLike = 0.5, shape: Sequence[int] | int | None = None, *, key: Key | None = None) -> Array:
+def bernoulli(
+    p: ArrayLike = 0.5, shape: Sequence[int] | int | None = None, *, key: Key | None = None
+) -> Array:
     """True with probability p.
 
     Args:
@@ -151,7 +153,9 @@ def permutation(x: ArrayLike | int, *, key: Key | None = None) -> Array:
     return Array(ops.permutation(_key_node(key), x if isinstance(x, int) else as_node(x)))
 
 
-def randint(low: int, high: int, shape: Sequence[int] | int = (), *, dtype: Any = dtypes.int64, key: Key | None = None) -> Array:
+def randint(
+    low: int, high: int, shape: Sequence[int] | int = (), *, dtype: Any = dtypes.int64, key: Key | None = None
+) -> Array:
     """Integers uniform in [low, high).
 
     Args:

@@ -1,4 +1,6 @@
-"""What users ask of the machinery around arrays: devices, evaluation, memory, explanation, scopes, threads, the program cache."""
+"""What users ask of the machinery around arrays: devices, evaluation, memory, explanation, scopes, threads,
+the program cache.
+"""
 
 from __future__ import annotations
 
@@ -52,14 +54,21 @@ def scope(name: str) -> AbstractContextManager[None]:
 
 
 def debug(on: bool = True) -> AbstractContextManager[None]:
-    """A block in which graphs run node by node with the references, so that an error names the node and the user's line."""
+    """A block in which graphs run node by node with the references, so that an error names the node and the
+    user's line.
+    """
     return config.configured(debug=on)
 
 
 def cache_info() -> dict[str, Any]:
     """The program cache: programs held, hits, and why the last programs had to be compiled."""
     programs = _evaluate.programs
-    return {"programs": len(programs.programs), "most": programs.most, "hits": programs.hits, "misses": list(programs.misses)}
+    return {
+        "programs": len(programs.programs),
+        "most": programs.most,
+        "hits": programs.hits,
+        "misses": list(programs.misses),
+    }
 
 
 def memory(*arrays: Array) -> dict[str, int]:
@@ -68,7 +77,9 @@ def memory(*arrays: Array) -> dict[str, int]:
 
 
 def explain(*arrays: Array) -> str:
-    """What computing arrays runs: the graph after each compiler pass with the pass's time, the calls, and the kernels' code."""
+    """What computing arrays runs: the graph after each compiler pass with the pass's time, the calls, and
+    the kernels' code.
+    """
     return _evaluate.planned([as_node(array) for array in arrays]).explain()
 
 

@@ -18,8 +18,8 @@ Leaf = Any
 class Executable:
     """A graph whose leaves are `input` nodes, ready to run.
 
-    `donations[i]` is the leaf whose buffer output i may be written into, or None: the device has made sure that the leaf is
-    read no more when that output is stored. `reads` belongs to whoever caches the program.
+    `donations[i]` is the leaf whose buffer output i may be written into, or None: the device has made sure
+    that the leaf is read no more when that output is stored. `reads` belongs to whoever caches the program.
     """
 
     def __init__(self, outputs: Sequence[Node]):
@@ -28,8 +28,11 @@ class Executable:
         self.donations: list[int | None] = [None] * len(self.outputs)
         self.reads: list[tuple[int, ...]] = []
 
-    def run(self, leaves: Sequence[Leaf], reuse: Sequence[HostBuffer | None], poll: bool = True) -> list[HostBuffer]:
-        """Run on what the leaves are bound to. `reuse[i]`, where given, is the donated buffer to write output i into.
+    def run(
+        self, leaves: Sequence[Leaf], reuse: Sequence[HostBuffer | None], poll: bool = True
+    ) -> list[HostBuffer]:
+        """Run on what the leaves are bound to. `reuse[i]`, where given, is the donated buffer to write
+        output i into.
 
         All that can fail or be interrupted comes before the first store into a donated buffer.
         """
@@ -45,7 +48,9 @@ class Executable:
 
 
 class Committed(BaseException):
-    """An interrupt that came after the program's first store into a variable: the run is complete, then it is raised."""
+    """An interrupt that came after the program's first store into a variable: the run is complete, then it
+    is raised.
+    """
 
     def __init__(self, buffers: list[HostBuffer], interrupt: BaseException):
         super().__init__()

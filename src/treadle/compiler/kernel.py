@@ -1,18 +1,21 @@
-"""A loop kernel without a device: an iteration space, affine index maps, straight-line scalar code and reductions.
+"""A loop kernel without a device: an iteration space, affine index maps, straight-line scalar code and
+reductions.
 
 Each device renders this description; nothing here knows one. The fusion pass makes them.
 
-A kernel walks the axes `sizes`. The first `rows` axes are parallel: their points (*rows*) are independent. The rest, the
-*inner* axes, are walked inside each row, once by every stage, in order. A stage either visits every inner point
-(``per="element"``) or runs once per row (``per="row"``); it computes its straight-line body, folds some of the values over
-the inner axes, and stores others. Later stages read a fold's result. So softmax over the last axis is::
+A kernel walks the axes `sizes`. The first `rows` axes are parallel: their points (*rows*) are independent.
+The rest, the *inner* axes, are walked inside each row, once by every stage, in order. A stage either visits
+every inner point (``per="element"``) or runs once per row (``per="row"``); it computes its straight-line
+body, folds some of the values over the inner axes, and stores others. Later stages read a fold's result. So
+softmax over the last axis is::
 
     sizes=(4096, 1024), rows=1
     stage 0, element:  x = load;            fold max(x)                           -> result (0, 0)
     stage 1, element:  x = load; e = exp(x - result(0, 0));  fold add(e)          -> result (1, 0)
     stage 2, element:  ...; y = e / result(1, 0);  store y
 
-A kernel without inner axes (``rows == len(sizes)``) is a plain elementwise loop: its stages are all per row, each row one point.
+A kernel without inner axes (``rows == len(sizes)``) is a plain elementwise loop: its stages are all per
+row, each row one point.
 """
 
 from __future__ import annotations
@@ -63,7 +66,8 @@ class Instruction:
     ``result``     attribute: ``(stage, fold)``; what an earlier stage folded, the same for all of the row
     ``cast``       converts its argument to the instruction's dtype as NumPy's ``astype`` does
     ``gather``     attribute: `Gather`; arguments are the run-time indices
-    ``random``     attribute: ``(word,)``; arguments ``(key0, key1, counter)`` as uint32, uint32, uint64; one uint32 word of
+    ``random``     attribute: ``(word,)``; arguments ``(key0, key1, counter)`` as uint32, uint32, uint64;
+    one uint32 word of
                    Threefry-2x32 with 20 rounds of the counter (its high and low halves) under the key
     =============  ==========================================================================================
     """
@@ -78,8 +82,9 @@ class Instruction:
 class Gather:
     """A load whose place depends on values: element ``index + sum(strides[k] * argument[k])`` of the operand.
 
-    Argument k must lie in ``0 <= argument < limits[k]``. Where it does not, the element read is one inside the operand, and the
-    int32 word `fault` of the operand `status` is set to `fault_code` (any lane's; the program fails after the kernel).
+    Argument k must lie in ``0 <= argument < limits[k]``. Where it does not, the element read is one inside
+    the operand, and the int32 word `fault` of the operand `status` is set to `fault_code` (any lane's; the
+    program fails after the kernel).
     """
 
     operand: int
@@ -93,11 +98,13 @@ class Gather:
 
 @dataclass(frozen=True)
 class Fold:
-    """A reduction over the inner axes: `combine` is add, multiply, maximum, minimum, logical_and, logical_or, argmax or argmin.
+    """A reduction over the inner axes: `combine` is add, multiply, maximum, minimum, logical_and,
+    logical_or, argmax or argmin.
 
-    The value folded is instruction `value`. argmax and argmin fold `value` and give the position (int64) of the first extreme
-    (of the first NaN, if there is one), as given by instruction `position`. maximum and minimum propagate NaN. The order of
-    floating-point additions may depend on the sizes and the instruction set, never on the number of threads.
+    The value folded is instruction `value`. argmax and argmin fold `value` and give the position (int64) of
+    the first extreme (of the first NaN, if there is one), as given by instruction `position`. maximum and
+    minimum propagate NaN. The order of floating-point additions may depend on the sizes and the instruction
+    set, never on the number of threads.
     """
 
     combine: str
@@ -135,8 +142,9 @@ class Operand:
 
 @dataclass(frozen=True)
 class LoopKernel:
-    """See the module's docstring. A written operand may share its memory with a read one only where `in_place` says so:
-    pairs (written, read) that are touched at the same element by the same point."""
+    """See the module's docstring. A written operand may share its memory with a read one only where
+    `in_place` says so: pairs (written, read) that are touched at the same element by the same point.
+    """
 
     sizes: tuple[int, ...]
     rows: int

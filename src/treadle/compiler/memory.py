@@ -20,8 +20,8 @@ class Span:
 def place(spans: Sequence[Span]) -> tuple[list[int], int]:
     """The offset of every span and the size of the arena: no two that are alive together overlap.
 
-    Largest first, each at the lowest offset that is free for all of its life (the greedy-by-size strategy of Pisarchyk and
-    Lee 2020, arXiv:2001.03288).
+    Largest first, each at the lowest offset that is free for all of its life (the greedy-by-size strategy
+    of Pisarchyk and Lee 2020, arXiv:2001.03288).
     """
     offsets = [0] * len(spans)
     placed: list[tuple[int, int, Span]] = []

@@ -39,7 +39,9 @@ class Passes:
 GRAPH_PASSES: tuple[tuple[str, Callable[[list[Node]], list[Node]]], ...] = (("simplify", simplify),)
 
 
-def run_passes(outputs: Sequence[Node], donors: Sequence[int | None], target: Target, can_fail: Callable[[Call], bool]) -> Passes:
+def run_passes(
+    outputs: Sequence[Node], donors: Sequence[int | None], target: Target, can_fail: Callable[[Call], bool]
+) -> Passes:
     """Take a detached graph through all passes."""
     passes = Passes()
     graph = list(outputs)

@@ -1,7 +1,8 @@
-"""The order of calls: as the graph was walked, which keeps values short-lived, but stores into variables last.
+"""The order of calls: as the graph was walked, which keeps values short-lived, but stores into variables
+last.
 
-A donated output takes the memory of the leaf it replaces. That is decided here: every other reader of the leaf must come
-before the store, and nothing that can fail may come after the first of them.
+A donated output takes the memory of the leaf it replaces. That is decided here: every other reader of the
+leaf must come before the store, and nothing that can fail may come after the first of them.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from treadle.compiler.program import Call, Fused, LibraryCall
 
 @dataclass
 class Schedule:
-    """Calls in order; those from `commit` on store into donated memory, or need what was stored there. `donations[i]` is the
-    leaf whose buffer output i may take."""
+    """Calls in order; those from `commit` on store into donated memory, or need what was stored there.
+    `donations[i]` is the leaf whose buffer output i may take.
+    """
 
     calls: list[Call]
     commit: int
@@ -42,7 +44,12 @@ def schedule(fused: Fused, donors: Sequence[int | None], can_fail: Callable[[Cal
             continue
         new, old = fused.outputs[output], leaf_buffer[leaf]
         call = writer.get(new)
-        if call is None or old in taken or fused.buffers[new].source != "output" or fused.buffers[new].type is not fused.buffers[old].type:
+        if (
+            call is None
+            or old in taken
+            or fused.buffers[new].source != "output"
+            or fused.buffers[new].type is not fused.buffers[old].type
+        ):
             continue
         if fused.outputs.count(new) > 1 or old in fused.outputs:
             continue
@@ -70,8 +77,11 @@ def _in_place(call: Call, new: int, old: int) -> bool:
     return (new, old) in pairs and operands.count(old) == 1
 
 
-def _later(calls: Sequence[Call], late: set[int], before: dict[int, set[int]]) -> tuple[list[int], list[int]] | None:
-    """The calls, early ones first: late ones and what needs them come after, each after those in `before`. None if that is
+def _later(
+    calls: Sequence[Call], late: set[int], before: dict[int, set[int]]
+) -> tuple[list[int], list[int]] | None:
+    """The calls, early ones first: late ones and what needs them come after, each after those in `before`.
+    None if that is
     impossible: two stores that each need what the other overwrites."""
     writer = {buffer: i for i, call in enumerate(calls) for buffer in call.writes}
     needs = [{writer[b] for b in call.reads if b in writer} - {i} for i, call in enumerate(calls)]
@@ -90,4 +100,3 @@ def _later(calls: Sequence[Call], late: set[int], before: dict[int, set[int]]) -
         last.append(ready)
         done.add(ready)
     return early, last
-

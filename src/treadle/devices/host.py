@@ -1,4 +1,6 @@
-"""Memory of the host: aligned buffers, counted by Python's references and used again when nobody holds them."""
+"""Memory of the host: aligned buffers, counted by Python's references and used again when nobody holds
+them.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ def nbytes_of(type: Type) -> int:
 class HostBuffer:
     """`nbytes` bytes at `address`. `raw` is the NumPy array that owns them; views handed out keep it alive.
 
-    A borrowed buffer's memory belongs to someone who may still write it: it is never written here, and never used again.
+    A borrowed buffer's memory belongs to someone who may still write it: it is never written here, and
+    never used again.
     """
 
     __slots__ = ("__weakref__", "address", "borrowed", "nbytes", "raw")
@@ -104,7 +107,9 @@ _ALONE = 1 << 30
 
 
 def _calibrate() -> int:
-    """What `getrefcount` says of a buffer's memory that no view shares: it differs between versions of Python."""
+    """What `getrefcount` says of a buffer's memory that no view shares: it differs between versions of
+    Python.
+    """
     buffer = HostBuffer(np.empty(1, np.uint8), 0, 1)
 
     def count(self: HostBuffer) -> int:

@@ -26,8 +26,12 @@ def apply(node: Node, arrays: Sequence[np.ndarray]) -> np.ndarray:
     reference = node.op.reference
     if reference is None:
         raise TreadleError(f"{node.op.name} has no reference: it cannot run", node.line)
-    with np.errstate(all="ignore"):
-        result = reference(*arrays, **node.keywords())
+    try:
+        with np.errstate(all="ignore"):
+            result = reference(*arrays, **node.keywords())
+    except TreadleError as error:
+        # Raised while running: the line to name is the one that made the node.
+        raise type(error)(error.message, node.line) from None
     result = np.asarray(result)
     if result.dtype != node.dtype.numpy:
         result = result.astype(node.dtype.numpy)
@@ -67,8 +71,12 @@ class ReferenceExecutable(Executable):
     def __init__(self, outputs: Sequence[Node]):
         super().__init__(outputs)
 
-    def run(self, leaves: Sequence[Leaf], reuse: Sequence[HostBuffer | None], poll: bool = True) -> list[HostBuffer]:
-        values = {node: leaf_array(node.type, leaves[node.attributes[0]]) for node in self.order if node.op is INPUT}
+    def run(
+        self, leaves: Sequence[Leaf], reuse: Sequence[HostBuffer | None], poll: bool = True
+    ) -> list[HostBuffer]:
+        values = {
+            node: leaf_array(node.type, leaves[node.attributes[0]]) for node in self.order if node.op is INPUT
+        }
         results = compute(self.outputs, values)
         buffers = []
         for node, result in zip(self.outputs, results, strict=True):

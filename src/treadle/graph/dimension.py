@@ -1,7 +1,7 @@
 """Sizes that are not known yet: named symbols, their products with each other and with integers.
 
-Only equality and products are asked of them, so a size is a monomial ``coefficient * symbol * symbol ...``. Whoever runs a
-graph substitutes numbers and infers again.
+Only equality and products are asked of them, so a size is a monomial ``coefficient * symbol * symbol ...``.
+Whoever runs a graph substitutes numbers and infers again.
 """
 
 from __future__ import annotations
@@ -23,10 +23,15 @@ class Dimension:
         self.coefficient = coefficient
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Dimension) and (self.symbols, self.coefficient) == (other.symbols, other.coefficient)
+        return isinstance(other, Dimension) and (self.symbols, self.coefficient) == (
+            other.symbols,
+            other.coefficient,
+        )
 
     def __lt__(self, other: object) -> bool:
-        raise ShapeError(f"the size {self} is not known before the graph runs: it cannot be compared with {other}")
+        raise ShapeError(
+            f"the size {self} is not known before the graph runs: it cannot be compared with {other}"
+        )
 
     def __hash__(self) -> int:
         return hash((self.symbols, self.coefficient))

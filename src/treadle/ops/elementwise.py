@@ -1,7 +1,8 @@
 """Elementwise ops: arithmetic, exponential, trigonometric, comparison, logical and bitwise.
 
-Names and special cases are those of the Python Array API standard 2025.12. Nodes of these ops have inputs of one shape: the
-functions broadcast and promote before they make one. A record is one call; its gradient stands beside its meaning.
+Names and special cases are those of the Python Array API standard 2025.12. Nodes of these ops have inputs
+of one shape: the functions broadcast and promote before they make one. A record is one call; its gradient
+stands beside its meaning.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from treadle.ops.record import (
     CAST,
     PUBLIC,
     Operand,
-    broadcast_shapes,
     broadcast,
+    broadcast_shapes,
     cast,
     expect_kind,
     expect_node,
@@ -46,7 +47,10 @@ def _named(function: Callable[..., Node], name: str, doc: str, parameters: str) 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = doc
     function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(p, inspect.Parameter.POSITIONAL_ONLY, annotation="Operand") for p in parameters.split()],
+        [
+            inspect.Parameter(p, inspect.Parameter.POSITIONAL_ONLY, annotation="Operand")
+            for p in parameters.split()
+        ],
         return_annotation="Node",
     )
     PUBLIC[name] = function
@@ -55,10 +59,13 @@ def _named(function: Callable[..., Node], name: str, doc: str, parameters: str) 
 
 def unary(name: str, doc: str, reference: Rule, vjp: Rule | None, accepts: str = "floating", result: DType | None = None,
           no_gradient: str = "", integers_as_float: bool = True) -> Callable[[Operand], Node]:  # fmt: skip
-    """Record an op of one operand. `vjp(g, y, x)` gives the cotangent of x; `result` is its dtype if not the operand's.
+    """Record an op of one operand. `vjp(g, y, x)` gives the cotangent of x; `result` is its dtype if not
+    the operand's.
 
-    Where only floating dtypes are accepted, an integer array is an error, an integer number is taken as float32.
+    Where only floating dtypes are accepted, an integer array is an error, an integer number is taken as
+    float32.
     """
+
     def infer(x: Type) -> Type:
         if x.dtype.kind not in dtypes.KINDS[accepts]:
             hint = "; convert it with astype(td.float32)" if "floating" in accepts else ""
@@ -131,17 +138,38 @@ BITS = "bitwise operations act on integers"
 
 add = binary("add", "x1 + x2.", np.add, lambda g, y, a, b: (g, g), accepts="any")
 subtract = binary("subtract", "x1 - x2.", np.subtract, lambda g, y, a, b: (g, negative(g)))
-multiply = binary("multiply", "x1 * x2.", np.multiply, lambda g, y, a, b: (multiply(g, conj(b)), multiply(g, conj(a))), accepts="any")
+multiply = binary(
+    "multiply",
+    "x1 * x2.",
+    np.multiply,
+    lambda g, y, a, b: (multiply(g, conj(b)), multiply(g, conj(a))),
+    accepts="any",
+)
 divide = binary("divide", "x1 / x2, of floating dtypes.", np.divide,
                 lambda g, y, a, b: ((q := divide(g, conj(b))), negative(multiply(q, conj(y)))), accepts="floating")  # fmt: skip
-floor_divide = binary("floor_divide", "x1 / x2 rounded down.", np.floor_divide, None, accepts="real", no_gradient=STEP)
+floor_divide = binary(
+    "floor_divide", "x1 / x2 rounded down.", np.floor_divide, None, accepts="real", no_gradient=STEP
+)
 remainder = binary("remainder", "x1 - floor(x1 / x2) * x2: the remainder with the sign of x2.", np.remainder,
                    lambda g, y, a, b: (g, negative(multiply(g, floor(divide(a, b))))), accepts="real")  # fmt: skip
 negative = unary("negative", "-x.", np.negative, lambda g, y, x: negative(g), accepts="numeric")
 positive = unary("positive", "+x: x itself.", np.positive, lambda g, y, x: g, accepts="numeric")
-square = unary("square", "x * x.", np.square, lambda g, y, x: multiply(g, multiply(conj(x), like(2, x))), accepts="numeric")
-reciprocal = unary("reciprocal", "1 / x.", np.reciprocal, lambda g, y, x: negative(multiply(g, square(conj(y)))))
-sqrt = unary("sqrt", "Square root; NaN below zero.", np.sqrt, lambda g, y, x: divide(multiply(g, like(0.5, x)), conj(y)))
+square = unary(
+    "square",
+    "x * x.",
+    np.square,
+    lambda g, y, x: multiply(g, multiply(conj(x), like(2, x))),
+    accepts="numeric",
+)
+reciprocal = unary(
+    "reciprocal", "1 / x.", np.reciprocal, lambda g, y, x: negative(multiply(g, square(conj(y))))
+)
+sqrt = unary(
+    "sqrt",
+    "Square root; NaN below zero.",
+    np.sqrt,
+    lambda g, y, x: divide(multiply(g, like(0.5, x)), conj(y)),
+)
 sign = unary("sign", "-1, 0 or 1; NaN of NaN.", np.sign, lambda g, y, x: like(0, x), accepts="real")
 maximum = binary("maximum", "The larger of x1 and x2; NaN where either is.", np.maximum,
                  lambda g, y, a, b: _shared(g, equal(a, y), equal(b, y)), accepts="real")  # fmt: skip
@@ -191,11 +219,35 @@ pow = binary("pow", "x1 to the power x2.", _power_reference, _power_vjp)
 # -- exponential and logarithmic
 
 exp = unary("exp", "e to the power x.", np.exp, lambda g, y, x: multiply(g, conj(y)))
-expm1 = unary("expm1", "exp(x) - 1, accurate near zero.", np.expm1, lambda g, y, x: multiply(g, add(y, like(1, y))), "real floating")
+expm1 = unary(
+    "expm1",
+    "exp(x) - 1, accurate near zero.",
+    np.expm1,
+    lambda g, y, x: multiply(g, add(y, like(1, y))),
+    "real floating",
+)
 log = unary("log", "Natural logarithm.", np.log, lambda g, y, x: divide(g, conj(x)))
-log1p = unary("log1p", "log(1 + x), accurate near zero.", np.log1p, lambda g, y, x: divide(g, add(x, like(1, x))), "real floating")
-log2 = unary("log2", "Logarithm to base 2.", np.log2, lambda g, y, x: divide(g, multiply(x, like(math.log(2), x))), "real floating")
-log10 = unary("log10", "Logarithm to base 10.", np.log10, lambda g, y, x: divide(g, multiply(x, like(math.log(10), x))), "real floating")
+log1p = unary(
+    "log1p",
+    "log(1 + x), accurate near zero.",
+    np.log1p,
+    lambda g, y, x: divide(g, add(x, like(1, x))),
+    "real floating",
+)
+log2 = unary(
+    "log2",
+    "Logarithm to base 2.",
+    np.log2,
+    lambda g, y, x: divide(g, multiply(x, like(math.log(2), x))),
+    "real floating",
+)
+log10 = unary(
+    "log10",
+    "Logarithm to base 10.",
+    np.log10,
+    lambda g, y, x: divide(g, multiply(x, like(math.log(10), x))),
+    "real floating",
+)
 logaddexp = binary("logaddexp", "log(exp(x1) + exp(x2)) without overflow.", np.logaddexp,
                    lambda g, y, a, b: (multiply(g, exp(subtract(a, y))), multiply(g, exp(subtract(b, y)))),
                    accepts="real floating")  # fmt: skip
@@ -204,11 +256,25 @@ logaddexp = binary("logaddexp", "log(exp(x1) + exp(x2)) without overflow.", np.l
 
 sin = unary("sin", "Sine of x in radians.", np.sin, lambda g, y, x: multiply(g, cos(x)))
 cos = unary("cos", "Cosine of x in radians.", np.cos, lambda g, y, x: negative(multiply(g, sin(x))))
-tan = unary("tan", "Tangent of x in radians.", np.tan, lambda g, y, x: multiply(g, add(square(y), like(1, y))))
-asin = unary("asin", "Inverse sine, in radians.", np.arcsin, lambda g, y, x: divide(g, sqrt(_one_minus_square(x))), "real floating")
+tan = unary(
+    "tan", "Tangent of x in radians.", np.tan, lambda g, y, x: multiply(g, add(square(y), like(1, y)))
+)
+asin = unary(
+    "asin",
+    "Inverse sine, in radians.",
+    np.arcsin,
+    lambda g, y, x: divide(g, sqrt(_one_minus_square(x))),
+    "real floating",
+)
 acos = unary("acos", "Inverse cosine, in radians.", np.arccos,
              lambda g, y, x: negative(divide(g, sqrt(_one_minus_square(x)))), "real floating")  # fmt: skip
-atan = unary("atan", "Inverse tangent, in radians.", np.arctan, lambda g, y, x: divide(g, add(square(x), like(1, x))), "real floating")
+atan = unary(
+    "atan",
+    "Inverse tangent, in radians.",
+    np.arctan,
+    lambda g, y, x: divide(g, add(square(x), like(1, x))),
+    "real floating",
+)
 sinh = unary("sinh", "Hyperbolic sine.", np.sinh, lambda g, y, x: multiply(g, cosh(x)))
 cosh = unary("cosh", "Hyperbolic cosine.", np.cosh, lambda g, y, x: multiply(g, sinh(x)))
 tanh = unary("tanh", "Hyperbolic tangent.", np.tanh, lambda g, y, x: multiply(g, _one_minus_square(y)))
@@ -216,7 +282,13 @@ asinh = unary("asinh", "Inverse hyperbolic sine.", np.arcsinh,
               lambda g, y, x: divide(g, sqrt(add(square(x), like(1, x)))), "real floating")  # fmt: skip
 acosh = unary("acosh", "Inverse hyperbolic cosine; NaN below one.", np.arccosh,
               lambda g, y, x: divide(g, multiply(sqrt(subtract(x, like(1, x))), sqrt(add(x, like(1, x))))), "real floating")  # fmt: skip
-atanh = unary("atanh", "Inverse hyperbolic tangent.", np.arctanh, lambda g, y, x: divide(g, _one_minus_square(x)), "real floating")
+atanh = unary(
+    "atanh",
+    "Inverse hyperbolic tangent.",
+    np.arctanh,
+    lambda g, y, x: divide(g, _one_minus_square(x)),
+    "real floating",
+)
 
 
 def _atan2_vjp(g: Node, y: Node, a: Node, b: Node) -> tuple[Node, Node]:
@@ -224,7 +296,9 @@ def _atan2_vjp(g: Node, y: Node, a: Node, b: Node) -> tuple[Node, Node]:
     return multiply(scaled, b), negative(multiply(scaled, a))
 
 
-atan2 = binary("atan2", "The angle of the point (x2, x1), in radians.", np.arctan2, _atan2_vjp, accepts="real floating")
+atan2 = binary(
+    "atan2", "The angle of the point (x2, x1), in radians.", np.arctan2, _atan2_vjp, accepts="real floating"
+)
 
 
 def _one_minus_square(x: Node) -> Node:
@@ -258,7 +332,13 @@ sigmoid = unary("sigmoid", "The logistic function 1 / (1 + exp(-x)).", _sigmoid_
 floor = unary("floor", "Rounded down to an integer.", np.floor, lambda g, y, x: like(0, x), accepts="real")
 ceil = unary("ceil", "Rounded up to an integer.", np.ceil, lambda g, y, x: like(0, x), accepts="real")
 trunc = unary("trunc", "Rounded towards zero.", np.trunc, lambda g, y, x: like(0, x), accepts="real")
-round = unary("round", "Rounded to the nearest integer, halves to even.", np.round, lambda g, y, x: like(0, x), accepts="real")
+round = unary(
+    "round",
+    "Rounded to the nearest integer, halves to even.",
+    np.round,
+    lambda g, y, x: like(0, x),
+    accepts="real",
+)
 
 # -- comparison and tests
 
@@ -267,23 +347,50 @@ not_equal = binary("not_equal", "x1 != x2.", np.not_equal, None, "any", dtypes.b
 less = binary("less", "x1 < x2.", np.less, None, "real", dtypes.bool, no_gradient=WHOLE)
 less_equal = binary("less_equal", "x1 <= x2.", np.less_equal, None, "real", dtypes.bool, no_gradient=WHOLE)
 greater = binary("greater", "x1 > x2.", np.greater, None, "real", dtypes.bool, no_gradient=WHOLE)
-greater_equal = binary("greater_equal", "x1 >= x2.", np.greater_equal, None, "real", dtypes.bool, no_gradient=WHOLE)
+greater_equal = binary(
+    "greater_equal", "x1 >= x2.", np.greater_equal, None, "real", dtypes.bool, no_gradient=WHOLE
+)
 isnan = unary("isnan", "Whether x is NaN.", np.isnan, None, "numeric", dtypes.bool, no_gradient=WHOLE)
 isinf = unary("isinf", "Whether x is infinite.", np.isinf, None, "numeric", dtypes.bool, no_gradient=WHOLE)
-isfinite = unary("isfinite", "Whether x is neither NaN nor infinite.", np.isfinite, None, "numeric", dtypes.bool, no_gradient=WHOLE)
+isfinite = unary(
+    "isfinite",
+    "Whether x is neither NaN nor infinite.",
+    np.isfinite,
+    None,
+    "numeric",
+    dtypes.bool,
+    no_gradient=WHOLE,
+)
 signbit = unary("signbit", "Whether the sign bit is set, of -0.0 and negative NaN too.", np.signbit, None, "real floating",
                 dtypes.bool, no_gradient=WHOLE)  # fmt: skip
 
 # -- logical and bitwise
 
-logical_and = binary("logical_and", "x1 and x2.", np.logical_and, None, "boolean", dtypes.bool, no_gradient=WHOLE)
+logical_and = binary(
+    "logical_and", "x1 and x2.", np.logical_and, None, "boolean", dtypes.bool, no_gradient=WHOLE
+)
 logical_or = binary("logical_or", "x1 or x2.", np.logical_or, None, "boolean", dtypes.bool, no_gradient=WHOLE)
-logical_xor = binary("logical_xor", "x1 != x2, of booleans.", np.logical_xor, None, "boolean", dtypes.bool, no_gradient=WHOLE)
+logical_xor = binary(
+    "logical_xor", "x1 != x2, of booleans.", np.logical_xor, None, "boolean", dtypes.bool, no_gradient=WHOLE
+)
 logical_not = unary("logical_not", "not x.", np.logical_not, None, "boolean", dtypes.bool, no_gradient=WHOLE)
-bitwise_and = binary("bitwise_and", "Bits set in both.", np.bitwise_and, None, "integer or boolean", no_gradient=BITS)
-bitwise_or = binary("bitwise_or", "Bits set in either.", np.bitwise_or, None, "integer or boolean", no_gradient=BITS)
-bitwise_xor = binary("bitwise_xor", "Bits set in one but not both.", np.bitwise_xor, None, "integer or boolean", no_gradient=BITS)
-bitwise_invert = unary("bitwise_invert", "Every bit flipped.", np.invert, None, "integer or boolean", no_gradient=BITS)
+bitwise_and = binary(
+    "bitwise_and", "Bits set in both.", np.bitwise_and, None, "integer or boolean", no_gradient=BITS
+)
+bitwise_or = binary(
+    "bitwise_or", "Bits set in either.", np.bitwise_or, None, "integer or boolean", no_gradient=BITS
+)
+bitwise_xor = binary(
+    "bitwise_xor",
+    "Bits set in one but not both.",
+    np.bitwise_xor,
+    None,
+    "integer or boolean",
+    no_gradient=BITS,
+)
+bitwise_invert = unary(
+    "bitwise_invert", "Every bit flipped.", np.invert, None, "integer or boolean", no_gradient=BITS
+)
 bitwise_left_shift = binary("bitwise_left_shift", "x1 shifted left by x2 bits; 0 from the width of the dtype on.",
                             np.left_shift, None, "integer", no_gradient=BITS)  # fmt: skip
 bitwise_right_shift = binary("bitwise_right_shift", "x1 shifted right by x2 bits, keeping the sign.",
@@ -295,14 +402,25 @@ def conj(x: Node) -> Node:
     return make(CONJ, (x,)) if x.type.dtype.kind == "complex" else x
 
 
-CONJ = register(Op("conj", lambda x: x, np.conj, lambda g, y, x: (conj(g),), elementwise=True, doc="The complex conjugate."))
+CONJ = register(
+    Op(
+        "conj",
+        lambda x: x,
+        np.conj,
+        lambda g, y, x: (conj(g),),
+        elementwise=True,
+        doc="The complex conjugate.",
+    )
+)
 
 # -- choosing and converting
 
 
 def _infer_where(condition: Type, a: Type, b: Type) -> Type:
     if condition.dtype is not dtypes.bool:
-        raise DTypeError(f"[where] condition is {condition!r}; expected bool: compare first, as in where(x > 0, ...)")
+        raise DTypeError(
+            f"[where] condition is {condition!r}; expected bool: compare first, as in where(x > 0, ...)"
+        )
     return a
 
 
@@ -366,7 +484,9 @@ def astype(x: Operand, dtype: DType, /) -> Node:
     """
     x, target = expect_node("astype", "x", x), as_dtype(dtype)
     if x.dtype.kind == "complex" and target.kind != "complex":
-        raise DTypeError(f"[astype] x is {x.type!r}: take td.real or td.abs of it first, a cast would drop the imaginary part")
+        raise DTypeError(
+            f"[astype] x is {x.type!r}: take td.real or td.abs of it first, a cast would drop the imaginary part"
+        )
     return cast(x, target)
 
 
@@ -489,7 +609,14 @@ def _infer_stop(x: Type) -> Type:
 
 
 STOP_GRADIENT = register(
-    Op("stop_gradient", _infer_stop, lambda x: x, lambda g, y, x: (None,), elementwise=True, doc="x, with no gradient through it.")
+    Op(
+        "stop_gradient",
+        _infer_stop,
+        lambda x: x,
+        lambda g, y, x: (None,),
+        elementwise=True,
+        doc="x, with no gradient through it.",
+    )
 )
 
 

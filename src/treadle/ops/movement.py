@@ -1,4 +1,6 @@
-"""Ops that move elements without computing: reshape, permute, broadcast, slice, flip, pad, concatenate, and what they compose."""
+"""Ops that move elements without computing: reshape, permute, broadcast, slice, flip, pad, concatenate, and
+what they compose.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,9 @@ def reshape(x: Operand, /, shape: Sequence[int] | int) -> Node:
         rest = product([size for i, size in enumerate(sizes) if i != unknown[0]])
         size = quotient(product(x.shape), rest)
         if size is None:
-            raise ShapeError(f"[reshape] x of shape {x.shape} has {product(x.shape)} elements: not a multiple of {rest}, so no size fits -1 in {shape}")
+            raise ShapeError(
+                f"[reshape] x of shape {x.shape} has {product(x.shape)} elements: not a multiple of {rest}, so no size fits -1 in {shape}"
+            )
         sizes[unknown[0]] = size
     return reshaped(x, as_shape("reshape", sizes))
 
@@ -83,7 +87,9 @@ def reshape(x: Operand, /, shape: Sequence[int] | int) -> Node:
 
 def _infer_permute(x: Type, axes: tuple[int, ...]) -> Type:
     if sorted(axes) != list(range(len(x.shape))):
-        raise ShapeError(f"[permute_dims] axes={axes} is not an order of the {len(x.shape)} dimensions of x, of shape {x.shape}")
+        raise ShapeError(
+            f"[permute_dims] axes={axes} is not an order of the {len(x.shape)} dimensions of x, of shape {x.shape}"
+        )
     return Type([x.shape[axis] for axis in axes], x.dtype)
 
 
@@ -243,7 +249,9 @@ def squeeze(x: Operand, /, axis: int | Sequence[int]) -> Node:
     axes = normal_axes("squeeze", axis, x.ndim)
     for a in axes:
         if x.shape[a] != 1:
-            raise ShapeError(f"[squeeze] dimension {a} of x, of shape {x.shape}, has size {x.shape[a]}, not 1")
+            raise ShapeError(
+                f"[squeeze] dimension {a} of x, of shape {x.shape}, has size {x.shape[a]}, not 1"
+            )
     return reshaped(x, tuple(size for i, size in enumerate(x.shape) if i not in axes))
 
 
@@ -251,7 +259,13 @@ def squeeze(x: Operand, /, axis: int | Sequence[int]) -> Node:
 
 
 def _infer_slice(x: Type, start: tuple[int, ...], stop: tuple[Size, ...], step: tuple[int, ...]) -> Type:
-    return Type([size if (a, c) == (0, 1) and b == size else max(0, -(-(b - a) // c)) for size, a, b, c in zip(x.shape, start, stop, step, strict=True)], x.dtype)
+    return Type(
+        [
+            size if (a, c) == (0, 1) and b == size else max(0, -(-(b - a) // c))
+            for size, a, b, c in zip(x.shape, start, stop, step, strict=True)
+        ],
+        x.dtype,
+    )
 
 
 def _slice_vjp(g: Node, y: Node, x: Node, start: Any, stop: Any, step: Any) -> tuple[Node]:
@@ -277,7 +291,9 @@ SLICE = register(
 
 def take_slice(x: Node, start: Sequence[int], stop: Sequence[Size], step: Sequence[int]) -> Node:
     """The slice of every dimension, bounds already normal, steps positive."""
-    whole = all((a, c) == (0, 1) and b == size for size, a, b, c in zip(x.shape, start, stop, step, strict=True))
+    whole = all(
+        (a, c) == (0, 1) and b == size for size, a, b, c in zip(x.shape, start, stop, step, strict=True)
+    )
     return x if whole else make(SLICE, (x,), (tuple(start), tuple(stop), tuple(step)))
 
 
@@ -323,12 +339,24 @@ def _infer_pad(x: Type, value: Type, widths: tuple[tuple[int, int, int], ...]) -
 
 
 def _pad_reference(x: Any, value: Any, widths: Any) -> Any:
-    shape = [max(0, n + low + high + (inner * (n - 1) if n else 0)) for n, (low, high, inner) in zip(x.shape, widths, strict=True)]
-    spread = np.full([n + (inner * (n - 1) if n else 0) for n, (_, _, inner) in zip(x.shape, widths, strict=True)], value, x.dtype)
+    shape = [
+        max(0, n + low + high + (inner * (n - 1) if n else 0))
+        for n, (low, high, inner) in zip(x.shape, widths, strict=True)
+    ]
+    spread = np.full(
+        [n + (inner * (n - 1) if n else 0) for n, (_, _, inner) in zip(x.shape, widths, strict=True)],
+        value,
+        x.dtype,
+    )
     spread[tuple(builtins.slice(None, None, inner + 1) for _, _, inner in widths)] = x
     result = np.full(shape, value, x.dtype)
-    source = tuple(builtins.slice(max(0, -low), n - max(0, -high)) for n, (low, high, _) in zip(spread.shape, widths, strict=True))
-    target = tuple(builtins.slice(max(0, low), n - max(0, high)) for n, (low, high, _) in zip(shape, widths, strict=True))
+    source = tuple(
+        builtins.slice(max(0, -low), n - max(0, -high))
+        for n, (low, high, _) in zip(spread.shape, widths, strict=True)
+    )
+    target = tuple(
+        builtins.slice(max(0, low), n - max(0, high)) for n, (low, high, _) in zip(shape, widths, strict=True)
+    )
     result[target] = spread[source]
     return result
 
@@ -338,7 +366,10 @@ def _pad_vjp(g: Node, y: Node, x: Node, value: Node, widths: Any) -> tuple[Node,
     from treadle.ops.reduction import sum
 
     start = [low for low, _, _ in widths]
-    stop = [low + size + (inner * (size - 1) if size else 0) if (low, high, inner) != (0, 0, 0) else size for size, (low, high, inner) in zip(x.shape, widths, strict=True)]
+    stop = [
+        low + size + (inner * (size - 1) if size else 0) if (low, high, inner) != (0, 0, 0) else size
+        for size, (low, high, inner) in zip(x.shape, widths, strict=True)
+    ]
     inside = take_slice(g, start, stop, [inner + 1 for _, _, inner in widths])
     return inside, subtract(sum(g), sum(inside))
 
@@ -350,12 +381,15 @@ PAD = register(
 
 
 @public
-def pad(x: Operand, /, pad_width: int | Sequence[Any], *, mode: str = "constant", constant_values: Operand = 0) -> Node:
+def pad(
+    x: Operand, /, pad_width: int | Sequence[Any], *, mode: str = "constant", constant_values: Operand = 0
+) -> Node:
     """The array with a border around it, as ``numpy.pad``.
 
     Args:
         x: array of any dtype.
-        pad_width: elements added on each side: one number, one pair (before, after), or a pair for every dimension.
+        pad_width: elements added on each side: one number, one pair (before, after), or a pair for every
+            dimension.
         mode: "constant", "edge", "reflect" or "wrap".
         constant_values: the number around it in mode "constant".
 
@@ -373,7 +407,9 @@ def pad(x: Operand, /, pad_width: int | Sequence[Any], *, mode: str = "constant"
     else:
         widths = [(w, w) if isinstance(w, int) else (int(w[0]), int(w[1])) for w in pad_width]
     if len(widths) != x.ndim or any(w < 0 for pair in widths for w in pair):
-        raise ArgumentError(f"[pad] pad_width={pad_width} does not fit x, of shape {x.shape}: one pair of non-negative widths for each dimension")
+        raise ArgumentError(
+            f"[pad] pad_width={pad_width} does not fit x, of shape {x.shape}: one pair of non-negative widths for each dimension"
+        )
     if mode == "constant":
         value = cast(constant_values, x.dtype)
         if not any(low or high for low, high in widths):
@@ -391,7 +427,9 @@ def _pad_from_itself(x: Node, axis: int, low: int, high: int, mode: str) -> Node
     """A border made of the array's own elements along one dimension."""
     size = x.shape[axis]
     if mode != "edge" and max(low, high) > size - (mode == "reflect"):
-        raise ArgumentError(f"[pad] mode={mode!r} with widths ({low}, {high}) needs more elements than dimension {axis} has: {size}")
+        raise ArgumentError(
+            f"[pad] mode={mode!r} with widths ({low}, {high}) needs more elements than dimension {axis} has: {size}"
+        )
 
     def part(start: int, stop: int) -> Node:
         starts, stops = [0] * x.ndim, list(x.shape)
@@ -416,8 +454,12 @@ def _pad_from_itself(x: Node, axis: int, low: int, high: int, mode: str) -> Node
 def _infer_concat(*parts: Type, axis: int) -> Type:
     first = parts[0]
     for i, part in enumerate(parts):
-        if len(part.shape) != len(first.shape) or any(a != b for d, (a, b) in enumerate(zip(part.shape, first.shape, strict=True)) if d != axis):
-            raise ShapeError(f"[concat] arrays[{i}] of shape {part.shape} does not fit arrays[0] of shape {first.shape}: all sizes but that of axis {axis} must be equal")
+        if len(part.shape) != len(first.shape) or any(
+            a != b for d, (a, b) in enumerate(zip(part.shape, first.shape, strict=True)) if d != axis
+        ):
+            raise ShapeError(
+                f"[concat] arrays[{i}] of shape {part.shape} does not fit arrays[0] of shape {first.shape}: all sizes but that of axis {axis} must be equal"
+            )
     total: Any = 0
     for part in parts:
         total = part.shape[axis] if len(parts) == 1 else total + part.shape[axis]
@@ -485,7 +527,9 @@ def stack(arrays: Sequence[Operand], /, *, axis: int = 0) -> Node:
     nodes = [expect_node("stack", f"arrays[{i}]", x) for i, x in enumerate(arrays)]
     for i, node in enumerate(nodes):
         if node.shape != nodes[0].shape:
-            raise ShapeError(f"[stack] arrays[{i}] has shape {node.shape}, arrays[0] has shape {nodes[0].shape}: all must be equal")
+            raise ShapeError(
+                f"[stack] arrays[{i}] has shape {node.shape}, arrays[0] has shape {nodes[0].shape}: all must be equal"
+            )
     axis = normal_axis("stack", axis, nodes[0].ndim + 1)
     return concat([expand_dims(node, axis) for node in nodes], axis=axis)
 
@@ -574,7 +618,9 @@ def tile(x: Operand, repetitions: Sequence[int], /) -> Node:
     counts = (1,) * (x.ndim - len(counts)) + counts
     shape = (1,) * (len(counts) - x.ndim) + x.shape
     apart = reshaped(x, tuple(size for n in shape for size in (1, n)))
-    spread = broadcast(apart, tuple(size for count, n in zip(counts, shape, strict=True) for size in (count, n)))
+    spread = broadcast(
+        apart, tuple(size for count, n in zip(counts, shape, strict=True) for size in (count, n))
+    )
     return reshaped(spread, tuple(count * n for count, n in zip(counts, shape, strict=True)))
 
 

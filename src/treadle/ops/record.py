@@ -1,7 +1,7 @@
 """What every family of ops is written with: registering records, operands, promotion, broadcasting, messages.
 
-Functions of this floor take and return nodes. Python numbers are operands too: weak, of no dtype of their own. The names
-that users see are those marked `public`.
+Functions of this floor take and return nodes. Python numbers are operands too: weak, of no dtype of their
+own. The names that users see are those marked `public`.
 """
 
 from __future__ import annotations
@@ -63,10 +63,22 @@ CONSTANT = register(
     )
 )
 SCALAR = register(
-    Op("scalar", infer=lambda: Type((), dtypes.float32), reference=None, leaf=True, doc="A number given at run time.")
+    Op(
+        "scalar",
+        infer=lambda: Type((), dtypes.float32),
+        reference=None,
+        leaf=True,
+        doc="A number given at run time.",
+    )
 )
 DATA = register(
-    Op("data", infer=lambda: Type((), dtypes.float32), reference=None, leaf=True, doc="A value that is there: its buffer holds it.")
+    Op(
+        "data",
+        infer=lambda: Type((), dtypes.float32),
+        reference=None,
+        leaf=True,
+        doc="A value that is there: its buffer holds it.",
+    )
 )
 INPUT = register(
     Op("input", infer=lambda index: Type((), dtypes.float32), reference=None, attributes=("index",), leaf=True,
@@ -78,12 +90,16 @@ KNOWN_NUMBERS = (0, 1, -1, 2, 0.5)
 def constant(value: bool | int | float | complex | Dimension, dtype: DType) -> Node:
     """A 0-d node whose value is part of the graph's structure."""
     if not isinstance(value, Dimension):
-        value = dtype.numpy.type(value).item() if dtype is not dtypes.bfloat16 else float(dtype.numpy.type(value))
+        value = (
+            dtype.numpy.type(value).item() if dtype is not dtypes.bfloat16 else float(dtype.numpy.type(value))
+        )
     return new(CONSTANT, (), (value, dtype), Type((), dtype))
 
 
 def number(value: bool | int | float | complex, dtype: DType) -> Node:
-    """A 0-d node for a Python number: an input of the graph, unless it is one of the few the compiler knows."""
+    """A 0-d node for a Python number: an input of the graph, unless it is one of the few the compiler
+    knows.
+    """
     if value is True or value is False or value in KNOWN_NUMBERS:
         return constant(value, dtype)
     if dtype.kind in ("int", "uint"):
@@ -136,7 +152,9 @@ def promoted(name: str, values: Sequence[Operand]) -> tuple[list[Operand], DType
     for value in values:
         if type(value) is not Node:
             if not isinstance(value, (bool, int, float, complex)):
-                raise DTypeError(f"[{name}] got a {type(value).__name__}; expected an array or a Python number")
+                raise DTypeError(
+                    f"[{name}] got a {type(value).__name__}; expected an array or a Python number"
+                )
             kind = dtypes.kind_of_number(value)
             dtype = dtypes.DEFAULTS[kind] if dtype is None else dtypes.promote_number(dtype, kind)
     assert dtype is not None
@@ -159,7 +177,8 @@ def broadcast_shapes(name: str, shapes: Sequence[Shape], labels: Sequence[str] =
                 merged[-back] = right
                 continue
             given = ", ".join(
-                f"{label} of shape {s}" for label, s in zip(labels or [f"x{i + 1}" for i in range(len(shapes))], shapes, strict=True)
+                f"{label} of shape {s}"
+                for label, s in zip(labels or [f"x{i + 1}" for i in range(len(shapes))], shapes, strict=True)
             )
             raise ShapeError(
                 f"[{name}] {given} cannot be broadcast together: counted from the right, dimension {back} is {left} in one "
@@ -171,7 +190,9 @@ def broadcast_shapes(name: str, shapes: Sequence[Shape], labels: Sequence[str] =
 
 def _infer_broadcast(x: Type, shape: Shape) -> Type:
     if broadcast_shapes("broadcast_to", [x.shape, shape], ["x", "the target"]) != shape:
-        raise ShapeError(f"[broadcast_to] x of shape {x.shape} does not broadcast to {shape}: it has larger or more dimensions")
+        raise ShapeError(
+            f"[broadcast_to] x of shape {x.shape} does not broadcast to {shape}: it has larger or more dimensions"
+        )
     return Type(shape, x.dtype)
 
 
@@ -201,7 +222,15 @@ def reshaped(value: Node, shape: Shape) -> Node:
     return value if value.type.shape == shape else make(RESHAPE, (value,), (shape,))
 
 
-CAST = register(Op("astype", infer=lambda x, dtype: Type(x.shape, dtype), reference=None, attributes=("dtype",), elementwise=True))
+CAST = register(
+    Op(
+        "astype",
+        infer=lambda x, dtype: Type(x.shape, dtype),
+        reference=None,
+        attributes=("dtype",),
+        elementwise=True,
+    )
+)
 
 
 def cast(value: Operand, dtype: DType) -> Node:

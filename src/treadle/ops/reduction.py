@@ -1,7 +1,9 @@
-"""Reductions: sums, products, extremes, tests over dimensions, and what they compose (mean, variance, softmax).
+"""Reductions: sums, products, extremes, tests over dimensions, and what they compose (mean, variance,
+softmax).
 
-Names and meaning are those of the Array API standard 2025.12; softmax and its kin are as every deep-learning framework has
-them. `axis` is one dimension, several, or None for all; `keepdims` leaves the reduced dimensions in place with size 1.
+Names and meaning are those of the Array API standard 2025.12; softmax and its kin are as every
+deep-learning framework has them. `axis` is one dimension, several, or None for all; `keepdims` leaves the
+reduced dimensions in place with size 1.
 """
 
 from __future__ import annotations
@@ -71,11 +73,20 @@ def _reduction(name: str, reference: Callable[..., Any], vjp: Callable[..., Any]
         if x.dtype.kind not in dtypes.KINDS[accepts]:
             raise DTypeError(f"[{name}] x is {x!r}; expected a {accepts} dtype")
         if nonempty and builtins.any(x.shape[axis] == 0 for axis in axes if isinstance(x.shape[axis], int)):
-            raise ShapeError(f"[{name}] x of shape {x.shape} has no elements along axis {axes}, so there is no {name}")
+            raise ShapeError(
+                f"[{name}] x of shape {x.shape} has no elements along axis {axes}, so there is no {name}"
+            )
         return _reduced(x, axes, dtype or x.dtype)
 
     return register(
-        Op(name, infer, lambda x, axes: np.asarray(reference(x, axes)), vjp, ("axes",), no_gradient=no_gradient)
+        Op(
+            name,
+            infer,
+            lambda x, axes: np.asarray(reference(x, axes)),
+            vjp,
+            ("axes",),
+            no_gradient=no_gradient,
+        )
     )
 
 
@@ -156,7 +167,8 @@ def sum(x: Operand, /, *, axis: Axis = None, dtype: DType | None = None, keepdim
     Args:
         x: array of numeric or bool dtype.
         axis: the dimensions to sum over; None for all.
-        dtype: of the result; None keeps floating dtypes and sums integers and bools as int64 (unsigned as uint64).
+        dtype: of the result; None keeps floating dtypes and sums integers and bools as int64 (unsigned as
+            uint64).
         keepdims: leave the dimensions in place with size 1.
 
     Returns:

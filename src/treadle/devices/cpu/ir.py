@@ -1,7 +1,8 @@
 """LLVM IR as text: a builder for straight-line code and counted loops in SSA form.
 
-Text is written directly because building llvmlite's IR objects costs as long as compiling them, and in SSA form because
-the kernels skip LLVM's IR passes: what is written here is what the code generator sees. Knows nothing of kernels or graphs.
+Text is written directly because building llvmlite's IR objects costs as long as compiling them, and in SSA
+form because the kernels skip LLVM's IR passes: what is written here is what the code generator sees. Knows
+nothing of kernels or graphs.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ FLOAT_WIDTHS = {"half": 16, "bfloat": 16, "float": 32, "double": 64}
 
 
 def vector(scalar_type: str, lanes: int) -> str:
-    """The LLVM type of `lanes` scalars: ``vector("float", 16) == "<16 x float>"``; one lane is the scalar itself."""
+    """The LLVM type of `lanes` scalars: ``vector("float", 16) == "<16 x float>"``; one lane is the scalar
+    itself.
+    """
     return scalar_type if lanes == 1 else f"<{lanes} x {scalar_type}>"
 
 
@@ -77,16 +80,27 @@ class Module:
     def __init__(self, attributes: str = "nounwind", fma: bool = True, scalef: bool = False):
         self.attributes = attributes
         self.fma = fma
-        """Whether the target multiplies and adds in one instruction; where it does not, ``llvm.fma`` is a slow call."""
+        """Whether the target multiplies and adds in one instruction; where it does not, ``llvm.fma`` is a
+        slow call.
+        """
         self.scalef = scalef
         """Whether the target has AVX-512's VSCALEF."""
         self.declarations: dict[str, str] = {}
         self.globals: list[str] = []
         self.functions: list[Function] = []
 
-    def function(self, name: str, parameters: Sequence[str], result: str = "void", internal: bool = False,
-                 noalias: bool = False, attributes: str = "") -> Function:
-        """Start a function whose parameters have the given types; it is written until `Module.text` is called."""
+    def function(
+        self,
+        name: str,
+        parameters: Sequence[str],
+        result: str = "void",
+        internal: bool = False,
+        noalias: bool = False,
+        attributes: str = "",
+    ) -> Function:
+        """Start a function whose parameters have the given types; it is written until `Module.text` is
+        called.
+        """
         function = Function(self, name, parameters, result, internal, noalias, attributes)
         self.functions.append(function)
         return function
@@ -98,7 +112,9 @@ class Module:
     def table(self, type: str, values: Sequence[int | float]) -> Value:
         """A constant array in read-only memory, 64-byte aligned, written once; returns a pointer to it."""
         spelled = [f"{type} {float_literal(type, v) if type in FLOAT_WIDTHS else v}" for v in values]
-        contents = f"= internal unnamed_addr constant [{len(values)} x {type}] [{', '.join(spelled)}], align 64"
+        contents = (
+            f"= internal unnamed_addr constant [{len(values)} x {type}] [{', '.join(spelled)}], align 64"
+        )
         for written in self.globals:
             name, _, rest = written.partition(" ")
             if rest == contents:
@@ -109,19 +125,35 @@ class Module:
 
     def text(self) -> str:
         """The whole module, without triple or data layout: those belong to whoever compiles it."""
-        parts = [*self.globals, *self.declarations.values(), *(function.text() for function in self.functions)]
+        parts = [
+            *self.globals,
+            *self.declarations.values(),
+            *(function.text() for function in self.functions),
+        ]
         return "\n".join(parts) + f"\nattributes #0 = {{ {self.attributes} }}\n"
 
 
 class Function:
-    """Writes one function. Methods append an instruction and return its `Value`; integers fold where both sides are known."""
+    """Writes one function. Methods append an instruction and return its `Value`; integers fold where both
+    sides are known.
+    """
 
-    def __init__(self, module: Module, name: str, parameters: Sequence[str], result: str, internal: bool, noalias: bool,
-                 attributes: str):
+    def __init__(
+        self,
+        module: Module,
+        name: str,
+        parameters: Sequence[str],
+        result: str,
+        internal: bool,
+        noalias: bool,
+        attributes: str,
+    ):
         self.module = module
         self.name = name
         self.arguments = [Value(type, f"%a{i}") for i, type in enumerate(parameters)]
-        spelled = [f"{a.type} {'noalias ' if noalias and a.type == 'ptr' else ''}{a.name}" for a in self.arguments]
+        spelled = [
+            f"{a.type} {'noalias ' if noalias and a.type == 'ptr' else ''}{a.name}" for a in self.arguments
+        ]
         linkage = "internal " if internal else ""
         self.head = f"define {linkage}{result} @{name}({', '.join(spelled)}) {attributes} #0 {{"
         self.lines: list[str] = []
@@ -204,20 +236,27 @@ class Function:
 
     def compare(self, predicate: str, left: Value, right: Value) -> Value:
         """``compare("fcmp olt", x, y)`` or ``compare("icmp slt", i, j)``: an i1, or a vector of them."""
-        return self.assign(vector("i1", lanes_of(left.type)), f"{predicate} {left.type} {left.name}, {right.name}")
+        return self.assign(
+            vector("i1", lanes_of(left.type)), f"{predicate} {left.type} {left.name}, {right.name}"
+        )
 
     def select(self, condition: Value, true: Value, false: Value) -> Value:
         return self.assign(
-            true.type, f"select {condition.type} {condition.name}, {true.type} {true.name}, {false.type} {false.name}"
+            true.type,
+            f"select {condition.type} {condition.name}, {true.type} {true.name}, {false.type} {false.name}",
         )
 
     def cast(self, opcode: str, value: Value, type: str) -> Value:
         """``cast("sitofp", i, "float")``; nothing is written if the type is already that.
 
-        Between 16-bit floats and wider ones only where the instruction set converts them: LLVM calls a function that nobody
-        has otherwise.
+        Between 16-bit floats and wider ones only where the instruction set converts them: LLVM calls a
+        function that nobody has otherwise.
         """
-        return value if value.type == type else self.assign(type, f"{opcode} {value.type} {value.name} to {type}")
+        return (
+            value
+            if value.type == type
+            else self.assign(type, f"{opcode} {value.type} {value.name} to {type}")
+        )
 
     def call(self, result: str, name: str, *arguments: Value) -> Value:
         """Call a function by symbol, declaring it."""
@@ -355,7 +394,8 @@ class Function:
         picks = self.constants(vector("i32", len(lanes)), lanes)
         type = vector(scalar_of(left.type), len(lanes))
         return self.assign(
-            type, f"shufflevector {left.type} {left.name}, {right.type} {right.name}, {picks.type} {picks.name}"
+            type,
+            f"shufflevector {left.type} {left.name}, {right.type} {right.name}, {picks.type} {picks.name}",
         )
 
     def extract(self, value: Value, lane: int) -> Value:
@@ -373,9 +413,16 @@ class Function:
 
     # -- control
 
-    def loop(self, start: Index, stop: Index, body: Callable[..., Sequence[Value] | None], carried: Sequence[Value] = (),
-             step: int = 1) -> list[Value]:
-        """``for i in range(start, stop, step)``; `body(i, *carried)` returns the next carried values, the last are returned.
+    def loop(
+        self,
+        start: Index,
+        stop: Index,
+        body: Callable[..., Sequence[Value] | None],
+        carried: Sequence[Value] = (),
+        step: int = 1,
+    ) -> list[Value]:
+        """``for i in range(start, stop, step)``; `body(i, *carried)` returns the next carried values, the
+        last are returned.
 
         A loop of known length 0 or 1 is not written as a loop. One of unknown length may run zero times.
         """
@@ -393,15 +440,20 @@ class Function:
         else:
             self.branch(head, self.compare("icmp slt", first, last), done)
         self.start(head)
-        # The phis need the values of the loop's end, which are not known yet: their lines are filled in afterwards.
+        # The phis need the values of the loop's end, which are not known yet: their lines are filled in
+        # afterwards.
         place = len(self.lines)
         names = [self.assign("i64", ""), *(self.assign(value.type, "") for value in carried)]
         after = list(body(*names) or ())
         if [v.type for v in after] != [v.type for v in carried]:
-            raise AssertionError(f"loop carries {[v.type for v in carried]} but its body returns {[v.type for v in after]}")
+            raise AssertionError(
+                f"loop carries {[v.type for v in carried]} but its body returns {[v.type for v in after]}"
+            )
         following = self.op("add nuw nsw", names[0], Value("i64", str(step)))
         end = self.block
-        for row, (name, initial, final) in enumerate(zip(names, [first, *carried], [following, *after], strict=True)):
+        for row, (name, initial, final) in enumerate(
+            zip(names, [first, *carried], [following, *after], strict=True)
+        ):
             self.lines[place + row] = (
                 f"  {name.name} = phi {name.type} [ {initial.name}, %{before} ], [ {final.name}, %{end} ]"
             )
@@ -411,7 +463,9 @@ class Function:
             return after
         return [self.phi(v.type, (v, before), (w, end)) for v, w in zip(carried, after, strict=True)]
 
-    def do_while(self, body: Callable[..., tuple[Value, Sequence[Value]]], carried: Sequence[Value] = ()) -> list[Value]:
+    def do_while(
+        self, body: Callable[..., tuple[Value, Sequence[Value]]], carried: Sequence[Value] = ()
+    ) -> list[Value]:
         """Run `body(*carried)` at least once; it returns whether to go on (i1) and the next carried values.
 
         The last carried values are returned.

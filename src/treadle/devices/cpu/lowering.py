@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
+from treadle.compiler.kernel import Access, Affine, Instruction, LoopKernel, Operand, Stage, Store
 from treadle.compiler.program import Call, LibraryCall, LoopCall, View
 from treadle.devices.cpu import convolution, loops, pooling
 from treadle.devices.cpu.contraction import Contraction
 from treadle.devices.cpu.contraction import lower as lower_contraction
-from treadle.devices.cpu.native import Lowered
+from treadle.devices.cpu.cumulative import Cumulative, cumulative
+from treadle.devices.cpu.native import Lowered, Step
 from treadle.devices.cpu.registers import Unsupported
+from treadle.devices.cpu.scatter import Scatter, scatter
 from treadle.devices.cpu.target import Isa
 from treadle.graph.node import Node, Type
 
@@ -35,18 +39,30 @@ def _matmul(call: LibraryCall, isa: Isa) -> Lowered:
     shape = _sizes(call.node.type)
     batch, (m, n) = shape[:-2], shape[-2:]
     spec = Contraction(
-        batch, m, n, int(a.shape[-1]), a.strides, b.strides, row_major(shape), call.node.dtype.name, call.epilogue, call.extra
+        batch,
+        m,
+        n,
+        int(a.shape[-1]),
+        a.strides,
+        b.strides,
+        row_major(shape),
+        call.node.dtype.name,
+        call.epilogue,
+        call.extra,
     )
     return lower_contraction(spec, isa)
 
 
-def _convolution(call: LibraryCall, x: tuple[Any, Any], w: tuple[Any, Any], y: tuple[Any, Any]) -> convolution.Convolution:
-    """The geometry shared by a convolution and its gradients: (shape, strides) of input, weight and output."""
+def _convolution(
+    call: LibraryCall, x: tuple[Any, Any], w: tuple[Any, Any], y: tuple[Any, Any]
+) -> convolution.Convolution:
+    """The geometry a convolution and its gradients share: (shape, strides) of input, weight, output."""
     node = call.node
     return convolution.Convolution(
         batch=x[0][0], groups=node.attribute("groups"), in_channels=x[0][1], out_channels=y[0][1],
         input=tuple(x[0][2:]), kernel=tuple(w[0][2:]), output=tuple(y[0][2:]),
-        stride=node.attribute("stride"), padding=node.attribute("padding"), dilation=node.attribute("dilation"),
+        stride=node.attribute("stride"), padding=node.attribute("padding"),
+        dilation=node.attribute("dilation"),
         input_strides=x[1], weight_strides=w[1], output_strides=y[1], dtype=node.dtype.name,
         epilogue=call.epilogue, extra=call.extra,
     )  # fmt: skip
@@ -75,8 +91,64 @@ def _conv_weight_gradient(call: LibraryCall, isa: Isa) -> Lowered:
     return convolution.weight_gradient(_convolution(call, _seen(x), _made(call.node), _seen(g)), isa)
 
 
-def _max_pool(lower: Callable[..., Lowered], output_like: int | None) -> Callable[[LibraryCall, Isa], Lowered]:
-    """A max-pooling op. `output_like`: which operand is shaped like the pooled output; None: the result is."""
+def _copied(view: View, dtype: str, isa: Isa, source: tuple[str, int], target: tuple[str, int]) -> Step:
+    """A step that copies a view into contiguous memory."""
+    sizes = tuple(int(n) for n in view.shape)
+    count = math.prod(sizes)
+    reach = 1 + sum(abs(stride) * (n - 1) for n, stride in zip(sizes, view.strides, strict=True))
+    body = (Instruction("load", (), dtype, Access(0, Affine(0, view.strides))),)
+    stage = Stage("row", body, stores=(Store(Access(1, Affine(0, row_major(sizes))), 0),))
+    operands = (Operand(dtype, reach), Operand(dtype, count, written=True))
+    (step,) = loops.render(LoopKernel(sizes, len(sizes), operands, (stage,), f"copy{list(sizes)}"), isa).steps
+    return Step(step.kernel, (source, target))
+
+
+def _scatter(call: LibraryCall, isa: Isa) -> Lowered:
+    x, values, *indices = call.inputs
+    node = call.node
+    shape = _sizes(node.type)
+    axes = node.attribute("axes")
+    others = [axis for axis in range(len(shape)) if axis not in axes]
+    points = indices[0].shape
+    made = row_major(shape)
+    kernel = scatter(
+        Scatter(
+            node.dtype.name, node.op.name == "scatter_add", points, tuple(shape[a] for a in others),
+            tuple(made[a] for a in axes), tuple(made[a] for a in others),
+            values.strides[: len(points)], values.strides[len(points) :],
+            tuple(child.dtype.name for child in node.inputs[2:]), tuple(view.strides for view in indices),
+            tuple(shape[a] for a in axes),
+        ),
+        isa,
+    )  # fmt: skip
+    if 0 in shape:
+        return Lowered(())
+    copy = _copied(x, node.dtype.name, isa, ("in", 0), ("out", 0))
+    places = (("out", 0), *(("in", 1 + i) for i in range(1 + len(indices))), ("status", 0))
+    return Lowered((copy, Step(kernel, places)))
+
+
+def _cumulative(call: LibraryCall, isa: Isa) -> Lowered:
+    view, node = call.inputs[0], call.node
+    shape = _sizes(node.type)
+    axis = node.attribute("axis")
+    combine = node.op.name.removeprefix("cumulative_")
+    outer, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
+    if 0 in shape:
+        return Lowered(())
+    kernel = cumulative(
+        Cumulative(node.dtype.name, combine, outer, shape[axis], inner, node.attribute("reverse")), isa
+    )
+    if view.strides == row_major(shape):
+        return Lowered((Step(kernel, (("in", 0), ("out", 0))),))
+    copy = _copied(view, node.dtype.name, isa, ("in", 0), ("temp", 0))
+    return Lowered((copy, Step(kernel, (("temp", 0), ("out", 0)))), (math.prod(shape) * node.dtype.itemsize,))
+
+
+def _max_pool(
+    lower: Callable[..., Lowered], output_like: int | None
+) -> Callable[[LibraryCall, Isa], Lowered]:
+    """A max-pooling op. `output_like`: the operand shaped like the pooled output; None: the result is."""
 
     def lowered(call: LibraryCall, isa: Isa) -> Lowered:
         x = call.inputs[0]
@@ -85,13 +157,15 @@ def _max_pool(lower: Callable[..., Lowered], output_like: int | None) -> Callabl
             others, (pooled, strides) = call.inputs[1:], (_sizes(call.node.type), made)
         else:
             others, (pooled, strides) = (), _seen(call.inputs[output_like])
-        if any(view.strides != x.strides for view in others) or (output_like is not None and made != x.strides):
+        if any(view.strides != x.strides for view in others) or (
+            output_like is not None and made != x.strides
+        ):
             raise Unsupported("the operands of a pooling op lie differently in memory")
         return lower(
             pooling.MaxPool(
                 x.shape[0], x.shape[1], tuple(x.shape[2:]), call.node.attribute("window"), tuple(pooled[2:]),
-                call.node.attribute("stride"), call.node.attribute("padding"), (1,) * (len(pooled) - 2), x.strides, strides,
-                call.node.dtype.name,
+                call.node.attribute("stride"), call.node.attribute("padding"), (1,) * (len(pooled) - 2),
+                x.strides, strides, call.node.dtype.name,
             ),
             isa,
         )  # fmt: skip
@@ -107,11 +181,18 @@ LIBRARY: dict[str, Callable[[LibraryCall, Isa], Lowered]] = {
     "max_pool": _max_pool(pooling.max_pool, None),
     "max_pool_gradient": _max_pool(pooling.max_pool_gradient, 1),
     "max_pool_select": _max_pool(pooling.max_pool_select, None),
+    "scatter_add": _scatter,
+    "scatter_set": _scatter,
+    "cumulative_sum": _cumulative,
+    "cumulative_prod": _cumulative,
 }
 """Ops with generated kernels of their own, besides those that loop kernels express."""
 
 EPILOGUES = ("matmul", "conv")
 """Ops whose kernels can go on computing with a result before they store it."""
+
+ANY_DTYPE = ("scatter_add", "scatter_set", "cumulative_sum", "cumulative_prod")
+"""Ops whose kernels are not for floating dtypes alone."""
 
 HOST_ONLY = ("sort", "argsort")
 """Ops that run their reference between two native segments."""
@@ -128,7 +209,9 @@ def lower_call(call: Call, isa: Isa) -> Lowered | None:
         if isinstance(call, LoopCall):
             return loops.render(call.kernel, isa)
         lower = LIBRARY.get(call.node.op.name)
-        if lower is None or call.node.dtype.name not in NATIVE_FLOATS:
+        if lower is None or (
+            call.node.op.name not in ANY_DTYPE and call.node.dtype.name not in NATIVE_FLOATS
+        ):
             return None
         return lower(call, isa)
     except Unsupported:

@@ -4,9 +4,10 @@ The entry point of every kernel is::
 
     void @kernel(ptr arguments, i64 first, i64 last, ptr scratch)
 
-`arguments` points to an array of operand addresses, in the order of the kernel's operands; the call does the tasks
-``first <= task < last``. Tasks are independent and may run in any order on any thread: results must not depend on how they
-are divided. `scratch` is memory of the calling thread, 64-byte aligned, of `scratch_nbytes`; its contents are undefined.
+`arguments` points to an array of operand addresses, in the order of the kernel's operands; the call does
+the tasks ``first <= task < last``. Tasks are independent and may run in any order on any thread: results
+must not depend on how they are divided. `scratch` is memory of the calling thread, 64-byte aligned, of
+`scratch_nbytes`; its contents are undefined.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class NativeKernel:
 
 @dataclass(frozen=True)
 class Step:
-    """One kernel applied to operands, each ``("in", i)``, ``("out", i)`` or ``("temp", i)`` of the op being lowered."""
+    """One kernel applied to operands, each ``("in", i)``, ``("out", i)`` or ``("temp", i)`` of the op being
+    lowered.
+    """
 
     kernel: NativeKernel
     operands: tuple[tuple[str, int], ...]
@@ -38,7 +41,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Lowered:
-    """How an op runs: steps in order, and the sizes in bytes of the temporaries they share (placed in the arena)."""
+    """How an op runs: steps in order, and the sizes in bytes of the temporaries they share (placed in the
+    arena).
+    """
 
     steps: tuple[Step, ...]
     temporaries: tuple[int, ...] = ()

@@ -1,4 +1,6 @@
-"""A compiled graph on the CPU: tables of native kernels over one arena, and host steps between them where an op has none."""
+"""A compiled graph on the CPU: tables of native kernels over one arena, and host steps between them where
+an op has none.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -20,9 +22,9 @@ from treadle.devices.cpu.lowering import EPILOGUES, is_library, lower_call
 from treadle.devices.cpu.runner import Entry, Frame, Table
 from treadle.devices.cpu.target import Isa
 from treadle.devices.host import HostBuffer, allocate, nbytes_of
-from treadle.devices.reference import apply, leaf_array
+from treadle.devices.reference import ReferenceExecutable, apply, leaf_array
 from treadle.dtypes import uint8
-from treadle.errors import IndexingError, OutOfMemory
+from treadle.errors import OutOfMemory
 from treadle.graph.node import Node, Type
 
 ARENA = 0
@@ -32,7 +34,9 @@ TARGET = Target("cpu", is_library, EPILOGUES)
 
 @dataclass(frozen=True)
 class HostStep:
-    """A library call that runs its reference: where its operands and its result are, as (slot, offset, type, strides)."""
+    """A library call that runs its reference: where its operands and its result are, as (slot, offset,
+    type, strides).
+    """
 
     node: Node
     inputs: tuple[tuple[int, int, Type, tuple[int, ...]], ...]
@@ -53,7 +57,9 @@ class _Context:
                 size *= n  # type: ignore[assignment]
             fits = size * type.dtype.itemsize <= SCALAR_NBYTES
             piece = raw[SCALAR_NBYTES * i : SCALAR_NBYTES * i + size * type.dtype.itemsize] if fits else None
-            self.scalar_views.append(None if piece is None else piece.view(type.dtype.numpy).reshape(type.shape))
+            self.scalar_views.append(
+                None if piece is None else piece.view(type.dtype.numpy).reshape(type.shape)
+            )
         self.frames = [Frame(segment) if isinstance(segment, Table) else None for segment in program.segments]
 
 
@@ -97,19 +103,24 @@ class CpuExecutable(Executable):
                 self.slots[b] = (1 + info.index, 0)
             elif info.source == "output":
                 self.slots[b] = (outputs + info.index, 0)
-            else:
-                whole = info.source == "status"
-                spans.append(Span(info.nbytes, 0 if whole else first.get(b, 0), len(calls) if whole else last.get(b, 0)))
+            elif info.source == "temporary":
+                spans.append(Span(info.nbytes, first.get(b, 0), last.get(b, 0)))
                 owners.append(b)
         for step, lowered in enumerate(self.lowered):
             for i, nbytes in enumerate(lowered.temporaries if lowered else ()):
                 spans.append(Span(nbytes, step, step))
                 owners.append(("temp", step, i))
+        # The word in which kernels report a fault, for the whole run.
+        spans.append(Span(4, 0, len(calls)))
+        owners.append("status")
         offsets, self.arena_nbytes = place(spans)
         for owner, offset in zip(owners, offsets, strict=True):
             self.slots[owner] = (ARENA, offset)
+        self.status = self.slots["status"]
+        for b, info in enumerate(buffers):
+            if info.source == "status":
+                self.slots[b] = self.status
         self.slot_count = outputs + len(self.outputs)
-        self.status = next((self.slots[b] for b, info in enumerate(buffers) if info.source == "status"), None)
         self.output_nbytes = [
             buffers[b].nbytes if buffers[b].source == "output" and buffers[b].index == i else None
             for i, b in enumerate(self.fused.outputs)
@@ -118,15 +129,21 @@ class CpuExecutable(Executable):
         needed = self.arena_nbytes + sum(n or 0 for n in self.output_nbytes)
         if needed > available:
             largest = sorted(buffers, key=lambda info: -info.nbytes)[:3]
-            said = "; ".join(f"{info.type!r}, {info.nbytes / 1e6:.1f} MB, made at {info.node.line}" for info in largest)
+            said = "; ".join(
+                f"{info.type!r}, {info.nbytes / 1e6:.1f} MB, made at {info.node.line}" for info in largest
+            )
             raise OutOfMemory(
-                f"this program needs {needed / 1e6:.0f} MB besides its inputs, {available / 1e6:.0f} MB are there; the largest "
-                f"values are: {said}"
+                f"this program needs {needed / 1e6:.0f} MB besides its inputs, {available / 1e6:.0f} MB are "
+                f"there; the largest values are: {said}"
             )
 
     def memory(self) -> dict[str, int]:
         inputs = sum(info.nbytes for info in self.fused.buffers if info.source == "input")
-        return {"inputs": inputs, "outputs": sum(n or 0 for n in self.output_nbytes), "arena": self.arena_nbytes}
+        return {
+            "inputs": inputs,
+            "outputs": sum(n or 0 for n in self.output_nbytes),
+            "arena": self.arena_nbytes,
+        }
 
     # -- code
 
@@ -165,6 +182,8 @@ class CpuExecutable(Executable):
         kind, i = where
         if kind == "temp":
             return self.slots["temp", step, i]
+        if kind == "status":
+            return self.status
         if isinstance(call, LoopCall):
             return self.slots[call.buffers[i]]
         if kind == "out":
@@ -188,7 +207,9 @@ class CpuExecutable(Executable):
 
     # -- running
 
-    def run(self, leaves: Sequence[Leaf], reuse: Sequence[HostBuffer | None], poll: bool = True) -> list[HostBuffer]:
+    def run(
+        self, leaves: Sequence[Leaf], reuse: Sequence[HostBuffer | None], poll: bool = True
+    ) -> list[HostBuffer]:
         try:
             context = self._free.pop()
         except IndexError:
@@ -198,7 +219,9 @@ class CpuExecutable(Executable):
         finally:
             self._free.append(context)
 
-    def _run(self, context: _Context, leaves: Sequence[Leaf], reuse: Sequence[HostBuffer | None], profile: bool) -> list[HostBuffer]:
+    def _run(
+        self, context: _Context, leaves: Sequence[Leaf], reuse: Sequence[HostBuffer | None], profile: bool
+    ) -> list[HostBuffer]:
         bases = [context.arena.address]
         for i, leaf in enumerate(leaves):
             if type(leaf) is HostBuffer:
@@ -226,32 +249,30 @@ class CpuExecutable(Executable):
                     raise Committed(self._results(made, leaves), interrupt) from None
                 raise
             if code:
-                raise self._fault(code)
+                self._raise_fault(leaves)
         return self._results(made, leaves)
 
     def _results(self, made: list[HostBuffer | None], leaves: Sequence[Leaf]) -> list[HostBuffer]:
-        """The outputs' buffers: those written, and for outputs that are a leaf or another output, that one."""
+        """The outputs' buffers: what was written; for an output that is a leaf or another output, that."""
         results: list[HostBuffer] = []
         for i, buffer in enumerate(made):
             if buffer is None:
                 info = self.fused.buffers[self.fused.outputs[i]]
                 if info.source == "input":
                     leaf = leaves[info.index]
-                    buffer = leaf if type(leaf) is HostBuffer and not leaf.borrowed else _copied(leaf, info.type)
+                    buffer = (
+                        leaf if type(leaf) is HostBuffer and not leaf.borrowed else _copied(leaf, info.type)
+                    )
                 else:
                     buffer = made[info.index]
             assert buffer is not None
             results.append(buffer)
         return results
 
-    def _fault(self, code: int) -> Exception:
-        """The error that a kernel reported by its code."""
-        gathers = [node for node in self.passes.graphs[-1][2] and self._gathering()]
-        node = gathers[(code - 1) % len(gathers)] if gathers else self.outputs[0]
-        return IndexingError(f"[{node.op.name}] an index is out of range for {node.inputs[0].type!r}", node.line)
-
-    def _gathering(self) -> list[Node]:
-        return [node for call in self.passes.schedule.calls for node in call.nodes if node.op.name == "gather"]
+    def _raise_fault(self, leaves: Sequence[Leaf]) -> NoReturn:
+        """A kernel met an index that is out of range: the references say which, and where it was asked for."""
+        ReferenceExecutable(self.outputs).run(leaves, [])
+        raise AssertionError("a kernel reported a fault that the references do not find")
 
     # -- looking at it
 
@@ -269,7 +290,10 @@ class CpuExecutable(Executable):
             if i == self.passes.schedule.commit:
                 lines.append("-- commit: from here on variables are written")
             for step in lowered.steps if lowered else ():
-                lines.append(f"  {step.kernel.label}: {step.kernel.tasks} tasks, {step.kernel.flops} flops, {step.kernel.nbytes} bytes")
+                kernel = step.kernel
+                lines.append(
+                    f"  {kernel.label}: {kernel.tasks} tasks, {kernel.flops} flops, {kernel.nbytes} bytes"
+                )
             if lowered is None:
                 assert isinstance(call, LibraryCall)
                 lines.append(f"  {call.node.op.name} {call.node.type!r}: reference on the host")

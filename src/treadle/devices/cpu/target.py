@@ -29,7 +29,12 @@ class Isa:
 
 
 ISAS = {
-    "avx512": Isa("avx512", 64, 32, "+avx512f,+avx512vl,+avx512bw,+avx512dq,+avx512cd,+avx2,+fma,+bmi,+bmi2,+f16c,+lzcnt,+popcnt"),
+    "avx512": Isa(
+        "avx512",
+        64,
+        32,
+        "+avx512f,+avx512vl,+avx512bw,+avx512dq,+avx512cd,+avx2,+fma,+bmi,+bmi2,+f16c,+lzcnt,+popcnt",
+    ),
     "avx2": Isa("avx2", 32, 16, "+avx2,+fma,+bmi,+bmi2,+f16c,+lzcnt,+popcnt"),
     "sse": Isa("sse", 16, 16, "+sse4.2,+popcnt"),
     "neon": Isa("neon", 16, 32, "+neon"),
@@ -40,5 +45,10 @@ ISAS = {
 def host_isas() -> tuple[Isa, ...]:
     """The instruction sets this machine runs, widest first."""
     features = llvm.get_host_cpu_features()
-    needed = {"avx512": ("avx512f", "avx512vl", "avx512bw", "avx512dq", "fma"), "avx2": ("avx2", "fma"), "sse": ("sse4.2",), "neon": ("neon",)}
+    needed = {
+        "avx512": ("avx512f", "avx512vl", "avx512bw", "avx512dq", "fma"),
+        "avx2": ("avx2", "fma"),
+        "sse": ("sse4.2",),
+        "neon": ("neon",),
+    }
     return tuple(isa for name, isa in ISAS.items() if all(features.get(feature) for feature in needed[name]))
