@@ -8,10 +8,12 @@ for trigonometric functions", 1983), which a branch skips when no lane needs it.
 
 from __future__ import annotations
 
-from treadle.devices.cpu.ir import Function, Value, lanes_of, vector
+from treadle.devices.cpu.ir import Function, Value, lanes_of, scalar_of, vector
 from treadle.devices.cpu.math_arithmetic import (
     absolute,
     add,
+    at_least,
+    at_most,
     bits,
     copysign,
     corrected,
@@ -32,13 +34,13 @@ from treadle.devices.cpu.math_arithmetic import (
 PI = 3.141592653589793
 
 SIN_TAIL = (
-    -2.426817502509948e-08,
-    2.7550490813155193e-06,
-    -0.00019841450557578355,
-    0.008333336561918259,
-    -0.0416666679084301,
+    -2.552669187139145e-08,
+    2.7627841063804226e-06,
+    -0.0001984309928957373,
+    0.008333350531756878,
+    -0.1666666716337204,
 )
-"""(sin r - r) / r**3 + 1 / 8 in r**2 for |r| <= pi / 2; 2**-32 of sin r."""
+"""(sin r - r) / r**3 in r**2 for |r| <= pi / 2; 2**-31 of sin r."""
 
 TAN_TAIL = (
     0.004387495573610067,
@@ -172,10 +174,12 @@ def reduce_double(f: Function, x: Value, per_pi: int, shift: float) -> tuple[Val
 
 
 def reduce(f: Function, x: Value, per_pi: int, shift: float) -> tuple[Value, Value]:
-    """The smallest r, and a word with the parity of n, of ``x = (n + shift) * pi / per_pi + r``."""
+    """The smallest r, and a word with the parity of n, of ``x = (n + shift) * pi / per_pi + r``.
+
+    r is a `double` on targets without fused multiply-add.
+    """
     if not f.module.fma:
-        r, word = reduce_double(f, x, per_pi, shift)
-        return narrowed(f, r), word
+        return reduce_double(f, x, per_pi, shift)
 
     def huge() -> tuple[Value, Value]:
         r, word = reduce_huge(f, x, per_pi, shift)
@@ -186,12 +190,16 @@ def reduce(f: Function, x: Value, per_pi: int, shift: float) -> tuple[Value, Val
 
 
 def sin_reduced(f: Function, r: Value) -> Value:
-    """sin r for |r| <= pi / 2."""
-    # r / 2 + r (1 / 2 - z / 8 + z tail): near pi / 2, where the roundings of a plain polynomial add up to
-    # two units in the last place, everything but r / 2 is small.
+    """sin r as a `float`, for a `float` or `double` |r| <= pi / 2."""
     z = multiply(f, r, r)
-    slope = multiply_add(f, polynomial(f, z, SIN_TAIL), z, multiply_add(f, z, -0.125, 0.5))
-    return multiply_add(f, slope, r, multiply(f, r, 0.5))
+    if scalar_of(r.type) == "double":
+        tail = widened(f, polynomial(f, narrowed(f, z), SIN_TAIL[:-1]))
+        tail = multiply_add(f, tail, z, SIN_TAIL[-1])
+        return narrowed(f, multiply_add(f, multiply(f, r, z), tail, r))
+    # r / 2 + r (1 / 2 + z tail): the roundings of r + r z tail add up to two units in the last place near pi
+    # / 2, where also a rounding up from 1 would be two units of what is below 1.
+    slope = polynomial(f, z, (*SIN_TAIL, 0.5))
+    return at_least(f, at_most(f, multiply_add(f, slope, r, multiply(f, r, 0.5)), 1.0), -1.0)
 
 
 def sin(f: Function, x: Value) -> Value:
