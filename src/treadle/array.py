@@ -28,7 +28,7 @@ from treadle.errors import (
 )
 from treadle.graph.dimension import Shape, is_known, product
 from treadle.graph.node import STATIC, TRACKED, Node, Type, surroundings
-from treadle.ops import contraction, elementwise, indexing, movement
+from treadle.ops import elementwise, indexing, movement
 from treadle.ops.record import Operand, cast, expect_node
 
 ArrayLike = Any
@@ -57,6 +57,25 @@ class Array(ArrayMethods):
 
     def _wrap(self, node: Node) -> Array:
         return Array(node)
+
+    # What Python's operators, in `ArrayMethods`, are made of.
+
+    def _operate(self, function: Any, other: Any) -> Any:
+        if type(other) is Array:
+            return Array(function(self.node, other._node))
+        operand = _operand_or_none(other)
+        return NotImplemented if operand is None else Array(function(self.node, operand))
+
+    def _operate_reversed(self, function: Any, other: Any) -> Any:
+        operand = _operand_or_none(other)
+        return NotImplemented if operand is None else Array(function(operand, self.node))
+
+    def _operate_in_place(self, function: Any, other: Any) -> Any:
+        operand = _operand_or_none(other)
+        if operand is None:
+            return NotImplemented
+        self._move(function(self.node, operand))
+        return self
 
     # -- what it is
 
@@ -442,61 +461,6 @@ def _dtype_of(obj: Any, array: np.ndarray) -> DType:
     return dtypes.DEFAULTS[found.kind]
 
 
-# -- operators
-
-
-def _install_operators() -> None:
-    """Give Array Python's operators, from one table."""
-    table = {
-        "add": elementwise.add, "sub": elementwise.subtract, "mul": elementwise.multiply, "truediv": elementwise.divide,
-        "floordiv": elementwise.floor_divide, "mod": elementwise.remainder, "pow": elementwise.pow,
-        "matmul": contraction.matmul, "and": elementwise.bitwise_and, "or": elementwise.bitwise_or,
-        "xor": elementwise.bitwise_xor, "lshift": elementwise.bitwise_left_shift, "rshift": elementwise.bitwise_right_shift,
-    }  # fmt: skip
-    comparisons = {
-        "eq": elementwise.equal, "ne": elementwise.not_equal, "lt": elementwise.less, "le": elementwise.less_equal,
-        "gt": elementwise.greater, "ge": elementwise.greater_equal,
-    }  # fmt: skip
-
-    def forward(function: Any) -> Any:
-        def operator(self: Array, other: Any) -> Any:
-            if type(other) is Array:
-                return Array(function(self.node, other._node))
-            operand = _operand_or_none(other)
-            return NotImplemented if operand is None else Array(function(self.node, operand))
-
-        return operator
-
-    def backward(function: Any) -> Any:
-        def operator(self: Array, other: Any) -> Any:
-            operand = _operand_or_none(other)
-            return NotImplemented if operand is None else Array(function(operand, self.node))
-
-        return operator
-
-    def in_place(function: Any) -> Any:
-        def operator(self: Array, other: Any) -> Any:
-            operand = _operand_or_none(other)
-            if operand is None:
-                return NotImplemented
-            self._move(function(self.node, operand))
-            return self
-
-        return operator
-
-    for name, function in table.items():
-        for prefix, maker in (("", forward), ("r", backward), ("i", in_place)):
-            operator = maker(function)
-            operator.__name__ = operator.__qualname__ = f"__{prefix}{name}__"
-            setattr(Array, operator.__name__, operator)
-    for name, function in comparisons.items():
-        setattr(Array, f"__{name}__", forward(function))
-    Array.__neg__ = lambda self: Array(elementwise.negative(self.node))  # type: ignore[attr-defined]
-    Array.__pos__ = lambda self: Array(elementwise.positive(self.node))  # type: ignore[attr-defined]
-    Array.__abs__ = lambda self: Array(elementwise.abs(self.node))  # type: ignore[attr-defined]
-    Array.__invert__ = lambda self: Array(elementwise.bitwise_invert(self.node))  # type: ignore[attr-defined]
-
-
 def _operand_or_none(value: Any) -> Operand | None:
     if isinstance(value, Array):
         return value.node
@@ -505,9 +469,6 @@ def _operand_or_none(value: Any) -> Operand | None:
     if isinstance(value, (np.ndarray, np.generic)):
         return asarray(value).node
     return None
-
-
-_install_operators()
 
 
 # -- variables

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from treadle import dtypes
 from treadle.graph.node import Node
+from treadle.ops import contraction as _contraction
 from treadle.ops import elementwise as _elementwise
 from treadle.ops import movement as _movement
 from treadle.ops import reduction as _reduction
@@ -31,6 +32,160 @@ class ArrayMethods:
 
     def _wrap(self, node: Node) -> Array:
         raise NotImplementedError
+
+    def _operate(self, function: Any, other: Any) -> Any:
+        raise NotImplementedError
+
+    _operate_reversed = _operate_in_place = _operate
+
+    def __add__(self, other: Any) -> Array:
+        return self._operate(_elementwise.add, other)
+
+    def __radd__(self, other: Any) -> Array:
+        return self._operate_reversed(_elementwise.add, other)
+
+    def __iadd__(self, other: Any) -> Any:
+        return self._operate_in_place(_elementwise.add, other)
+
+    def __sub__(self, other: Any) -> Array:
+        return self._operate(_elementwise.subtract, other)
+
+    def __rsub__(self, other: Any) -> Array:
+        return self._operate_reversed(_elementwise.subtract, other)
+
+    def __isub__(self, other: Any) -> Any:
+        return self._operate_in_place(_elementwise.subtract, other)
+
+    def __mul__(self, other: Any) -> Array:
+        return self._operate(_elementwise.multiply, other)
+
+    def __rmul__(self, other: Any) -> Array:
+        return self._operate_reversed(_elementwise.multiply, other)
+
+    def __imul__(self, other: Any) -> Any:
+        return self._operate_in_place(_elementwise.multiply, other)
+
+    def __truediv__(self, other: Any) -> Array:
+        return self._operate(_elementwise.divide, other)
+
+    def __rtruediv__(self, other: Any) -> Array:
+        return self._operate_reversed(_elementwise.divide, other)
+
+    def __itruediv__(self, other: Any) -> Any:
+        return self._operate_in_place(_elementwise.divide, other)
+
+    def __floordiv__(self, other: Any) -> Array:
+        return self._operate(_elementwise.floor_divide, other)
+
+    def __rfloordiv__(self, other: Any) -> Array:
+        return self._operate_reversed(_elementwise.floor_divide, other)
+
+    def __ifloordiv__(self, other: Any) -> Any:
+        return self._operate_in_place(_elementwise.floor_divide, other)
+
+    def __mod__(self, other: Any) -> Array:
+        return self._operate(_elementwise.remainder, other)
+
+    def __rmod__(self, other: Any) -> Array:
+        return self._operate_reversed(_elementwise.remainder, other)
+
+    def __imod__(self, other: Any) -> Any:
+        return self._operate_in_place(_elementwise.remainder, other)
+
+    def __pow__(self, other: Any) -> Array:
+        return self._operate(_elementwise.pow, other)
+
+    def __rpow__(self, other: Any) -> Array:
+        return self._operate_reversed(_elementwise.pow, other)
+
+    def __ipow__(self, other: Any) -> Any:
+        return self._operate_in_place(_elementwise.pow, other)
+
+    def __matmul__(self, other: Any) -> Array:
+        return self._operate(_contraction.matmul, other)
+
+    def __rmatmul__(self, other: Any) -> Array:
+        return self._operate_reversed(_contraction.matmul, other)
+
+    def __imatmul__(self, other: Any) -> Any:
+        return self._operate_in_place(_contraction.matmul, other)
+
+    def __and__(self, other: Any) -> Array:
+        return self._operate(_elementwise.bitwise_and, other)
+
+    def __rand__(self, other: Any) -> Array:
+        return self._operate_reversed(_elementwise.bitwise_and, other)
+
+    def __iand__(self, other: Any) -> Any:
+        return self._operate_in_place(_elementwise.bitwise_and, other)
+
+    def __or__(self, other: Any) -> Array:
+        return self._operate(_elementwise.bitwise_or, other)
+
+    def __ror__(self, other: Any) -> Array:
+        return self._operate_reversed(_elementwise.bitwise_or, other)
+
+    def __ior__(self, other: Any) -> Any:
+        return self._operate_in_place(_elementwise.bitwise_or, other)
+
+    def __xor__(self, other: Any) -> Array:
+        return self._operate(_elementwise.bitwise_xor, other)
+
+    def __rxor__(self, other: Any) -> Array:
+        return self._operate_reversed(_elementwise.bitwise_xor, other)
+
+    def __ixor__(self, other: Any) -> Any:
+        return self._operate_in_place(_elementwise.bitwise_xor, other)
+
+    def __lshift__(self, other: Any) -> Array:
+        return self._operate(_elementwise.bitwise_left_shift, other)
+
+    def __rlshift__(self, other: Any) -> Array:
+        return self._operate_reversed(_elementwise.bitwise_left_shift, other)
+
+    def __ilshift__(self, other: Any) -> Any:
+        return self._operate_in_place(_elementwise.bitwise_left_shift, other)
+
+    def __rshift__(self, other: Any) -> Array:
+        return self._operate(_elementwise.bitwise_right_shift, other)
+
+    def __rrshift__(self, other: Any) -> Array:
+        return self._operate_reversed(_elementwise.bitwise_right_shift, other)
+
+    def __irshift__(self, other: Any) -> Any:
+        return self._operate_in_place(_elementwise.bitwise_right_shift, other)
+
+    def __eq__(self, other: Any) -> Array:  # type: ignore[override]
+        return self._operate(_elementwise.equal, other)
+
+    def __ne__(self, other: Any) -> Array:  # type: ignore[override]
+        return self._operate(_elementwise.not_equal, other)
+
+    def __lt__(self, other: Any) -> Array:
+        return self._operate(_elementwise.less, other)
+
+    def __le__(self, other: Any) -> Array:
+        return self._operate(_elementwise.less_equal, other)
+
+    def __gt__(self, other: Any) -> Array:
+        return self._operate(_elementwise.greater, other)
+
+    def __ge__(self, other: Any) -> Array:
+        return self._operate(_elementwise.greater_equal, other)
+
+    def __neg__(self) -> Array:
+        return self._wrap(_elementwise.negative(self.node))
+
+    def __pos__(self) -> Array:
+        return self._wrap(_elementwise.positive(self.node))
+
+    def __abs__(self) -> Array:
+        return self._wrap(_elementwise.abs(self.node))
+
+    def __invert__(self) -> Array:
+        return self._wrap(_elementwise.bitwise_invert(self.node))
+
+    __hash__ = object.__hash__
 
     def all(self, /, *, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Array:
         """Whether all elements over dimensions are true (not zero).
@@ -278,8 +433,8 @@ class ArrayMethods:
         Args:
             x: array of numeric or bool dtype.
             axis: the dimensions to sum over; None for all.
-            dtype: of the result; None keeps floating dtypes and sums integers and bools as int64
-                (unsigned as uint64).
+            dtype: of the result; None keeps floating dtypes and sums integers and bools as int64 (unsigned as
+                uint64).
             keepdims: leave the dimensions in place with size 1.
 
         Returns:

@@ -123,7 +123,7 @@ def _no_path(order: list[Node], x: Node, i: int) -> str:
 
 
 START = register(
-    Op("start", lambda x: x, lambda x: x, lambda g, y, x: (g,), view=True, doc="x itself, as a node of its own to differentiate by.")
+    Op("start", lambda x: x, lambda x: x, lambda g, y, x: (g,), identity=True, view=True, doc="x itself, as a node of its own to differentiate by.")
 )
 
 
@@ -179,7 +179,7 @@ def _replay(g: Node, y: Node, value: Node, *inputs: Node, count: int) -> list[No
 
 
 CHECKPOINT = register(
-    Op("checkpoint", lambda y, *inputs, count: y, lambda y, *inputs, count: y, _replay, ("count",), view=True,
+    Op("checkpoint", lambda y, *inputs, count: y, lambda y, *inputs, count: y, _replay, ("count",), identity=True, view=True,
        doc="y, computed again from the inputs when its gradient is.")
 )  # fmt: skip
 
@@ -209,7 +209,7 @@ def _custom_vjp(g: Node, y: Node, value: Node, *inputs: Node, count: int) -> lis
 
 
 CUSTOM = register(
-    Op("custom_vjp", lambda y, *inputs, count: y, lambda y, *inputs, count: y, _custom_vjp, ("count",), view=True,
+    Op("custom_vjp", lambda y, *inputs, count: y, lambda y, *inputs, count: y, _custom_vjp, ("count",), identity=True, view=True,
        doc="y, with a gradient rule given by the user.")
 )  # fmt: skip
 

@@ -47,6 +47,7 @@ class Door:
         for node in self.order:
             if node.op is state.UPDATE:
                 self._add_update(node)
+        self.outputs = [_updated(node) for node in self.outputs]
         self.targets = list(dict.fromkeys([*self.outputs, *self.updates.values()]))
         self.leaves = [node for node in self.order if _given(node)]
         self.placeholders = [node for node in self.leaves if node.op is PLACEHOLDER]
@@ -124,6 +125,13 @@ class Door:
         if interrupt is not None:
             raise interrupt
         return [evaluate.data(by_target[output], plan.types[output], plan.device) for output in self.outputs]
+
+
+def _updated(node: Node) -> Node:
+    """What an update stores; any other node itself."""
+    while node.op is state.UPDATE:
+        node = node.inputs[0]
+    return node
 
 
 class Plan:

@@ -7,6 +7,7 @@ float16 with bfloat16 gives float32.
 
 from __future__ import annotations
 
+import builtins
 from functools import cache
 from typing import Any
 
@@ -34,7 +35,7 @@ class DType:
     def __repr__(self) -> str:
         return self.name
 
-    def __eq__(self, other: object) -> bool:
+    def __eq__(self, other: object) -> builtins.bool:
         if self is other:
             return True
         if isinstance(other, DType):

@@ -30,6 +30,22 @@ from typing import Any
 
 '''
 
+OPERATORS = {
+    "add": "_elementwise.add", "sub": "_elementwise.subtract", "mul": "_elementwise.multiply",
+    "truediv": "_elementwise.divide", "floordiv": "_elementwise.floor_divide", "mod": "_elementwise.remainder",
+    "pow": "_elementwise.pow", "matmul": "_contraction.matmul", "and": "_elementwise.bitwise_and",
+    "or": "_elementwise.bitwise_or", "xor": "_elementwise.bitwise_xor", "lshift": "_elementwise.bitwise_left_shift",
+    "rshift": "_elementwise.bitwise_right_shift",
+}  # fmt: skip
+COMPARISONS = {
+    "eq": "_elementwise.equal", "ne": "_elementwise.not_equal", "lt": "_elementwise.less",
+    "le": "_elementwise.less_equal", "gt": "_elementwise.greater", "ge": "_elementwise.greater_equal",
+}  # fmt: skip
+UNARY = {
+    "neg": "_elementwise.negative", "pos": "_elementwise.positive", "abs": "_elementwise.abs",
+    "invert": "_elementwise.bitwise_invert",
+}  # fmt: skip
+
 # How a parameter of an op's function, by its annotation, is given by users and passed on.
 CONVERSIONS = {
     "Operand": ("ArrayLike", "as_operand({0})"),
@@ -143,15 +159,33 @@ def methods() -> str:
 
     where = families()
     names = sorted(record.METHODS)
-    used = sorted({where[name] for name in names})
+    used = sorted({*(where[name] for name in names), "contraction", "elementwise"})
     body = HEAD.format(what="The methods of arrays that are public functions too.")
     body += "from typing import TYPE_CHECKING\n\nfrom treadle import dtypes\nfrom treadle.graph.node import Node\n"
     body += f"{_imports(used)}\nif TYPE_CHECKING:\n    from treadle.array import Array\n\n\n"
     body += 'class ArrayMethods:\n    """Base of `Array`."""\n\n    __slots__ = ()\n\n    @property\n    def node(self) -> Node:\n'
     body += '        """The node this handle stands on now."""\n        raise NotImplementedError\n\n'
     body += "    def _wrap(self, node: Node) -> Array:\n        raise NotImplementedError\n\n"
+    body += "".join(_operators()) + "\n"
     body += "\n\n".join(_function(name, where[name], record.PUBLIC[name], True) for name in names) + "\n"
     return body
+
+
+def _operators() -> list[str]:
+    """Python's operators, each by the op it stands for."""
+    text = ['    def _operate(self, function: Any, other: Any) -> Any:\n        raise NotImplementedError\n']
+    text += ['\n    _operate_reversed = _operate_in_place = _operate\n']
+    for name, op in OPERATORS.items():
+        for prefix, how in (("", "_operate"), ("r", "_operate_reversed"), ("i", "_operate_in_place")):
+            result = "Any" if prefix == "i" else "Array"
+            text.append(f"\n    def __{prefix}{name}__(self, other: Any) -> {result}:\n        return self.{how}({op}, other)\n")
+    for name, op in COMPARISONS.items():
+        ignored = "  # type: ignore[override]" if name in ("eq", "ne") else ""
+        text.append(f"\n    def __{name}__(self, other: Any) -> Array:{ignored}\n        return self._operate({op}, other)\n")
+    for name, op in UNARY.items():
+        text.append(f"\n    def __{name}__(self) -> Array:\n        return self._wrap({op}(self.node))\n")
+    text.append("\n    __hash__ = object.__hash__\n")
+    return text
 
 
 def files() -> dict[Path, str]:

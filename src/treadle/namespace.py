@@ -11,7 +11,7 @@ from treadle.ops import contraction as _contraction
 from treadle.ops import creation as _creation
 from treadle.ops import einsum as _einsum
 from treadle.ops import elementwise as _elementwise
-from treadle.ops import indexing as _indexing
+from treadle.ops import gather as _gather
 from treadle.ops import movement as _movement
 from treadle.ops import reduction as _reduction
 from treadle.ops import sort as _sort
@@ -675,7 +675,7 @@ def diagonal(x: ArrayLike, /, *, offset: int = 0) -> Array:
         ShapeError: x has fewer than two dimensions.
         ArgumentError: offset is no integer.
     """
-    return wrap(_indexing.diagonal(as_operand(x), offset=offset))
+    return wrap(_gather.diagonal(as_operand(x), offset=offset))
 
 
 def divide(x1: ArrayLike, x2: ArrayLike, /) -> Array:
@@ -1510,7 +1510,7 @@ def one_hot(x: ArrayLike, num_classes: int, /, *, dtype: Any = dtypes.float32, a
         DTypeError: x is not of an integer dtype.
         ArgumentError: num_classes is no size, or axis is out of range.
     """
-    return wrap(_indexing.one_hot(as_operand(x), num_classes, dtype=dtype, axis=axis))
+    return wrap(_gather.one_hot(as_operand(x), num_classes, dtype=dtype, axis=axis))
 
 
 def ones(shape: Sequence[int] | int, *, dtype: Any = None) -> Array:
@@ -2058,7 +2058,7 @@ def take(x: ArrayLike, indices: ArrayLike, /, *, axis: int | None = None) -> Arr
         ArgumentError: axis is out of range, or missing where x has several dimensions.
         IndexingError: indices are not integers, or (when the graph runs) one is out of range.
     """
-    return wrap(_indexing.take(as_operand(x), as_operand(indices), axis=axis))
+    return wrap(_gather.take(as_operand(x), as_operand(indices), axis=axis))
 
 
 def take_along_axis(x: ArrayLike, indices: ArrayLike, /, *, axis: int = -1) -> Array:
@@ -2078,7 +2078,7 @@ def take_along_axis(x: ArrayLike, indices: ArrayLike, /, *, axis: int = -1) -> A
         ArgumentError: axis is out of range.
         IndexingError: indices are not integers, or (when the graph runs) one is out of range.
     """
-    return wrap(_indexing.take_along_axis(as_operand(x), as_operand(indices), axis=axis))
+    return wrap(_gather.take_along_axis(as_operand(x), as_operand(indices), axis=axis))
 
 
 def tan(x: ArrayLike, /) -> Array:

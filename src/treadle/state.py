@@ -24,7 +24,7 @@ READ = register(
        doc="The value of a variable at one version.")
 )  # fmt: skip
 UPDATE = register(
-    Op("update", lambda value: value, lambda value: value, lambda g, y, value: (g,), effect=True,
+    Op("update", lambda value: value, lambda value: value, lambda g, y, value: (g,), identity=True, effect=True,
        doc="The value, which becomes the variable's when a door runs the graph.")
 )  # fmt: skip
 

@@ -200,7 +200,7 @@ class Grouping:
     def sources(self, node: Node, group: Group) -> list[tuple[Node, Place]] | None:
         """What a group asks for when it computes a node at all places it asks for that; axes are split where needed.
         None where the node cannot be computed there."""
-        if len(group.local) > MOST_NODES or (group.library and node.op.name in costs.NO_EPILOGUE):
+        if len(group.local) > MOST_NODES or (group.library is not None and node.op.name in costs.NO_EPILOGUE):
             return None
         while True:
             found: list[tuple[Node, Place]] = []

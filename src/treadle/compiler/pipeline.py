@@ -12,6 +12,7 @@ from treadle.compiler.program import Call, Fused
 from treadle.compiler.schedule import Schedule, schedule
 from treadle.compiler.simplify import simplify
 from treadle.compiler.verify import verify, verify_fused
+from treadle.graph.graph import rewrite
 from treadle.graph.node import Node
 
 
@@ -36,7 +37,15 @@ class Passes:
     times_ms: dict[str, float] = field(default_factory=dict)
 
 
-GRAPH_PASSES: tuple[tuple[str, Callable[[list[Node]], list[Node]]], ...] = (("simplify", simplify),)
+def strip(outputs: list[Node]) -> list[Node]:
+    """Leave out what only meant something to gradients."""
+    return rewrite(outputs, lambda node, inputs: inputs[0] if node.op.identity else None)
+
+
+GRAPH_PASSES: tuple[tuple[str, Callable[[list[Node]], list[Node]]], ...] = (
+    ("strip", strip),
+    ("simplify", simplify),
+)
 
 
 def run_passes(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import total_ordering
+from typing import TYPE_CHECKING, Any
 
 from treadle.errors import ShapeError
 
@@ -72,7 +73,11 @@ class Dimension:
         return Dimension(rest, coefficient) if rest and coefficient else coefficient
 
 
-Size = int | Dimension
+if TYPE_CHECKING:
+    # Arithmetic with sizes is checked when it happens: a `Dimension` refuses what a symbol cannot do.
+    Size = Any
+else:
+    Size = int | Dimension
 Shape = tuple[Size, ...]
 
 

@@ -68,6 +68,8 @@ class Op:
     view: bool = False
     """Moves elements without computing: a permutation, a slice, a broadcast."""
     leaf: bool = False
+    identity: bool = False
+    """Its value is its first input's: it only means something to gradients, or to who runs the graph."""
     effect: bool = False
     late: Callable[[Node], Node] | None = None
     """What a static graph takes in place of a node of this op."""

@@ -10,7 +10,7 @@ from treadle.graph.dimension import Size, product
 from treadle.graph.node import Node, make
 from treadle.ops.contraction import MATMUL
 from treadle.ops.elementwise import multiply
-from treadle.ops.indexing import diagonal
+from treadle.ops.gather import diagonal
 from treadle.ops.movement import permute_dims
 from treadle.ops.record import Operand, cast, promoted, public, reshaped
 from treadle.ops.reduction import sum

@@ -615,6 +615,7 @@ STOP_GRADIENT = register(
         lambda x: x,
         lambda g, y, x: (None,),
         elementwise=True,
+        identity=True,
         doc="x, with no gradient through it.",
     )
 )

@@ -35,7 +35,7 @@ from treadle.ops.elementwise import (
     sqrt,
     where,
 )
-from treadle.ops.indexing import take
+from treadle.ops.gather import take
 from treadle.ops.movement import unstack
 from treadle.ops.record import (
     Operand,

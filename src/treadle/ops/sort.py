@@ -24,7 +24,7 @@ from treadle.ops.elementwise import (
     subtract,
     where,
 )
-from treadle.ops.indexing import GATHER, gather_along
+from treadle.ops.gather import GATHER, gather_along
 from treadle.ops.record import (
     Operand,
     cast,

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from treadle.devices.cpu.ir import Function, Index, Value, vector
-from treadle.devices.cpu.microkernel import active_lanes, load_vector
+from treadle.devices.cpu.ir import Function, Index, Value, lanes_of, scalar_of, vector
+from treadle.devices.cpu.microkernel import ITEMSIZES, active_lanes, load_vector
 
 STRIP = 8
 """Steps of k that are copied for all panels before the next: whole rows of b are read, few pages at a time.
@@ -67,11 +67,19 @@ def pack_panels(
         each_panel(f, n, width, *panels, panel)
 
     def turn(panel: Index) -> None:
-        columns = f.min(width, f.sub(n, f.mul(panel, width)))
         begin, there = place(panel)
         if b.k_stride == b.itemsize and least_k >= b.lanes > 1:
-            _transpose_blocks(f, b, begin, there, row_nbytes, k, columns)
+            first = f.mul(panel, width // b.lanes)
+            last = f.min(f.add(first, width // b.lanes), -(-n // b.lanes))
+
+            def vector_of_columns(v: Index, columns: int) -> None:
+                column = f.mul(f.sub(v, first), b.lanes)
+                from_b, to = f.at(begin, f.mul(column, b.stride)), f.at(there, f.mul(column, b.itemsize))
+                _transpose_columns(f, b, from_b, to, row_nbytes, k, columns)
+
+            each_panel(f, n, b.lanes, first, last, vector_of_columns)
         else:
+            columns = f.min(width, f.sub(n, f.mul(panel, width)))
             _copy_elements(f, b, begin, there, row_nbytes, k, columns, -(-min(width, n) // b.lanes) * b.lanes)
 
     if b.stride == b.itemsize:
@@ -119,44 +127,72 @@ def _copy_elements(
     f.loop(0, k, lambda step: f.loop(0, width, lambda column: element(step, column)) and None)
 
 
-def _transpose_blocks(
-    f: Function, b: Source, source: Value, dest: Value, row_nbytes: int, k: Index, columns: Index
+def _transpose_columns(
+    f: Function, b: Source, source: Value, dest: Value, row_nbytes: int, k: Index, columns: int
 ) -> None:
-    """Pack columns that are contiguous along k by squares of lanes; the last square overlaps the one
-    before.
-    """
+    """Pack a vector of columns that are contiguous along k, by squares; the last overlaps the one before."""
+    # A function of its own: in a loop its many addresses would cost LLVM more time than all the rest.
+    name = f"transpose_{columns}_{b.stride}_{row_nbytes}"
+    if not any(written.name == name for written in f.module.functions):
+        square = f.module.function(name, ["ptr", "ptr"], internal=True)
+        begin, to = square.arguments
+        starts = [square.at(begin, min(lane, columns - 1) * b.stride) for lane in range(b.lanes)]
+        turned = transpose(square, [square.load(b.type, start) for start in starts])
+        for lane, value in enumerate(turned):
+            square.store(value, square.at(to, lane * row_nbytes))
+        square.ret()
 
-    def vector_of_columns(v: Index) -> None:
-        first, last = f.mul(v, b.lanes), f.sub(columns, 1)
-        starts = [f.at(source, f.mul(f.min(f.add(first, lane), last), b.stride)) for lane in range(b.lanes)]
-        there = f.at(dest, f.mul(first, b.itemsize))
+    def block(step: Index) -> None:
+        begin = f.min(step, f.sub(k, b.lanes))
+        f.call("void", name, f.at(source, f.mul(begin, b.itemsize)), f.at(dest, f.mul(begin, row_nbytes)))
 
-        def square(step: Index) -> None:
-            begin = f.min(step, f.sub(k, b.lanes))
-            loaded = [f.load(b.type, f.at(start, f.mul(begin, b.itemsize))) for start in starts]
-            below = f.at(there, f.mul(begin, row_nbytes))
-            for lane, value in enumerate(transpose(f, loaded)):
-                f.store(value, f.at(below, lane * row_nbytes))
-
-        f.loop(0, k, square, step=b.lanes)
-
-    f.loop(0, f.divmod(f.add(columns, b.lanes - 1), b.lanes)[0], vector_of_columns)
+    f.loop(0, k, block, step=b.lanes)
 
 
 def transpose(f: Function, rows: list[Value]) -> list[Value]:
-    """Transpose a square of vectors by exchanging ever larger quarters."""
-    lanes = len(rows)
+    """Transpose a square of vectors: first inside blocks of 16 bytes, then the blocks.
+
+    These are the shuffles that x86 has as single instructions (unpack, and moves of whole blocks).
+    """
+    rows = [*rows]
+    block = min(len(rows), 16 // ITEMSIZES[scalar_of(rows[0].type)])
     size = 1
-    while size < lanes:
-        low = [j if not j & size else lanes + (j ^ size) for j in range(lanes)]
-        high = [j | size if not j & size else lanes + j for j in range(lanes)]
-        turned = list(rows)
-        for j in range(lanes):
+    while size < block:
+        for j in range(len(rows)):
             if not j & size:
-                turned[j] = f.shuffle(rows[j], rows[j | size], low)
-                turned[j | size] = f.shuffle(rows[j], rows[j | size], high)
-        rows, size = turned, 2 * size
-    return rows
+                left, right = rows[j], rows[j | size]
+                rows[j] = _unpack(f, left, right, size, block, 0)
+                rows[j | size] = _unpack(f, left, right, size, block, 1)
+        size *= 2
+    turned = [*rows]
+    bits = block.bit_length() - 1
+    for j in range(block):
+        # Unpacking leaves the columns of a block in the order of their reversed bits.
+        column = sum((j >> bit & 1) << (bits - 1 - bit) for bit in range(bits))
+        turned[column::block] = _transpose_blocks(f, rows[j::block], block)
+    return turned
+
+
+def _unpack(f: Function, left: Value, right: Value, size: int, block: int, half: int) -> Value:
+    """In every block, interleave one half of two vectors, `size` elements at a time."""
+    lanes, picks = lanes_of(left.type), []
+    for begin in range(half * block // 2, lanes, block):
+        for run in range(begin, begin + block // 2, size):
+            picks += [*range(run, run + size), *range(lanes + run, lanes + run + size)]
+    return f.shuffle(left, right, picks)
+
+
+def _transpose_blocks(f: Function, vectors: list[Value], block: int) -> list[Value]:
+    """Vector i of the result holds block i of every vector, of which there are as many."""
+    if len(vectors) == 1:
+        return vectors
+    turned = [*vectors]
+    for parity in (0, 1):
+        begins = range(parity * block, 2 * lanes_of(vectors[0].type), 2 * block)
+        picks = [begin + lane for begin in begins for lane in range(block)]
+        pairs = zip(vectors[::2], vectors[1::2], strict=True)
+        turned[parity::2] = _transpose_blocks(f, [f.shuffle(*pair, picks) for pair in pairs], block)
+    return turned
 
 
 def pack_rows(

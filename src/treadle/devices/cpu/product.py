@@ -98,6 +98,7 @@ class ProductWriter:
         self.panel_nbytes = self.width * self.itemsize * (self.blocks.large if schedule.pack_b else 1)
         self.inline = product.epilogue is not None and product.epilogue.cheap and self.blocks.parts == 1
         self.a_place = product.a[-2] * self.itemsize, product.a[-1] * self.itemsize
+        self.tile_names: dict[tuple, str] = {}
         self.module = module_for(isa)
         self.f = self.module.function("kernel", ["ptr", "i64", "i64", "ptr"])
 
@@ -210,7 +211,7 @@ class ProductWriter:
 
                 def tile_of(panel: Index, columns: int) -> None:
                     from_b, column = f.at(b, f.mul(panel, self.panel_nbytes)), f.mul(panel, self.width)
-                    self.tile(source, place, rows, from_b, dest, row, column, columns, k, index)
+                    self.call_tile(place, rows, columns, [source, from_b, dest, row, column, k, index])
 
                 each_panel(f, p.n, self.width, *panels, tile_of)
                 if p.epilogue and not self.inline:
@@ -243,18 +244,40 @@ class ProductWriter:
 
         f.loop(0, k, steps, step=strip)
 
+    def call_tile(self, place: tuple[int, int], rows: int, columns: int, arguments: list[Index]) -> None:
+        """Call the function that does a register tile of this kind, writing it at its first use.
+
+        In the midst of the loops it would run as fast, but LLVM would take up to three times as long: its loop
+        strength reduction compares the addresses of all of c's vectors.
+        """
+        f, outer = self.f, self.f
+        if self.inline:
+            arguments = [*arguments, *self.extra, self.c, *self.digits]
+        kind = place, rows, columns, tuple(x if isinstance(x, int) else None for x in arguments)
+        name = self.tile_names.get(kind)
+        values = [x for x in arguments if isinstance(x, Value)]
+        if name is None:
+            name = self.tile_names[kind] = f"tile{len(self.tile_names)}"
+            self.f = self.module.function(name, [x.type for x in values], internal=True)
+            inside = iter(self.f.arguments)
+            self.tile(place, rows, columns, *(next(inside) if isinstance(x, Value) else x for x in arguments))
+            self.f.ret()
+            self.f = outer
+        f.call("void", name, *values)
+
     def tile(
         self,
-        a: Value,
         place: tuple[int, int],
         rows: int,
+        columns: int,
+        a: Value,
         b: Value,
         c: Value,
         row: Index,
         column: Index,
-        columns: int,
         k: Index,
         index: Index,
+        *epilogue: Index,
     ) -> None:
         """One register tile: multiply, add what c holds unless this is the first block, store."""
         f, p = self.f, self.product
@@ -272,10 +295,9 @@ class ProductWriter:
         )
         sums = accumulate(f, self.isa, tile, zeros(f, rows, vectors, self.type), a, b, k)
         if p.epilogue and self.inline:
-            pointers = [*self.extra, self.c]
-            p.epilogue.finish_tile(
-                f, self.isa, pointers, (*self.digits, row, column), sums, self.lanes, active
-            )
+            pointers = [x for x in epilogue[: p.results] if isinstance(x, Value)]
+            digits = epilogue[p.results :]
+            p.epilogue.finish_tile(f, self.isa, pointers, (*digits, row, column), sums, self.lanes, active)
             return
         flat = [value for row in sums for value in row]
         places = [
@@ -286,9 +308,7 @@ class ProductWriter:
 
         def resume(_: Index, *flat: Value) -> list[Value]:
             pairs = zip(flat, places, strict=True)
-            return [
-                f.op("fadd", load_vector(f, place, self.type, tail), value) for value, (place, tail) in pairs
-            ]
+            return [f.op("fadd", load_vector(f, to, self.type, tail), value) for value, (to, tail) in pairs]
 
         if self.blocks.parts > 1:
             # A loop of no turn or one: the branch and the merge of the sums in one.

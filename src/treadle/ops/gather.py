@@ -324,7 +324,8 @@ def one_hot(x: Operand, num_classes: int, /, *, dtype: DType = dtypes.float32, a
     x = expect_node("one_hot", "x", x)
     if x.dtype.kind not in dtypes.KINDS["integer"]:
         raise DTypeError(f"[one_hot] x is {x.type!r}; expected class numbers: convert with astype(td.int64)")
-    if not isinstance(num_classes, (int, Dimension)) or isinstance(num_classes, bool) or num_classes == 0:
+    known = isinstance(num_classes, int) and not isinstance(num_classes, bool) and num_classes > 0
+    if not known and not isinstance(num_classes, Dimension):
         raise ArgumentError(f"[one_hot] num_classes={num_classes!r} is not a positive integer")
     axis = normal_axis("one_hot", axis, x.ndim + 1)
     shape = (*x.shape[:axis], num_classes, *x.shape[axis:])
