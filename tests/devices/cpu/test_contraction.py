@@ -223,7 +223,11 @@ EPILOGUES = {
 }
 
 
-@targets
+@pytest.mark.parametrize(
+    ("isa", "dtype"),
+    [(isa, dtype) for isa, dtype in TARGETS if dtype == "float32" or isa is host_isas()[0]],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
 @pytest.mark.parametrize("name", EPILOGUES)
 @pytest.mark.parametrize("way", ["one block", "blocks", "ranges", "nothing to sum"])
 def test_epilogue(isa: Isa, dtype: str, name: str, way: str) -> None:
@@ -296,7 +300,7 @@ def test_no_call_of_libm() -> None:
     for isa in host_isas():
         step = lower(contraction_of(*plain(8, 8, 8, "float32")), isa).steps[0]
         assembly = jit.assembly(step.kernel, isa)
-        assert "call" not in assembly
+        assert "fmaf" not in assembly
         assert ("vfmadd" in assembly) == fuses(isa)
 
 

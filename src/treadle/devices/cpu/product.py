@@ -247,8 +247,8 @@ class ProductWriter:
     def call_tile(self, place: tuple[int, int], rows: int, columns: int, arguments: list[Index]) -> None:
         """Call the function that does a register tile of this kind, writing it at its first use.
 
-        In the midst of the loops it would run as fast, but LLVM would take up to three times as long: its loop
-        strength reduction compares the addresses of all of c's vectors.
+        In the midst of the loops it would run as fast, but LLVM would take up to three times as long to
+        compile it: its loop strength reduction compares the addresses of all of c's vectors.
         """
         f, outer = self.f, self.f
         if self.inline:
@@ -260,7 +260,9 @@ class ProductWriter:
             name = self.tile_names[kind] = f"tile{len(self.tile_names)}"
             self.f = self.module.function(name, [x.type for x in values], internal=True)
             inside = iter(self.f.arguments)
-            self.tile(place, rows, columns, *(next(inside) if isinstance(x, Value) else x for x in arguments))
+            a, b, c, *rest = [next(inside) if isinstance(x, Value) else x for x in arguments]
+            assert isinstance(a, Value) and isinstance(b, Value) and isinstance(c, Value)
+            self.tile(place, rows, columns, a, b, c, *rest)
             self.f.ret()
             self.f = outer
         f.call("void", name, *values)

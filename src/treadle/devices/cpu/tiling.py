@@ -15,8 +15,12 @@ from treadle.devices.cpu.ir import Function, Index
 from treadle.devices.cpu.microkernel import rows_that_fit
 from treadle.devices.cpu.target import Isa
 
-K_BLOCK_NBYTES = 2048
-"""Of one row of a tile: a tile of 14 rows and the panel it meets then fit the first two caches."""
+K_BLOCK_NBYTES = 4096
+"""Of one row of a tile that is read as it lies, and half of it where tiles are packed: the tile, and the
+panel of b that it meets, then stay in the first two caches.
+"""
+PACKED_K = 128
+"""Steps of k from which it pays to pack tiles of a transposed a: each step is in another page of memory."""
 DOT_ROWS = 16
 """Most rows of a for which dot products are faster than packing b."""
 MOST_STREAMS = 8
@@ -140,8 +144,8 @@ def choose(
         tiles = max(1, min(tiles, m // PACKED_ROWS))
     grid = task_grid(tiles, panels, wanted, m, n)
     wide = -(-panels // grid[1]) * vectors * lanes >= 128
-    pack_a = 8 if wide and a_strides[1] != 1 else 0
-    k_block = K_BLOCK_NBYTES // itemsize * (3 if pack_a else 4) // 4
+    pack_a = 8 if wide and a_strides[1] != 1 and k >= PACKED_K else 0
+    k_block = K_BLOCK_NBYTES // itemsize // (2 if pack_a else 1)
     return Schedule(rows, vectors, unroll, k_block, splits, grid, pack_a, pack_b)
 
 
