@@ -19,7 +19,7 @@ import numpy as np
 from treadle import config, state
 from treadle.compiler.executable import Committed, Executable, Leaf
 from treadle.devices import registry
-from treadle.devices.host import HostBuffer, from_array
+from treadle.devices.host import HostBuffer, allocate, from_array
 from treadle.devices.reference import compute, leaf_array
 from treadle.dtypes import float32
 from treadle.errors import PlaceholderError, TreadleError
@@ -385,7 +385,7 @@ def _calibrate() -> tuple[int, int, int]:
     order = [new(DATA, (), (), Type((), float32))]
     alone = _references(order)[0] + 1  # and the index of the structure
     version, node = _Holder(), _Holder()
-    version.buffer = HostBuffer(np.empty(1, np.uint8), 0, 1)
+    version.buffer = allocate(1)
     node.buffer = version.buffer
     two = holders(version.buffer)
     name = version.buffer

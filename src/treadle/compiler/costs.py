@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ MOST_REPEATED, MOST_LOADS = 4, 2
 """A value is computed again by each who reads it up to so many instructions and loads."""
 LIGHTEST_KEPT = 6
 """From here on a value is not computed again for every repetition of a broadcast."""
+REDUCTIONS = frozenset(["sum", "prod", "max", "min", "any", "all", "argmax", "argmin"])
 INLINE = frozenset(["iota", "random_bits", "gather", "constant"])
 
 WITH_EPILOGUE = frozenset(["matmul", "convolution"])
@@ -36,6 +38,8 @@ class Costs:
     instructions: dict[Node, int]
     loads: dict[Node, int]
     fed: set[Node]
+    reduction: dict[Node, Node]
+    """The reduction a value is made of element by element, of those that are."""
 
     def cheap(self, node: Node) -> bool:
         """Whether several groups may each compute the node. Movement is never a reason to store: its input may be."""
@@ -70,7 +74,7 @@ def estimate(
     for node in order:
         for child in inputs[node]:
             readers[child] = readers.get(child, 0) + 1
-    costs = Costs({}, {}, set())
+    costs = Costs({}, {}, set(), {})
     seen: dict[Node, tuple[int, int]] = {}
     kept: set[Node] = set()
     for node in order:
@@ -85,6 +89,12 @@ def estimate(
                 direct = is_library[child] and child.op.name in WITH_EPILOGUE
                 if (direct or (child in costs.fed and child not in kept)) and child.dtype is node.dtype:
                     costs.fed.add(node)
+        if name in REDUCTIONS:
+            costs.reduction[node] = node
+        elif (node.op.elementwise or name == "reshape") and not is_library[node]:
+            for child in below:
+                if child in costs.reduction and math.prod(child.shape) == math.prod(node.shape):
+                    costs.reduction[node] = costs.reduction[child]
         seen[node] = instructions, loads
         # Several readers of something costly: it will be stored, and each of them will load it.
         several = readers.get(node, 0) > 1 and instructions > MOST_REPEATED

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from treadle.compiler import costs
+from treadle.compiler.costs import REDUCTIONS
 from treadle.compiler.indexmap import (
     MOVEMENT,
     ZERO,
@@ -33,7 +34,6 @@ from treadle.compiler.indexmap import (
 )
 from treadle.graph.node import Node
 
-REDUCTIONS = frozenset(["sum", "prod", "max", "min", "any", "all", "argmax", "argmin"])
 IDENTITIES = frozenset(["positive", "stop_gradient", "barrier", "update"])
 """Ops that compute nothing."""
 MOST_NODES = 160
@@ -332,6 +332,7 @@ class Grouping:
             return None
         for group in list(asking):
             if self.joinable(group, node):
+                self.foresee_rows(node, group)
                 place = self.covering(node, group, asking[group])
                 if place is not None and not self.wasteful(node, group):
                     found = self.sources(node, group)
@@ -343,6 +344,24 @@ class Grouping:
                         self.take(group, node, found)
                         return group
         return self.mapped_beside(node)
+
+    def foresee_rows(self, node: Node, group: Group) -> None:
+        """Make rows of a group's points where a value for each row is asked for that a reduction over the rest of
+        the row gives: the reduction, visited later, joins the group."""
+        reduction = self.costs.reduction.get(node)
+        if reduction is None or group.inner or group.library is not None:
+            return
+        for place in self.asking[node][group]:
+            used = {axis for index in place.maps for axis, _ in index[1]}
+            inner = [axis for axis in group.rows if axis not in used and group.sizes[axis] != 1]
+            rows = [axis for axis in group.rows if axis not in inner]
+            shape = (self.size[node],) if place.flat else node.shape
+            x = self.inputs[reduction][0]
+            reduced = [x.shape[axis] for axis in reduced_axes(reduction)]
+            if used and inner and not place.guards and covers(place.maps, shape, rows, group.sizes):
+                if matched(inner, group.sizes, reduced) is not None:
+                    group.rows, group.inner = rows, inner
+                    return
 
     def covering(self, node: Node, group: Group, places: Iterable[Place]) -> Place | None:
         """A place at which a group meets every element of a node once."""
@@ -567,7 +586,7 @@ class Grouping:
     def epilogue(self, node: Node) -> Group | None:
         """The one group that reads a library op's result, turned into its epilogue; or None."""
         (group, places), *_ = self.asking[node].items()
-        if node.op.name not in costs.WITH_EPILOGUE or group.library or group.folds or len(group.targets) != 1:
+        if node.op.name not in costs.WITH_EPILOGUE or group.library is not None or group.folds or len(group.targets) != 1:
             return None
         target = group.targets[0]
         rows = [axis for axis in group.rows if group.sizes[axis] > 1]
