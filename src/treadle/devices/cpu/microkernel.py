@@ -141,17 +141,6 @@ def rows_that_fit(isa: Isa, vectors: int, limit: int = 30) -> int:
     return max(1, min(limit, (isa.registers - vectors - 1) // vectors))
 
 
-def split_evenly(size: int, most: int) -> list[tuple[int, int]]:
-    """Cut `size` into the fewest parts of at most `most`, as even as can be: [(part, count), ...], larger
-    parts first.
-    """
-    if size == 0:
-        return []
-    parts = -(-size // most)
-    small, larger = divmod(size, parts)
-    return [(part, count) for part, count in ((small + 1, larger), (small, parts - larger)) if count]
-
-
 def offsets(count: int, stride: int) -> tuple[int, ...]:
     """0, stride, 2 * stride, ... : the offsets of evenly spaced rows or vectors."""
     return tuple(range(0, count * stride, stride)) if stride else (0,) * count
