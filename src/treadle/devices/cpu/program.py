@@ -103,8 +103,8 @@ class CpuExecutable(Executable):
                 self.slots[b] = (1 + info.index, 0)
             elif info.source == "output":
                 self.slots[b] = (outputs + info.index, 0)
-            elif info.source == "temporary":
-                spans.append(Span(info.nbytes, first.get(b, 0), last.get(b, 0)))
+            elif info.source == "temporary" and b in first:
+                spans.append(Span(info.nbytes, first[b], last[b]))
                 owners.append(b)
         for step, lowered in enumerate(self.lowered):
             for i, nbytes in enumerate(lowered.temporaries if lowered else ()):
