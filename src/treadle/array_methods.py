@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from treadle import dtypes
 from treadle.graph.node import Node
 from treadle.ops import contraction as _contraction
+from treadle.ops import cumulative as _cumulative
 from treadle.ops import elementwise as _elementwise
 from treadle.ops import movement as _movement
 from treadle.ops import reduction as _reduction
@@ -285,6 +286,51 @@ class ArrayMethods:
             DTypeError: dtype names no dtype, or x is complex and dtype is real.
         """
         return self._wrap(_elementwise.astype(self.node, dtype))
+
+    def cumulative_prod(
+        self, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+    ) -> Array:
+        """The product of each element and all before it along a dimension.
+
+        Args:
+            x: array of numeric or bool dtype.
+            axis: the dimension; may be left out where x has only one.
+            dtype: of the result, as in `cumulative_sum`.
+            include_initial: begin with the product of nothing, 1, so that the dimension grows by one.
+
+        Returns:
+            Array of the same shape, or one longer along `axis`.
+
+        Raises:
+            ArgumentError: axis is out of range, or missing where x has several dimensions.
+        """
+        return self._wrap(
+            _cumulative.cumulative_prod(self.node, axis=axis, dtype=dtype,
+            include_initial=include_initial)
+        )
+
+    def cumulative_sum(
+        self, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+    ) -> Array:
+        """The sum of each element and all before it along a dimension.
+
+        Args:
+            x: array of numeric or bool dtype.
+            axis: the dimension; may be left out where x has only one.
+            dtype: of the result; None keeps floating dtypes and sums integers and bools as int64
+                (unsigned as uint64).
+            include_initial: begin with the sum of nothing, 0, so that the dimension grows by one.
+
+        Returns:
+            Array of the same shape, or one longer along `axis`.
+
+        Raises:
+            ArgumentError: axis is out of range, or missing where x has several dimensions.
+        """
+        return self._wrap(
+            _cumulative.cumulative_sum(self.node, axis=axis, dtype=dtype,
+            include_initial=include_initial)
+        )
 
     def max(self, /, *, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Array:
         """The largest element over dimensions; NaN if there is one.

@@ -19,7 +19,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent
 FAMILIES = (
-    "creation", "elementwise", "reduction", "cumulative", "movement", "indexing", "contraction", "einsum", "window", "sort",
+    "creation", "elementwise", "reduction", "cumulative", "movement", "gather", "indexing", "contraction", "einsum", "window", "pooling", "sort",
 )  # fmt: skip
 HEAD = '''"""{what} Generated from the op records by ``./dev generate``: do not edit."""
 

@@ -9,12 +9,15 @@ from treadle import dtypes
 from treadle.array import Array, ArrayLike, as_operand, as_operands, wrap
 from treadle.ops import contraction as _contraction
 from treadle.ops import creation as _creation
+from treadle.ops import cumulative as _cumulative
 from treadle.ops import einsum as _einsum
 from treadle.ops import elementwise as _elementwise
 from treadle.ops import gather as _gather
 from treadle.ops import movement as _movement
+from treadle.ops import pooling as _pooling
 from treadle.ops import reduction as _reduction
 from treadle.ops import sort as _sort
+from treadle.ops import window as _window
 
 __all__ = [
     "abs",
@@ -33,6 +36,7 @@ __all__ = [
     "atan",
     "atan2",
     "atanh",
+    "average_pool",
     "bitwise_and",
     "bitwise_invert",
     "bitwise_left_shift",
@@ -44,10 +48,13 @@ __all__ = [
     "ceil",
     "clip",
     "concat",
+    "conv",
     "copysign",
     "cos",
     "cosh",
     "count_nonzero",
+    "cumulative_prod",
+    "cumulative_sum",
     "diagonal",
     "divide",
     "einsum",
@@ -88,6 +95,7 @@ __all__ = [
     "matmul",
     "matrix_transpose",
     "max",
+    "max_pool",
     "maximum",
     "mean",
     "meshgrid",
@@ -412,6 +420,34 @@ def atanh(x: ArrayLike, /) -> Array:
     return wrap(_elementwise.atanh(as_operand(x)))
 
 
+def average_pool(
+    x: ArrayLike, window: int | Sequence[int], /, *, stride: int | Sequence[int] | None = None, padding:
+    Any = 0, count_include_pad: bool = True
+) -> Array:
+    """The mean of each window.
+
+    Args:
+        x: array of floating dtype, of shape ``[batch, channels, spatial...]`` with one to three spatial
+            dimensions.
+        window: its size, for all spatial dimensions or for each.
+        stride: by how much the window moves; None for its size.
+        padding: as in `conv`; smaller than the window.
+        count_include_pad: whether padding counts, as zeros.
+
+    Returns:
+        Array of shape ``[batch, channels, windows...]``.
+
+    Raises:
+        ShapeError: x has too few or too many dimensions, or no window fits.
+        ArgumentError: window, stride or padding is malformed.
+        DTypeError: x is not of a floating dtype.
+    """
+    return wrap(
+        _pooling.average_pool(as_operand(x), window, stride=stride, padding=padding,
+        count_include_pad=count_include_pad)
+    )
+
+
 def bitwise_and(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     """Bits set in both.
 
@@ -595,6 +631,37 @@ def concat(arrays: Sequence[ArrayLike], /, *, axis: int | None = 0) -> Array:
     return wrap(_movement.concat(as_operands(arrays), axis=axis))
 
 
+def conv(
+    x: ArrayLike, w: ArrayLike, /, *, stride: int | Sequence[int] = 1, padding: Any = 0, dilation: int |
+    Sequence[int] = 1, groups: int = 1
+) -> Array:
+    """Convolution (cross-correlation) over one to three spatial dimensions.
+
+    Args:
+        x: array of numeric dtype, of shape ``[batch, channels, spatial...]``.
+        w: the weights, of shape ``[out_channels, channels / groups, window...]``; dtypes promote.
+        stride: by how much the window moves, for all spatial dimensions or for each.
+        padding: zeros around x: an integer, one for each spatial dimension, a pair (before, after) for
+            each, "valid" for none,
+            or "same" for as many windows as ``ceil(size / stride)``.
+        dilation: the distance of neighbouring places of the window in x, for all spatial dimensions or
+            for each.
+        groups: channels are divided into as many groups, each seen by its own part of the output channels.
+
+    Returns:
+        Array of shape ``[batch, out_channels, windows...]``.
+
+    Raises:
+        ShapeError: the channels do not fit, the ranks differ or are not 3 to 5, or no window fits.
+        ArgumentError: stride, padding, dilation or groups is malformed.
+        DTypeError: the promoted dtype is bool.
+    """
+    return wrap(
+        _window.conv(as_operand(x), as_operand(w), stride=stride, padding=padding, dilation=dilation,
+        groups=groups)
+    )
+
+
 def copysign(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     """|x1| with the sign of x2.
 
@@ -659,6 +726,53 @@ def count_nonzero(
         ArgumentError: axis is out of range or repeated.
     """
     return wrap(_reduction.count_nonzero(as_operand(x), axis=axis, keepdims=keepdims))
+
+
+def cumulative_prod(
+    x: ArrayLike, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+) -> Array:
+    """The product of each element and all before it along a dimension.
+
+    Args:
+        x: array of numeric or bool dtype.
+        axis: the dimension; may be left out where x has only one.
+        dtype: of the result, as in `cumulative_sum`.
+        include_initial: begin with the product of nothing, 1, so that the dimension grows by one.
+
+    Returns:
+        Array of the same shape, or one longer along `axis`.
+
+    Raises:
+        ArgumentError: axis is out of range, or missing where x has several dimensions.
+    """
+    return wrap(
+        _cumulative.cumulative_prod(as_operand(x), axis=axis, dtype=dtype,
+        include_initial=include_initial)
+    )
+
+
+def cumulative_sum(
+    x: ArrayLike, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+) -> Array:
+    """The sum of each element and all before it along a dimension.
+
+    Args:
+        x: array of numeric or bool dtype.
+        axis: the dimension; may be left out where x has only one.
+        dtype: of the result; None keeps floating dtypes and sums integers and bools as int64 (unsigned as
+            uint64).
+        include_initial: begin with the sum of nothing, 0, so that the dimension grows by one.
+
+    Returns:
+        Array of the same shape, or one longer along `axis`.
+
+    Raises:
+        ArgumentError: axis is out of range, or missing where x has several dimensions.
+    """
+    return wrap(
+        _cumulative.cumulative_sum(as_operand(x), axis=axis, dtype=dtype,
+        include_initial=include_initial)
+    )
 
 
 def diagonal(x: ArrayLike, /, *, offset: int = 0) -> Array:
@@ -1321,6 +1435,30 @@ def max(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, keepdims: b
         ArgumentError: axis is out of range or repeated.
     """
     return wrap(_reduction.max(as_operand(x), axis=axis, keepdims=keepdims))
+
+
+def max_pool(
+    x: ArrayLike, window: int | Sequence[int], /, *, stride: int | Sequence[int] | None = None, padding:
+    Any = 0
+) -> Array:
+    """The maximum of each window; NaN where there is one. Padding never counts.
+
+    Args:
+        x: array of real dtype, of shape ``[batch, channels, spatial...]`` with one to three spatial
+            dimensions.
+        window: its size, for all spatial dimensions or for each.
+        stride: by how much the window moves; None for its size.
+        padding: as in `conv`; smaller than the window.
+
+    Returns:
+        Array of shape ``[batch, channels, windows...]``.
+
+    Raises:
+        ShapeError: x has too few or too many dimensions, or no window fits.
+        ArgumentError: window, stride or padding is malformed.
+        DTypeError: x is not of a real dtype.
+    """
+    return wrap(_pooling.max_pool(as_operand(x), window, stride=stride, padding=padding))
 
 
 def maximum(x1: ArrayLike, x2: ArrayLike, /) -> Array:
