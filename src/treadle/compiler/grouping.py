@@ -586,7 +586,12 @@ class Grouping:
     def epilogue(self, node: Node) -> Group | None:
         """The one group that reads a library op's result, turned into its epilogue; or None."""
         (group, places), *_ = self.asking[node].items()
-        if node.op.name not in costs.WITH_EPILOGUE or group.library is not None or group.folds or len(group.targets) != 1:
+        if (
+            node.op.name not in costs.WITH_EPILOGUE
+            or group.library is not None
+            or group.folds
+            or len(group.targets) != 1
+        ):
             return None
         target = group.targets[0]
         rows = [axis for axis in group.rows if group.sizes[axis] > 1]
