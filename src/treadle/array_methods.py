@@ -13,6 +13,7 @@ from treadle.graph.node import Node
 from treadle.ops import contraction as _contraction
 from treadle.ops import cumulative as _cumulative
 from treadle.ops import elementwise as _elementwise
+from treadle.ops import gather as _gather
 from treadle.ops import movement as _movement
 from treadle.ops import reduction as _reduction
 from treadle.ops import sort as _sort
@@ -317,8 +318,8 @@ class ArrayMethods:
         Args:
             x: array of numeric or bool dtype.
             axis: the dimension; may be left out where x has only one.
-            dtype: of the result; None keeps floating dtypes and sums integers and bools as int64
-                (unsigned as uint64).
+            dtype: of the result; None keeps floating dtypes and sums integers and bools as int64 (unsigned as
+                uint64).
             include_initial: begin with the sum of nothing, 0, so that the dimension grows by one.
 
         Returns:
@@ -331,6 +332,22 @@ class ArrayMethods:
             _cumulative.cumulative_sum(self.node, axis=axis, dtype=dtype,
             include_initial=include_initial)
         )
+
+    def diagonal(self, /, *, offset: int = 0) -> Array:
+        """The diagonal of the matrices in the last two dimensions.
+
+        Args:
+            x: array of at least two dimensions.
+            offset: which diagonal: 0 for the main one, positive above it, negative below.
+
+        Returns:
+            Array with those two dimensions replaced by one, the diagonal; it is empty where there is none.
+
+        Raises:
+            ShapeError: x has fewer than two dimensions.
+            ArgumentError: offset is no integer.
+        """
+        return self._wrap(_gather.diagonal(self.node, offset=offset))
 
     def max(self, /, *, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Array:
         """The largest element over dimensions; NaN if there is one.
@@ -490,6 +507,23 @@ class ArrayMethods:
             ArgumentError: axis is out of range or repeated.
         """
         return self._wrap(_reduction.sum(self.node, axis=axis, dtype=dtype, keepdims=keepdims))
+
+    def take(self, indices: ArrayLike, /, *, axis: int | None = None) -> Array:
+        """Slices of x along one dimension, at places given by an array.
+
+        Args:
+            x: array of any dtype.
+            indices: array of integers of any shape; negative ones count from the end.
+            axis: the dimension; may be left out where x has only one.
+
+        Returns:
+            Array of x's dtype in whose shape the dimension is replaced by the shape of the indices.
+
+        Raises:
+            ArgumentError: axis is out of range, or missing where x has several dimensions.
+            IndexingError: indices are not integers, or (when the graph runs) one is out of range.
+        """
+        return self._wrap(_gather.take(self.node, as_operand(indices), axis=axis))
 
     def var(
         self, /, *, axis: int | Sequence[int] | None = None, correction: float = 0.0, keepdims: bool =

@@ -641,11 +641,10 @@ def conv(
         x: array of numeric dtype, of shape ``[batch, channels, spatial...]``.
         w: the weights, of shape ``[out_channels, channels / groups, window...]``; dtypes promote.
         stride: by how much the window moves, for all spatial dimensions or for each.
-        padding: zeros around x: an integer, one for each spatial dimension, a pair (before, after) for
-            each, "valid" for none,
-            or "same" for as many windows as ``ceil(size / stride)``.
-        dilation: the distance of neighbouring places of the window in x, for all spatial dimensions or
-            for each.
+        padding: zeros around x: an integer, one for each spatial dimension, a pair (before, after) for each,
+            "valid" for none, or "same" for as many windows as ``ceil(size / stride)``.
+        dilation: the distance of neighbouring places of the window in x, for all spatial dimensions or for
+            each.
         groups: channels are divided into as many groups, each seen by its own part of the output channels.
 
     Returns:

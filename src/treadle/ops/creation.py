@@ -56,12 +56,15 @@ def _dtype_of_numbers(values: Sequence[Any], dtype: Any) -> DType:
     return dtypes.float32 if builtins.any(isinstance(value, float) for value in values) else dtypes.int64
 
 
-def _expect_numbers(name: str, **values: Any) -> None:
-    for argument, value in values.items():
+def _expect_numbers(name: str, **values: Any) -> list[Any]:
+    """The arguments as Python numbers."""
+    numbers = [value.item() if isinstance(value, np.generic) else value for value in values.values()]
+    for argument, value in zip(values, numbers):
         if not isinstance(value, (int, float)) or isinstance(value, bool):
             raise ArgumentError(
                 f"[{name}] {argument}={value!r} is not a Python int or float: the size must be known"
             )
+    return numbers
 
 
 @public
@@ -86,7 +89,7 @@ def arange(
     if isinstance(start, Dimension) and stop is None and step == 1:
         return iota(start, dtypes.int64 if dtype is None else as_dtype(dtype))
     start, stop = (0, start) if stop is None else (start, stop)
-    _expect_numbers("arange", start=start, stop=stop, step=step)
+    start, stop, step = _expect_numbers("arange", start=start, stop=stop, step=step)
     if step == 0:
         raise ArgumentError(f"[arange] step=0 never reaches stop={stop}")
     target = _dtype_of_numbers((start, stop, step), dtype)
@@ -124,7 +127,7 @@ def linspace(
         ArgumentError: start or stop is no Python number, or num no non-negative integer.
         DTypeError: dtype is not a real floating one.
     """
-    _expect_numbers("linspace", start=start, stop=stop)
+    start, stop = _expect_numbers("linspace", start=start, stop=stop)
     if not isinstance(num, int) or num < 0:
         raise ArgumentError(f"[linspace] num={num!r} is not a non-negative integer")
     target = dtypes.float32 if dtype is None else as_dtype(dtype)

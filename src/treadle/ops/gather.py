@@ -23,6 +23,7 @@ from treadle.ops.record import (
     constant,
     expect_node,
     filled,
+    method,
     normal_axis,
     public,
     register,
@@ -198,7 +199,7 @@ def check_static_index(name: str, argument: str, value: Any, axis: int, size: Si
         )
 
 
-@public
+@method
 def take(x: Operand, indices: Operand, /, *, axis: int | None = None) -> Node:
     """Slices of x along one dimension, at places given by an array.
 
@@ -274,7 +275,7 @@ def take_along_axis(x: Operand, indices: Operand, /, *, axis: int = -1) -> Node:
     return gather_along(x, normal_index(index, x.shape[axis]), axis)
 
 
-@public
+@method
 def diagonal(x: Operand, /, *, offset: int = 0) -> Node:
     """The diagonal of the matrices in the last two dimensions.
 
