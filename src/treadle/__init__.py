@@ -56,6 +56,7 @@ from treadle.runtime import (
     scope,
     set_num_threads,
 )
+from treadle.selection import nonzero, result_type, unique_values
 from treadle.session import Session, placeholder
 
 __version__ = "0.1.0"
@@ -70,9 +71,9 @@ __all__ = [
     "Array", "Session", "Variable", "asarray", "assignments", "bfloat16", "bool", "cache_info",
     "checkpoint", "compile", "complex64", "complex128", "custom_vjp", "debug", "device", "devices", "e",
     "evaluate", "explain", "float16", "float32", "float64", "function", "grad", "gradients", "hvp",
-    "inf", "int8", "int16", "int32", "int64", "jvp", "memory", "nan", "newaxis", "no_grad",
-    "num_threads", "pi", "placeholder", "random", "scope", "set_num_threads", "uint8", "uint16",
-    "uint32", "uint64", "update", "value_and_grad", "vjp", *_namespace.__all__,
+    "inf", "int8", "int16", "int32", "int64", "jvp", "memory", "nan", "newaxis", "nonzero", "no_grad",
+    "num_threads", "pi", "placeholder", "random", "result_type", "scope", "set_num_threads", "uint8", "uint16",
+    "uint32", "uint64", "unique_values", "update", "value_and_grad", "vjp", *_namespace.__all__,
 ]  # fmt: skip
 
 

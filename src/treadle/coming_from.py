@@ -195,7 +195,6 @@ MODULE = (
     ("bias_add", "TensorFlow", "`x + bias`"),
     ("relu6", "PyTorch, TensorFlow", "`td.clip(x, 0, 6)`"),
     ("leaky_relu", "PyTorch, TensorFlow, JAX", "`td.maximum(x, slope * x)` for a slope below 1"),
-    ("softplus", "PyTorch, TensorFlow, JAX", "`td.logaddexp(x, 0)`"),
     ("log_sigmoid", "TensorFlow, JAX", "`-td.logaddexp(-x, 0)`"),
     ("logsigmoid", "PyTorch", "`-td.logaddexp(-x, 0)`"),
     ("erfc", "PyTorch, TensorFlow, JAX", "`1 - td.erf(x)`"),

@@ -48,6 +48,7 @@ __all__ = [
     "ceil",
     "clip",
     "concat",
+    "conj",
     "conv",
     "copysign",
     "cos",
@@ -629,6 +630,18 @@ def concat(arrays: Sequence[ArrayLike], /, *, axis: int | None = 0) -> Array:
         ArgumentError: there are no arrays, or axis is out of range.
     """
     return wrap(_movement.concat(as_operands(arrays), axis=axis))
+
+
+def conj(x: ArrayLike, /) -> Array:
+    """The complex conjugate; of a real array, the array itself.
+
+    Args:
+        x: array of any shape and numeric dtype.
+
+    Returns:
+        Array of the same shape and dtype.
+    """
+    return wrap(_elementwise.conj(as_operand(x)))
 
 
 def conv(

@@ -397,8 +397,18 @@ bitwise_right_shift = binary("bitwise_right_shift", "x1 shifted right by x2 bits
                              np.right_shift, None, "integer", no_gradient=BITS)  # fmt: skip
 
 
-def conj(x: Node) -> Node:
-    """The complex conjugate; of a real array, itself."""
+@public
+def conj(x: Operand, /) -> Node:
+    """The complex conjugate; of a real array, the array itself.
+
+    Args:
+        x: array of any shape and numeric dtype.
+
+    Returns:
+        Array of the same shape and dtype.
+    """
+    if type(x) is not Node:
+        x = expect_node("conj", "x", x)
     return make(CONJ, (x,)) if x.type.dtype.kind == "complex" else x
 
 
