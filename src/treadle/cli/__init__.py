@@ -1,0 +1,83 @@
+"""The command `treadle`: a table of commands, each in a file of its own that is imported when it runs.
+
+A command's module has `arguments(parser)` and `run(options) -> exit status`.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+
+COMMANDS = {
+    # what is typed: (module, what it does)
+    "train digits": ("train_digits", "train a small convolutional network on 1,797 real handwritten digits"),
+    "predict digits": ("predict_digits", "draw one of the held-out digits, and what the network makes of it"),
+    "lecture two-layer": (
+        "lecture_two_layer",
+        "one network written in five ways: same losses, and their times",
+    ),
+    "doctor": ("doctor", "what is here, whether it works, and what is not there yet"),
+}
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command that `words` (the command line's, if None) name; its exit status."""
+    words = list(sys.argv[1:] if words is None else words)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_usage())
+        return 0
+    if words[0] in ("-V", "--version"):
+        import treadle
+
+        print(f"treadle {treadle.__version__}")
+        return 0
+    name = next((name for name in COMMANDS if words[: len(name.split())] == name.split()), None)
+    if name is None:
+        print(f"treadle: {_unknown(words)}", file=sys.stderr)
+        return 2
+    module, text = COMMANDS[name]
+    command = import_module(f"treadle.cli.{module}")
+    parser = ArgumentParser(prog=f"treadle {name}", description=f"{text[0].upper()}{text[1:]}.")
+    command.arguments(parser)
+    options = parser.parse_args(words[len(name.split()) :])
+
+    from treadle.errors import TreadleError
+
+    try:
+        return command.run(options)
+    except (TreadleError, OSError) as error:
+        # The line that a TreadleError names is one of Treadle's own here.
+        print(f"treadle {name}: {getattr(error, 'message', error)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\ntreadle {name}: interrupted", file=sys.stderr)
+        return 130
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"  treadle {name:<{width}}{text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(["Treadle: deep learning on one computational graph.", "", *lines, "", _HINT])
+
+
+_HINT = "`treadle COMMAND --help` lists a command's options."
+
+
+def _unknown(words: Sequence[str]) -> str:
+    """What to say about a command that there is not."""
+    given = [word for word in words if not word.startswith("-")][:2]
+    completions = [name for name in COMMANDS if name.split()[: len(given)] == given]
+    if completions:
+        return f"{' '.join(given)!r} wants one more word: " + ", ".join(f"`treadle {c}`" for c in completions)
+    close = get_close_matches(" ".join(given), COMMANDS, n=1) or _by_word(given)
+    if close:
+        return f"there is no command {' '.join(given or words)!r}: did you mean `treadle {close[0]}`?"
+    return f"there is no command {' '.join(given or words)!r}; there are: " + ", ".join(COMMANDS)
+
+
+def _by_word(given: Sequence[str]) -> list[str]:
+    """The commands one of whose words is like one that was given."""
+    return [c for c in COMMANDS if any(get_close_matches(word, c.split(), cutoff=0.75) for word in given)]
