@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from treadle import interrupts
 from treadle.compiler.executable import Executable, Leaf
 from treadle.devices.host import HostBuffer, allocate, from_array, nbytes_of
 from treadle.errors import TreadleError
@@ -49,6 +50,7 @@ def compute(outputs: Sequence[Node], values: dict[Node, np.ndarray], watch: Any 
     for node in order:
         if node in values:
             continue
+        interrupts.deliver()
         values[node] = apply(node, [values[child] for child in node.inputs])
         if watch is not None:
             watch(node, values[node])

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from treadle import interrupts
 from treadle.compiler.executable import Committed, Executable, Leaf
 from treadle.compiler.memory import Span, place
 from treadle.compiler.pipeline import Target, run_passes
@@ -240,6 +241,7 @@ class CpuExecutable(Executable):
                 bases.append(buffer.address)
         for segment, frame in zip(self.segments, context.frames, strict=True):
             if frame is None:
+                interrupts.deliver()
                 _run_on_host(segment, bases)
                 continue
             try:

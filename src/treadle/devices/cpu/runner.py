@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NamedTuple
 
+from treadle import interrupts
 from treadle.devices.cpu import ir, jit, threads
 from treadle.devices.cpu.fork_join import atomic_load, atomic_store, call_pointer, emit_clock
 from treadle.devices.cpu.ir import Function, Value
@@ -179,7 +180,7 @@ class Frame:
             times = ctypes.addressof(self._times)
         self._fill(self._words, 8 * CONTROL, control, scratch, times, watch, 0, 0, *bases)
         while (code := self._run(self.address)) == INTERRUPTED:
-            pass
+            interrupts.deliver()
         return code
 
     @property
