@@ -7,7 +7,6 @@ position.
 
 from __future__ import annotations
 
-import builtins
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -53,7 +52,7 @@ def _dtype_of_numbers(values: Sequence[Any], dtype: Any) -> DType:
     """The dtype asked for, or that of Python numbers together."""
     if dtype is not None:
         return as_dtype(dtype)
-    return dtypes.float32 if builtins.any(isinstance(value, float) for value in values) else dtypes.int64
+    return dtypes.float32 if any(isinstance(value, float) for value in values) else dtypes.int64
 
 
 def _expect_numbers(name: str, **values: Any) -> list[Any]:
@@ -88,22 +87,22 @@ def arange(
     """
     if isinstance(start, Dimension) and stop is None and step == 1:
         return iota(start, dtypes.int64 if dtype is None else as_dtype(dtype))
-    start, stop = (0, start) if stop is None else (start, stop)
-    start, stop, step = _expect_numbers("arange", start=start, stop=stop, step=step)
-    if step == 0:
-        raise ArgumentError(f"[arange] step=0 never reaches stop={stop}")
-    target = _dtype_of_numbers((start, stop, step), dtype)
+    given = {"start": 0, "stop": start} if stop is None else {"start": start, "stop": stop}
+    first, end, gap = _expect_numbers("arange", **given, step=step)
+    if gap == 0:
+        raise ArgumentError(f"[arange] step=0 never reaches stop={end}")
+    target = _dtype_of_numbers((first, end, gap), dtype)
     if target.kind not in dtypes.KINDS["real"]:
         raise DTypeError(f"[arange] dtype={target}; expected a real dtype")
-    whole = isinstance(start, int) and isinstance(stop, int) and isinstance(step, int)
-    count = max(0, -((start - stop) // step) if whole else math.ceil((stop - start) / step))
+    whole = all(isinstance(value, int) for value in (first, end, gap))
+    count = max(0, -((first - end) // gap) if whole else math.ceil((end - first) / gap))
     # Whole numbers are counted as such: a narrow float cannot count far.
     kind = dtypes.int64 if whole else dtypes.float64
-    x = iota(count, target if (start, step) == (0, 1) else kind)
-    if step != 1:
-        x = multiply(x, broadcast(number(step, kind), (count,)))
-    if start != 0:
-        x = add(x, broadcast(number(start, kind), (count,)))
+    x = iota(count, target if (first, gap) == (0, 1) else kind)
+    if gap != 1:
+        x = multiply(x, broadcast(number(gap, kind), (count,)))
+    if first != 0:
+        x = add(x, broadcast(number(first, kind), (count,)))
     return cast(x, target)
 
 

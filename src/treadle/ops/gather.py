@@ -138,12 +138,13 @@ def _scatter_set_reference(x: Any, values: Any, *indices: Any, axes: Axes) -> An
     view = _indexed_first(result, axes)
     if indices[0].size:
         # NumPy does not promise which of several values for one place stays: name the last alone.
-        places = np.ravel_multi_index([index.ravel() for index in indices], view.shape[: len(axes)])
+        flat = tuple(index.ravel() for index in indices)
+        places: Any = np.ravel_multi_index(flat, view.shape[: len(axes)])
         _, last = np.unique(places[::-1], return_index=True)
         last = len(places) - 1 - last
-        view[tuple(index.ravel()[last] for index in indices)] = values.reshape(
-            len(places), *view.shape[len(axes) :]
-        )[last]
+        view[tuple(index[last] for index in flat)] = values.reshape(len(places), *view.shape[len(axes) :])[
+            last
+        ]
     return result
 
 

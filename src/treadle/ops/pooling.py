@@ -65,14 +65,17 @@ def _maxima(x: Any, window: Sizes, stride: Sizes, padding: Padding) -> tuple[Any
     """The maximum of each window, and at which of the window's places, counted row-major, it stands first."""
     source = padded(x, padding, _lowest(x.dtype))
     inside = padded(np.ones(x.shape, bool), padding, False)
-    best = place = found = None
+    shape = (
+        *x.shape[:2],
+        *output_sizes("max_pool", x.shape[2:], window, stride, padding, (1,) * len(window)),
+    )
+    best, place = np.full(shape, _lowest(x.dtype), x.dtype), np.zeros(shape, np.int64)
+    found = np.zeros(shape, bool)
     for number, (_, met) in enumerate(_taps(x, window, stride, padding)):
         candidate, real = source[(..., *met)], inside[(..., *met)]
-        if best is None:
-            best, place, found = candidate.copy(), np.zeros(candidate.shape, np.int64), real.copy()
-            continue
-        better = real & (~found | (candidate > best) | ((candidate != candidate) & (best == best)))
-        best, place, found = np.where(better, candidate, best), np.where(better, number, place), found | real
+        better = real & (~found | (candidate > best) | (np.isnan(candidate) & ~np.isnan(best)))
+        best, place = np.where(better, candidate, best), np.where(better, number, place)
+        found |= real
     return best, place
 
 
