@@ -173,6 +173,25 @@ def _max_pool(
     return lowered
 
 
+def _averages(call: LibraryCall, x: tuple[Any, Any], y: tuple[Any, Any]) -> pooling.AvgPool:
+    """The geometry an average pooling and its gradient share: (shape, strides) of what is pooled, and of
+    the means.
+    """
+    node = call.node
+    return pooling.AvgPool(
+        x[0][0], x[0][1], tuple(x[0][2:]), node.attribute("window"), tuple(y[0][2:]), node.attribute("stride"),
+        node.attribute("padding"), x[1], y[1], node.dtype.name, node.attribute("count_include_pad"),
+    )  # fmt: skip
+
+
+def _average_pool(call: LibraryCall, isa: Isa) -> Lowered:
+    return pooling.average_pool(_averages(call, _seen(call.inputs[0]), _made(call.node)), isa)
+
+
+def _average_pool_gradient(call: LibraryCall, isa: Isa) -> Lowered:
+    return pooling.average_pool_gradient(_averages(call, _made(call.node), _seen(call.inputs[0])), isa)
+
+
 LIBRARY: dict[str, Callable[[LibraryCall, Isa], Lowered]] = {
     "matmul": _matmul,
     "conv": _conv,
@@ -181,6 +200,8 @@ LIBRARY: dict[str, Callable[[LibraryCall, Isa], Lowered]] = {
     "max_pool": _max_pool(pooling.max_pool, None),
     "max_pool_gradient": _max_pool(pooling.max_pool_gradient, 1),
     "max_pool_select": _max_pool(pooling.max_pool_select, None),
+    "average_pool": _average_pool,
+    "average_pool_gradient": _average_pool_gradient,
     "scatter_add": _scatter,
     "scatter_set": _scatter,
     "cumulative_sum": _cumulative,
