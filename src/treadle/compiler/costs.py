@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from treadle.compiler.indexmap import MOVEMENT
@@ -68,6 +68,7 @@ def estimate(
     inputs: Mapping[Node, tuple[Node, ...]],
     stored: set[Node],
     is_library: Mapping[Node, bool],
+    takes_epilogue: Callable[[Node], bool],
 ) -> Costs:
     """The costs of every node."""
     readers: dict[Node, int] = {}
@@ -86,8 +87,9 @@ def estimate(
         costs.instructions[node], costs.loads[node] = instructions, loads
         if (node.op.elementwise or name == "reshape") and not is_library[node]:
             for child in below:
-                direct = is_library[child] and child.op.name in WITH_EPILOGUE
-                if (direct or (child in costs.fed and child not in kept)) and child.dtype is node.dtype:
+                direct = is_library[child] and takes_epilogue(child)
+                alone = readers[child] == 1 and child.dtype is node.dtype
+                if alone and (direct or (child in costs.fed and child not in kept)):
                     costs.fed.add(node)
         if name in REDUCTIONS:
             costs.reduction[node] = node

@@ -10,18 +10,27 @@ import heapq
 from collections.abc import Callable, Sequence
 
 from treadle import dtypes
-from treadle.compiler.grouping import IDENTITIES, REDUCTIONS, Group, Grouping, reduced_axes
+from treadle.compiler.grouping import IDENTITIES, Group, Grouping, reduced_axes
 from treadle.compiler.lower import Writer
 from treadle.compiler.program import BufferInfo, Fused
 from treadle.graph.graph import ordered
 from treadle.graph.node import Node, Type
 
 
-def fuse(outputs: Sequence[Node], library: Callable[[Node], bool]) -> Fused:
+def takes_epilogue(node: Node) -> bool:
+    """Whether a library op goes on computing with its result before it stores it, as far as is known here."""
+    return node.op.name in ("matmul", "conv") and node.dtype in (dtypes.float32, dtypes.float64)
+
+
+def fuse(
+    outputs: Sequence[Node],
+    library: Callable[[Node], bool],
+    epilogue: Callable[[Node], bool] = takes_epilogue,
+) -> Fused:
     """The graph of `outputs`, whose leaves are inputs and constants and whose sizes are numbers, as a program.
 
-    `library(node)` says that the device has a kernel for the node's op; all other ops are written as loops. Ops with
-    complex operands have to be the library's.
+    `library(node)` says that the device has a kernel for the node's op, `epilogue(node)` that this kernel can
+    have an epilogue; all other ops are written as loops. Ops on complex values have to be the library's.
 
     Raises NotImplementedError for an op that is neither.
     """
@@ -33,7 +42,7 @@ def fuse(outputs: Sequence[Node], library: Callable[[Node], bool]) -> Fused:
         same[node] = inputs[node][0] if _is_identity(node) else node
     results = _results([same[output] for output in outputs], outputs, inputs)
     needed = _needed(results, inputs)
-    grouping = Grouping([node for node in order if node in needed], results, inputs, library)
+    grouping = Grouping([node for node in order if node in needed], results, inputs, library, epilogue)
     return _Program(grouping, results, outputs).fused
 
 
@@ -52,7 +61,7 @@ def _results(
 ) -> list[Node]:
     """What is stored for each output: below a reshape the value itself, whose elements lie the same way."""
     results: list[Node] = []
-    types: dict[Node, Type] = {}
+    types = {node: node.type for node in resolved if node.op.name != "reshape"}
     for node, output in zip(resolved, outputs, strict=True):
         base = node
         while base.op.name == "reshape":

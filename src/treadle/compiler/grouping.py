@@ -9,7 +9,7 @@ that closes no cycle, and a new group never does. Knows places and costs, not ho
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from treadle.compiler import costs
@@ -39,6 +39,8 @@ IDENTITIES = frozenset(["positive", "stop_gradient", "barrier", "update"])
 MOST_NODES = 160
 """Nodes written into one kernel: the time to compile grows faster than that."""
 MOST_STORES = 12
+MOST_SEARCHED = 10
+"""How many values are looked at to find a group that reads the same."""
 MOST_PARTS = 16
 """Parts of a concatenation that one kernel writes."""
 
@@ -111,10 +113,12 @@ class Grouping:
         outputs: Iterable[Node],
         inputs: dict[Node, tuple[Node, ...]],
         library: Callable[[Node], bool],
+        takes_epilogue: Callable[[Node], bool],
     ):
         self.order = order
         self.inputs = inputs
-        self.is_library = {node: not node.op.leaf and library(node) for node in order}
+        self.is_library = {node: node.op.name != "input" and library(node) for node in order}
+        self.takes_epilogue = takes_epilogue
         self.outputs = set(outputs)
         self.stored: set[Node] = set(self.outputs)
         """What has a buffer, as far as known: outputs, leaves, results of library ops, and what groups exchange."""
@@ -123,7 +127,7 @@ class Grouping:
                 self.stored.add(node)
         self.size = {node: math.prod(node.shape) for node in order}
         self.position = {node: i for i, node in enumerate(order)}
-        self.costs = costs.estimate(order, inputs, self.stored, self.is_library)
+        self.costs = costs.estimate(order, inputs, self.stored, self.is_library, takes_epilogue)
         self.groups: list[Group] = []
         self.tables: dict[Node, tuple[Node, Map]] = {}
         """What gathers read: something in memory, and the map from the dimensions of the operand."""
@@ -386,25 +390,34 @@ class Grouping:
         group.targets.append(Target(node, place, node, linear(place, node.shape)))
 
     def mapped_beside(self, node: Node) -> Group | None:
-        """A group without reductions over the same points that reads an input of the node too, joined; or None."""
+        """A group that reads what the node is computed from at the same points, joined; or None."""
         if not node.op.elementwise or not node.shape:
             return None
-        readers = self.asking[node]
-        for child in self.inputs[node]:
-            if child.shape != node.shape:
+        for group, places in self.at_same_points(node):
+            if group in self.asking[node] or not self.joinable(group, node):
                 continue
-            for group, places in list(self.asking[child].items()):
-                if group.inner or group in readers or not self.joinable(group, node):
-                    continue
-                place = self.covering(node, group, places)
-                if place is not None:
-                    self.ask(group, node, place)
-                    found = self.sources(node, group)
-                    assert found is not None
-                    self.add_target(group, node, place)
-                    self.take(group, node, found)
-                    return group
+            place = self.covering(node, group, places)
+            if place is not None:
+                self.ask(group, node, place)
+                found = self.sources(node, group)
+                assert found is not None
+                self.add_target(group, node, place)
+                self.take(group, node, found)
+                return group
         return None
+
+    def at_same_points(self, node: Node) -> Iterator[tuple[Group, set[Place]]]:
+        """The groups that ask for what a node is computed from element by element, and where they do: they could
+        compute the node at those places."""
+        near, seen = [node], {node}
+        for value in near:
+            if value is not node or not value.op.elementwise:
+                yield from list(self.asking[value].items())
+            if value.op.elementwise and len(near) < MOST_SEARCHED:
+                for child in self.inputs[value]:
+                    if child.shape == node.shape and child not in seen:
+                        seen.add(child)
+                        near.append(child)
 
     def store_alone(self, node: Node) -> Group:
         """A new group for one node."""
@@ -481,10 +494,9 @@ class Grouping:
     def reduced_beside(self, node: Node) -> Group | None:
         """A group that walks the reduction's input in rows that suit it, joined; or None."""
         x = self.inputs[node][0]
-        readers = self.asking[node]
         axes = reduced_axes(node)
-        for group, places in list(self.asking[x].items()):
-            if group in readers or not self.joinable(group, node):
+        for group, places in [*self.asking[x].items(), *self.at_same_points(x)]:
+            if group in self.asking[node] or not self.joinable(group, node):
                 continue
             for place in sorted(places):
                 if place.flat or place.guards:
