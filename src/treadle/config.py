@@ -24,8 +24,6 @@ class Options(threading.local):
     """Verify the graph between compiler passes."""
     isa = os.environ.get("TREADLE_ISA", "")
     """Instruction set to generate for; empty: the widest the machine runs."""
-    fuse = True
-    """Join nodes into kernels; off, every node is a kernel of its own."""
 
 
 options = Options()
@@ -33,7 +31,7 @@ options = Options()
 
 def options_key() -> tuple[Any, ...]:
     """What a compiled program depends on."""
-    return (options.debug, options.isa, options.fuse)
+    return (options.debug, options.isa)
 
 
 @contextmanager
