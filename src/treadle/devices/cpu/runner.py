@@ -82,7 +82,9 @@ class Table:
     `fault` is the (slot, byte offset) of the int32 word to which kernels report failure. `slots` is how many
     there are, if the last ones are not used.
 
-    >>> table = Table([]) >>> table.run([]) 0
+    >>> table = Table([])
+    >>> table.run([])
+    0
     """
 
     def __init__(
