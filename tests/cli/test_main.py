@@ -1,0 +1,80 @@
+"""The table of commands: help, mistyped commands, and errors as one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import treadle
+from treadle import cli
+
+
+def test_help_names_every_command(capsys):
+    for words in ([], ["--help"], ["help"]):
+        assert cli.main(words) == 0
+        out = capsys.readouterr().out
+        assert all(f"treadle {name} " in out for name in cli.COMMANDS)
+
+
+def test_every_command_has_help(capsys):
+    for name in cli.COMMANDS:
+        with pytest.raises(SystemExit) as exit:
+            cli.main([*name.split(), "--help"])
+        assert exit.value.code == 0
+        assert f"usage: treadle {name}" in capsys.readouterr().out
+
+
+def test_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"treadle {treadle.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trian", "digits"], "there is no command 'trian digits': did you mean `treadle train digits`?"),
+        (["lecture", "two_layer"], "did you mean `treadle lecture two-layer`?"),
+        (["doctr"], "did you mean `treadle doctor`?"),
+        (["train", "mnist"], "there is no command 'train mnist': did you mean `treadle train digits`?"),
+        (["predict"], "'predict' wants one more word: `treadle predict digits`"),
+        (["train", "--epochs", "3"], "there is no command 'train 3': did you mean `treadle train digits`?"),
+        (["frobnicate"], "there is no command 'frobnicate'; there are: train digits, "),
+    ],
+)
+def test_mistyped_commands(words, message, capsys):
+    assert cli.main(words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_errors_are_one_line(capsys, tmp_path):
+    assert cli.main(["train", "digits", "--device", "cuda:7", "--out", str(tmp_path / "x")]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("treadle train digits: there is no device 'cuda:7'")
+    assert err.count("\n") == 1
+
+
+def test_interruption_is_no_traceback(capsys, monkeypatch):
+    from treadle.cli import doctor
+
+    def interrupted(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(doctor, "run", interrupted)
+    assert cli.main(["doctor"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_the_module_is_the_command():
+    run = subprocess.run([sys.executable, "-m", "treadle", "--version"], capture_output=True, text=True)
+    assert run.stdout == f"treadle {treadle.__version__}\n"
+
+
+def test_help_loads_neither_rich_nor_llvm():
+    program = (
+        "import sys; from treadle import cli; cli.main(['--help']);"
+        "print([name for name in ('rich', 'llvmlite', 'safetensors') if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.endswith("\n[]\n")

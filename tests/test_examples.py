@@ -1,0 +1,83 @@
+"""The programs in examples/ run, and give the numbers they are there to show."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+TWO_LAYER = sorted(EXAMPLES.glob("2_two_layer_*.py"))
+
+
+def imported(path):
+    spec = spec_from_file_location(f"example_{path.stem}", path)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_example_is_tested_here():
+    tested = {"1_small_graph.py", "3_linear_hinge.py", *(path.name for path in TWO_LAYER)}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == tested
+
+
+@pytest.fixture(scope="module")
+def losses_by_hand():
+    return imported(TWO_LAYER[0]).main()
+
+
+def test_the_two_layer_network_learns(losses_by_hand):
+    assert len(TWO_LAYER) == 5
+    assert len(losses_by_hand) == 50
+    assert all(after < before for before, after in pairwise(losses_by_hand))
+    assert losses_by_hand[-1] < 0.1 * losses_by_hand[0]
+
+
+@pytest.mark.parametrize("path", TWO_LAYER[1:], ids=lambda path: path.stem)
+def test_two_layer_programs_print_the_same_losses(path, losses_by_hand, capsys):
+    losses = imported(path).main()
+    np.testing.assert_allclose(losses, losses_by_hand, rtol=1e-4)
+    printed = [float(line) for line in capsys.readouterr().out.splitlines()]
+    np.testing.assert_allclose(printed, losses, rtol=1e-5)
+
+
+def test_the_hinge_classifier_learns_the_digits(capsys):
+    losses, accuracy = imported(EXAMPLES / "3_linear_hinge.py").main()
+    # The score of every class is 0 at first: each of the 9 wrong ones costs 1.
+    assert losses[0] == pytest.approx(9)
+    assert losses[-1] < 0.3
+    assert accuracy >= 0.96
+    assert f"test accuracy {accuracy:.1%}" in capsys.readouterr().out
+
+
+def test_the_small_graph_three_ways():
+    example = imported(EXAMPLES / "1_small_graph.py")
+    c, grads = example.by_hand()
+    for way in (example.define_then_run, example.define_by_run):
+        found_c, found_grads = way()
+        assert float(found_c) == pytest.approx(float(c), rel=1e-6)
+        for found, grad in zip(found_grads, grads):
+            np.testing.assert_allclose(np.asarray(found), grad, rtol=1e-6)
+
+
+def test_the_small_graph_is_drawn(tmp_path):
+    command = [sys.executable, str(EXAMPLES / "1_small_graph.py")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    values = [line.split("c = ")[1].split()[0] for line in run.stdout.splitlines()]
+    assert len(values) == 3
+    assert len(set(values)) == 1
+    before, after = (
+        (tmp_path / f"{name}.html").read_text(encoding="utf-8")
+        for name in ("small_graph", "small_graph_gradients")
+    )
+    assert "<svg" in before
+    assert len(after) > len(before)
