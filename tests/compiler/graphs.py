@@ -1,5 +1,5 @@
-"""Graphs as the compiler gets them, evaluated twice: node by node by the references, and as a fused program by the
-interpreter of loop kernels.
+"""Graphs as the compiler gets them, evaluated twice: node by node by the references, and as a fused program
+by the interpreter of loop kernels.
 """
 
 from __future__ import annotations

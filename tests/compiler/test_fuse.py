@@ -1,4 +1,6 @@
-"""What the fusion pass joins: the number of calls for the patterns that matter, and values against the references."""
+"""What the fusion pass joins: the number of calls for the patterns that matter, and values against the
+references.
+"""
 
 from __future__ import annotations
 

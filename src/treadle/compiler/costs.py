@@ -10,9 +10,11 @@ from treadle.compiler.indexmap import MOVEMENT
 from treadle.graph.node import Node
 
 LIGHT = frozenset(
-    """add subtract multiply negative positive square abs floor ceil trunc round copysign sign maximum minimum relu where
-    astype equal not_equal less less_equal greater greater_equal isnan isinf isfinite signbit logical_and logical_or
-    logical_xor logical_not bitwise_and bitwise_or bitwise_xor bitwise_invert bitwise_left_shift bitwise_right_shift
+    """
+    add subtract multiply negative positive square abs floor ceil trunc round copysign sign maximum minimum
+    relu where astype equal not_equal less less_equal greater greater_equal isnan isinf isfinite signbit
+    logical_and logical_or logical_xor logical_not bitwise_and bitwise_or bitwise_xor bitwise_invert
+    bitwise_left_shift bitwise_right_shift
     """.split()  # noqa: SIM905
 )
 """Ops of one or two instructions."""
@@ -33,7 +35,9 @@ NO_EPILOGUE = frozenset(["gather", "random_bits", "pad"])
 
 @dataclass
 class Costs:
-    """Instructions and loads by node, from what is certain to be in memory; and the ops whose epilogues nodes can be."""
+    """Instructions and loads by node, from what is certain to be in memory; and the ops whose epilogues nodes
+    can be.
+    """
 
     instructions: dict[Node, int]
     loads: dict[Node, int]
@@ -42,7 +46,9 @@ class Costs:
     """The reduction a value is made of element by element, of those that are."""
 
     def cheap(self, node: Node) -> bool:
-        """Whether several groups may each compute the node. Movement is never a reason to store: its input may be."""
+        """Whether several groups may each compute the node. Movement is never a reason to store: its input
+        may be.
+        """
         if node.op.name in MOVEMENT or _widens(node):
             return True
         if node in self.fed:

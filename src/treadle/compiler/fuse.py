@@ -1,7 +1,7 @@
 """The pass that makes a graph a program: nodes joined into loop kernels and library calls, in a valid order.
 
-`grouping` decides what is computed together, `lower` writes it; this file prepares the graph, gives every value in
-memory its buffer, and puts the calls in order.
+`grouping` decides what is computed together, `lower` writes it; this file prepares the graph, gives every
+value in memory its buffer, and puts the calls in order.
 """
 
 from __future__ import annotations
@@ -10,11 +10,15 @@ import heapq
 from collections.abc import Callable, Sequence
 
 from treadle import dtypes
-from treadle.compiler.grouping import IDENTITIES, Group, Grouping, reduced_axes
+from treadle.compiler.grouping import group_nodes
+from treadle.compiler.groups import Group, Groups, reduced_axes
 from treadle.compiler.lower import Writer
 from treadle.compiler.program import BufferInfo, Fused
 from treadle.graph.graph import ordered
 from treadle.graph.node import Node, Type
+
+IDENTITIES = frozenset(["positive", "stop_gradient", "barrier", "update"])
+"""Ops that compute nothing."""
 
 
 def takes_epilogue(node: Node) -> bool:
@@ -27,7 +31,8 @@ def fuse(
     library: Callable[[Node], bool],
     epilogue: Callable[[Node], bool] = takes_epilogue,
 ) -> Fused:
-    """The graph of `outputs`, whose leaves are inputs and constants and whose sizes are numbers, as a program.
+    """The graph of `outputs`, whose leaves are inputs and constants and whose sizes are numbers, as a
+    program.
 
     `library(node)` says that the device has a kernel for the node's op, `epilogue(node)` that this kernel can
     have an epilogue; all other ops are written as loops. Ops on complex values have to be the library's.
@@ -42,8 +47,9 @@ def fuse(
         same[node] = inputs[node][0] if _is_identity(node) else node
     results = _results([same[output] for output in outputs], outputs, inputs)
     needed = _needed(results, inputs)
-    grouping = Grouping([node for node in order if node in needed], results, inputs, library, epilogue)
-    return _Program(grouping, results, outputs).fused
+    groups = Groups([node for node in order if node in needed], results, inputs, library, epilogue)
+    group_nodes(groups)
+    return _Program(groups, results, outputs).fused
 
 
 def _is_identity(node: Node) -> bool:
@@ -86,8 +92,7 @@ def _needed(results: Sequence[Node], inputs: dict[Node, tuple[Node, ...]]) -> se
 class _Program:
     """Buffers and calls, made from groups."""
 
-    def __init__(self, grouping: Grouping, results: Sequence[Node], outputs: Sequence[Node]):
-        self.grouping = grouping
+    def __init__(self, groups: Groups, results: Sequence[Node], outputs: Sequence[Node]):
         self.fused = Fused()
         self.buffers: dict[Node, int] = {}
         self.status = -1
@@ -96,7 +101,7 @@ class _Program:
         numbers: dict[Node, int] = {}
         for number, node in enumerate(results):
             numbers.setdefault(node, number)
-        for node in grouping.order:
+        for node in groups.order:
             if node.op.name == "input":
                 leaf = node.attribute("index")
                 if leaf not in by_leaf:
@@ -105,14 +110,14 @@ class _Program:
             elif node in numbers:
                 number = numbers[node]
                 self.buffers[node] = self.add(BufferInfo(outputs[number].type, "output", number, node))
-            elif node in grouping.stored and grouping.asking[node]:
+            elif node in groups.stored and groups.asking[node]:
                 self.buffers[node] = self.add(BufferInfo(node.type, "temporary", 0, node))
         self.fused.outputs = [self.buffers[node] for node in results]
-        if any(node.op.name == "gather" and not grouping.is_library[node] for node in grouping.order):
-            word = next(node for node in grouping.order if node.op.name == "gather")
+        if any(node.op.name == "gather" and not groups.is_library[node] for node in groups.order):
+            word = next(node for node in groups.order if node.op.name == "gather")
             self.status = self.add(BufferInfo(Type((), dtypes.int32), "status", 0, word))
-        for group in in_order(grouping):
-            writer = Writer(grouping, group, self.buffers, self.report)
+        for group in in_order(groups):
+            writer = Writer(groups, group, self.buffers, self.report)
             self.fused.calls.append(writer.loop(self.status) if group.library is None else writer.library())
 
     def add(self, info: BufferInfo) -> int:
@@ -127,16 +132,16 @@ class _Program:
         return self.codes[node]
 
 
-def in_order(grouping: Grouping) -> list[Group]:
-    """The groups, those that store before those that read; as near to the graph's own order as that allows."""
-    waiting = dict.fromkeys(grouping.groups, 0)
-    for group in grouping.groups:
+def in_order(groups: Groups) -> list[Group]:
+    """The groups, those that store before those that read, otherwise near to the graph's own order."""
+    waiting = dict.fromkeys(groups.all, 0)
+    for group in groups.all:
         for reader in group.after:
             waiting[reader] += 1
 
     def place(group: Group) -> tuple[int, int]:
         nodes = [target.node for target in group.targets] or [group.library]
-        return max(grouping.position[node] for node in nodes if node is not None), group.number
+        return max(groups.position[node] for node in nodes if node is not None), group.number
 
     ready = [(*place(group), group) for group, count in waiting.items() if count == 0]
     heapq.heapify(ready)
@@ -148,5 +153,5 @@ def in_order(grouping: Grouping) -> list[Group]:
             waiting[reader] -= 1
             if waiting[reader] == 0:
                 heapq.heappush(ready, (*place(reader), reader))
-    assert len(result) == len(grouping.groups), "groups wait for each other"
+    assert len(result) == len(groups.all), "groups wait for each other"
     return result

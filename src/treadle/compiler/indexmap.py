@@ -1,9 +1,9 @@
 """Index maps through movement ops: which element of an op's input belongs to an element of its result.
 
-A place says which element of a value is meant at a point of a kernel's loops: an affine map for each dimension, or one
-for its row-major number (a flat place), and the guards under which it is asked for. Affine maps are plain tuples
-``(offset, ((axis, stride), ...))`` here, sorted by axis, without axes of size 1: many are made, compared and hashed.
-Knows the movement ops' attributes, nothing of groups or kernels.
+A place says which element of a value is meant at a point of a kernel's loops: an affine map for each
+dimension, or one for its row-major number (a flat place), and the guards under which it is asked for. Affine
+maps are plain tuples ``(offset, ((axis, stride), ...))`` here, sorted by axis, without axes of size 1: many
+are made, compared and hashed. Knows the movement ops' attributes, nothing of groups or kernels.
 """
 
 from __future__ import annotations
@@ -191,7 +191,8 @@ def _broadcast(node: Node, place: Place, sizes: Sequence[int]) -> Sources:
     if not place.flat:
         maps = zip(x, node.shape[lead:], place.maps[lead:], strict=True)
         return [Place(tuple([index if own == size else ZERO for own, size, index in maps]), place.guards)]
-    # Neighbouring dimensions that are all repeated, or all kept, are one: fewer divisions have to come out even.
+    # Neighbouring dimensions that are all repeated, or all kept, are one: fewer divisions have to come out
+    # even.
     runs: list[list[int]] = []
     for own, size in zip((1,) * lead + x, node.shape, strict=True):
         if size == 1:

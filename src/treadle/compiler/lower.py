@@ -1,15 +1,14 @@
 """Writes groups as calls: loop kernels with their stages, and library calls with their epilogues.
 
-What is computed where is settled (`grouping`); here it is put into instructions, one body a stage. Equal instructions
-of a body are one. Knows no device.
+What is computed where is settled (`grouping`); here it is put into instructions, one body a stage. Equal
+instructions of a body are one. Knows no device.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 
-from treadle.compiler.grouping import Folded, Group, Grouping, Target
+from treadle.compiler.groups import Folded, Group, Groups, Target
 from treadle.compiler.indexmap import MOVEMENT, Inside, Map, Place, Split, linear
 from treadle.compiler.kernel import (
     Access,
@@ -64,12 +63,12 @@ class Body:
 
 
 class Writer:
-    """Writes one group. `buffers` are the buffers of what is in memory, `status` and `faults` those of the program."""
+    """Writes one group. `buffers` are the buffers of what is in memory, `status` and `faults` those of the
+    program.
+    """
 
-    def __init__(
-        self, grouping: Grouping, group: Group, buffers: dict[Node, int], report: Callable[[Node], int]
-    ):
-        self.grouping = grouping
+    def __init__(self, groups: Groups, group: Group, buffers: dict[Node, int], report: Callable[[Node], int]):
+        self.groups = groups
         self.group = group
         self.buffers = buffers
         self.report = report
@@ -94,8 +93,8 @@ class Writer:
         stages: list[Stage] = []
         if group.inner:
             levels: list[tuple[list[tuple[Node, Folded]], list[Target]]] = []
-            for node, folded in sorted(group.folds.items(), key=lambda item: self.grouping.position[item[0]]):
-                source = (self.grouping.inputs[node][0], folded.source)
+            for node, folded in sorted(group.folds.items(), key=lambda item: self.groups.position[item[0]]):
+                source = (self.groups.inputs[node][0], folded.source)
                 self.at_level(levels, depths[source])[0].append((node, folded))
             for target in by_element:
                 self.at_level(levels, depths[target.node, target.place])[1].append(target)
@@ -119,7 +118,7 @@ class Writer:
         node = group.library
         assert node is not None
         views = []
-        for child, (base, (offset, terms)) in zip(self.grouping.inputs[node], group.views, strict=True):
+        for child, (base, (offset, terms)) in zip(self.groups.inputs[node], group.views, strict=True):
             strides = dict(terms)
             views.append(
                 View(
@@ -152,7 +151,7 @@ class Writer:
     ) -> Stage:
         """One stage: what it folds, then what it stores."""
         body = Body()
-        items = [(self.grouping.inputs[node][0], folded.source) for node, folded in folds]
+        items = [(self.groups.inputs[node][0], folded.source) for node, folded in folds]
         values = self.write(body, items + [(target.node, target.place) for target in targets])
         written: list[Fold] = []
         for (node, folded), value in zip(folds, values, strict=False):
@@ -172,7 +171,7 @@ class Writer:
         """What the call computes, in the order of the graph."""
         nodes = {node for node in self.group.local if node.op.name != "constant"}
         nodes |= {target.owner for target in self.group.targets}
-        return tuple(sorted(nodes, key=self.grouping.position.__getitem__))
+        return tuple(sorted(nodes, key=self.groups.position.__getitem__))
 
     def label(self) -> str:
         """The ops in a few words, and the sizes."""
@@ -182,7 +181,7 @@ class Writer:
             names = [*names[: MOST_NAMES - 1], names[-1]]
         names = names or list(dict.fromkeys(node.op.name for node in nodes))[-1:] or ["copy"]
         folds = list(self.group.folds)
-        shape = self.grouping.inputs[folds[0]][0].shape if folds else self.group.targets[0].node.shape
+        shape = self.groups.inputs[folds[0]][0].shape if folds else self.group.targets[0].node.shape
         return f"{'_'.join(names)}[{', '.join(map(str, shape))}]"
 
     # -- what is computed from what
@@ -194,7 +193,7 @@ class Writer:
             node, place = item
             found = []
             if node in self.group.local and node not in self.group.folds:
-                sources = self.grouping.sources_at(node, place, self.group.sizes)
+                sources = self.groups.sources_at(node, place, self.group.sizes)
                 assert sources is not None and not isinstance(sources, Split), (node, place)
                 found = sources
             self.below[item] = found
@@ -222,7 +221,7 @@ class Writer:
     def reaching(self, item: Item) -> list[Item]:
         """The parts of an item; of a reduction, what it folds."""
         folded = self.group.folds.get(item[0])
-        return self.parts(item) if folded is None else [(self.grouping.inputs[item[0]][0], folded.source)]
+        return self.parts(item) if folded is None else [(self.groups.inputs[item[0]][0], folded.source)]
 
     def depths(self) -> dict[Item, int]:
         """How many folds, one after another, lie below every value."""
@@ -269,7 +268,7 @@ class Writer:
         number = self.numbers.get((buffer, written))
         if number is None:
             number = self.numbers[buffer, written] = len(self.operands)
-            self.operands.append(Operand(node.dtype.name, self.grouping.size[node], written))
+            self.operands.append(Operand(node.dtype.name, self.groups.size[node], written))
             self.operand_buffers.append(buffer)
         return number
 
@@ -324,10 +323,10 @@ def _random(w: Writer, body: Body, item: Item, parts: list[Item], arguments: tup
 
 def _gather(w: Writer, body: Body, item: Item, parts: list[Item], arguments: tuple[int, ...]) -> int:
     node, place = item
-    table, (_, terms) = w.grouping.tables[node]
+    table, (_, terms) = w.groups.tables[node]
     strides = dict(terms)
     axes = node.attribute("axes")
-    shape = w.grouping.inputs[node][0].shape
+    shape = w.groups.inputs[node][0].shape
     gather = Gather(
         w.operand(w.buffers[table], table, False),
         w.affine(parts[0][1].maps[0]),
@@ -370,8 +369,9 @@ SPECIAL: dict[str, Callable[[Writer, Body, Item, list[Item], tuple[int, ...]], i
 
 
 def in_place_pairs(operands: Sequence[Operand], stages: Sequence[Stage]) -> tuple[tuple[int, int], ...]:
-    """Operands (written, read) of one type that every point touches at the same element, the read one not after the
-    write. Of several for one operand any one may be chosen."""
+    """Operands (written, read) of one type that every point touches at the same element, the read one not
+    after the write. Of several for one operand any one may be chosen.
+    """
     loads: dict[int, set[Access]] = {}
     latest: dict[int, int] = {}
     stores: dict[int, list[tuple[int, Access]]] = {}

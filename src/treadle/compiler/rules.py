@@ -1,8 +1,9 @@
 """The rules of simplification: a table from an op's name to named replacements.
 
-A rule is given the maker of nodes and a node whose inputs are simple already, and returns what the node can be
-replaced by, or None. Every rule keeps the value of every element, NaN, infinities and the sign of zero included; those
-under "stabilisation" change last digits, towards the true value, and may be finite where overflow was not.
+A rule is given the maker of nodes and a node whose inputs are simple already, and returns what the node can
+be replaced by, or None. Every rule keeps the value of every element, NaN, infinities and the sign of zero
+included; those under "stabilisation" change last digits, towards the true value, and may be finite where
+overflow was not.
 """
 
 from __future__ import annotations
@@ -196,7 +197,9 @@ def sign_ignored(make: Simplifier, node: Node) -> Node | None:
 
 @rule("pow")
 def small_power(make: Simplifier, node: Node) -> Node | None:
-    """x ** 1 -> x, x ** 2 -> square(x), x ** -1 -> reciprocal(x) of floats. Not x ** 0.5: it differs from sqrt at -0.0."""
+    """x ** 1 -> x, x ** 2 -> square(x), x ** -1 -> reciprocal(x) of floats. Not x ** 0.5: it differs from
+    sqrt at -0.0.
+    """
     x, exponent = node.inputs
     if is_number(exponent, 1):
         return x
@@ -423,7 +426,9 @@ def constant_result(make: Simplifier, node: Node) -> Node | None:
 
 @rule("elementwise")
 def compute_then_repeat(make: Simplifier, node: Node) -> Node | None:
-    """f(broadcast_to(x), broadcast_to(y)) -> broadcast_to(f(x, y)) where x and y are of one shape, or numbers."""
+    """f(broadcast_to(x), broadcast_to(y)) -> broadcast_to(f(x, y)) where x and y are of one shape, or
+    numbers.
+    """
     shape = None
     for child in node.inputs:
         if number(child) is None:
@@ -537,7 +542,9 @@ def log_of_exp_over(make: Simplifier, node: Node) -> Node | None:
 
 @rule("log")
 def log_sum_exp(make: Simplifier, node: Node) -> Node | None:
-    """log(sum(exp(x))) -> m + log(sum(exp(x - m))) with m the largest x, unless x is such a difference already."""
+    """log(sum(exp(x))) -> m + log(sum(exp(x - m))) with m the largest x, unless x is such a difference
+    already.
+    """
     total = node.inputs[0]
     while is_op(total, "reshape"):
         total = total.inputs[0]

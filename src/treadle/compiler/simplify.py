@@ -1,7 +1,9 @@
-"""The pass that rewrites a graph into a smaller one of the same meaning: rules, constants, equal values merged.
+"""The pass that rewrites a graph into a smaller one of the same meaning: rules, constants, equal values
+merged.
 
-The graph is rebuilt from its leaves up, each node at once in its simplest form: the rules of its op (`rules`) are tried
-in order, and what two nodes have in common is made once. Dead code needs no rule: nothing leads to it.
+The graph is rebuilt from its leaves up, each node at once in its simplest form: the rules of its op (`rules`)
+are tried in order, and what two nodes have in common is made once. Dead code needs no rule: nothing leads to
+it.
 """
 
 from __future__ import annotations

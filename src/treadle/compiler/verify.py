@@ -1,4 +1,5 @@
-"""Checks what passes promise to leave behind, and names the pass that broke it. Slow; for tests and debugging.
+"""Checks what passes promise to leave behind, and names the pass that broke it. Slow; for tests and
+debugging.
 
 `verify` is for graphs, `verify_fused` for programs. Nothing here repairs anything.
 """
@@ -61,8 +62,8 @@ def _expect(holds: bool, after: str, message: str, node: Node | None = None) -> 
 
 
 def verify_fused(fused: Fused, after: str) -> None:
-    """Check a program: what is read was written before, once; nothing is touched outside its buffer; in-place pairs
-    are safe; outputs are there.
+    """Check a program: what is read was written before, once; nothing is touched outside its buffer; in-place
+    pairs are safe; outputs are there.
 
     Raises:
         VerifyError: it names `after`, the pass that made the program.

@@ -1,0 +1,77 @@
+"""Makes the one group that reads a library op's result the op's epilogue, which computes before anything is
+stored.
+"""
+
+from __future__ import annotations
+
+from treadle.compiler import costs
+from treadle.compiler.groups import Group, Groups, Target
+from treadle.compiler.indexmap import Place, Split, identity, linear, row_major, unravel
+from treadle.graph.node import Node
+
+
+def epilogue_of(groups: Groups, node: Node) -> Group | None:
+    """The one group that reads a library op's result, turned into its epilogue; or None."""
+    (group, places), *_ = groups.asking[node].items()
+    if (
+        node.op.name not in costs.WITH_EPILOGUE
+        or group.library is not None
+        or group.folds
+        or len(group.targets) != 1
+    ):
+        return None
+    target = group.targets[0]
+    rows = [axis for axis in group.rows if group.sizes[axis] > 1]
+    strides = row_major([group.sizes[axis] for axis in rows])
+    points = 0, tuple(sorted(zip(rows, strides, strict=True)))
+    if (
+        group.points != groups.size[node]
+        or target.node is not target.owner
+        or target.node.dtype is not node.dtype
+        or target.address != points
+        or any(place.guards or linear(place, node.shape) != points for place in places)
+        or not costs.NO_EPILOGUE.isdisjoint({local.op.name for local in group.local})
+        or updates(groups, group, target)
+    ):
+        return None
+    if not rebase(groups, group, node):
+        return None
+    return group
+
+
+def updates(groups: Groups, group: Group, target: Target) -> bool:
+    """Whether an output could take the place of an input that is read element by element, as a parameter's
+    next value does: only a loop kernel may write where it reads.
+    """
+    if target.node not in groups.outputs:
+        return False
+    for node in group.asked:
+        places = groups.asking[node].get(group, ()) if node.op.name == "input" else ()
+        if node.type is target.node.type and any(linear(p, node.shape) == target.address for p in places):
+            return True
+    return False
+
+
+def rebase(groups: Groups, group: Group, node: Node) -> bool:
+    """Write a group's places over the dimensions of a library op's result. False where one cannot be."""
+    sizes, target = list(node.shape), group.targets[0]
+    number = linear(identity(sizes), sizes)
+    maps = unravel(number, target.node.shape, sizes)
+    place = Place((number,), (), True) if maps is None or isinstance(maps, Split) else Place(maps)
+    places: dict[Node, set[Place]] = {target.node: {place}}
+    for local in sorted(group.local, key=lambda n: -groups.position[n]):
+        for at in sorted(places.get(local, ())):
+            found = groups.sources_at(local, at, sizes)
+            if found is None or isinstance(found, Split):
+                return False
+            for child, source in found:
+                places.setdefault(child, set()).add(source)
+    for asked in group.asked:
+        groups.asking[asked].pop(group)
+    group.asked = set()
+    for asked, found in places.items():
+        for at in found:
+            groups.ask(group, asked, at)
+    group.sizes, group.rows = sizes, list(range(len(sizes)))
+    target.place, target.address = place, number
+    return True
