@@ -92,6 +92,7 @@ def define_by_run(x: np.ndarray, y: np.ndarray, w1: np.ndarray, w2: np.ndarray) 
         loss = network_loss(x_array, y_array, *weights)
         loss.backward()
         for w in weights:
+            assert w.grad is not None
             w.assign(w - RATE * w.grad)
             w.grad = None
         return float(loss)
