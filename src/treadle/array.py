@@ -419,8 +419,9 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: str | None = None, copy: 
     array = _as_numpy(obj, dtype)
     target = _dtype_of(obj, array) if dtype is None else as_dtype(dtype)
     contiguous = np.ascontiguousarray(array, dtype=target.numpy).reshape(array.shape)
-    fresh = contiguous is not obj and not np.shares_memory(contiguous, obj) if isinstance(obj, np.ndarray) else True
-    if copy is False and fresh and isinstance(obj, np.ndarray):
+    # Of an array without elements nothing is copied, and nothing is shared.
+    copied = isinstance(obj, np.ndarray) and obj.size > 0 and not np.shares_memory(contiguous, obj)
+    if copy is False and copied:
         raise ArgumentError(f"[asarray] copy=False, but {array.dtype} {array.shape} must be copied to be contiguous {target}")
     type = Type(array.shape, target)
     borrow = copy is False and isinstance(obj, np.ndarray) and contiguous.flags.aligned

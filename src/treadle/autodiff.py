@@ -11,8 +11,8 @@ from typing import Any
 
 from treadle import dtypes
 from treadle.errors import GradientError, ShapeError
-from treadle.graph.graph import consumers, depending, ordered, rebuild
-from treadle.graph.node import TRACKED, Node, Op, Type, make, new, surroundings
+from treadle.graph.graph import consumers, depending, ordered, rebuild, rewrite
+from treadle.graph.node import DETACHED, Node, Op, Type, make, new, surroundings
 from treadle.ops.elementwise import STOP_GRADIENT, add, cast, multiply
 from treadle.ops.record import broadcast, filled, register
 from treadle.ops.reduction import sum
@@ -22,6 +22,11 @@ FLOATING = dtypes.KINDS["floating"]
 
 def _describe(node: Node) -> str:
     return f"{node.op.name} {node.type!r}" + (f", made at {node.line}" if node.line else "")
+
+
+def ends_here(node: Node) -> bool:
+    """Whether no gradient goes further down than this node."""
+    return node.op.leaf or bool(node.flags & DETACHED)
 
 
 def gradients(
@@ -42,7 +47,7 @@ def gradients(
                 raise GradientError(
                     f"[gradients] {label}[{i}] is {_describe(node)}: gradients are of floating-point values; convert with astype"
                 )
-    order = ordered(ys, stop=lambda node: node.op.leaf)
+    order = ordered(ys, stop=ends_here)
     wanted = set(xs)
     on_path = depending(order, wanted)
     cotangents: dict[Node, Node] = {}
@@ -74,7 +79,7 @@ def gradients(
 def _propagate(order: list[Node], on_path: set[Node], wanted: set[Node], cotangents: dict[Node, Node]) -> None:
     """Carry the cotangents from the ys back to the xs, each node once, after all its consumers."""
     for node in reversed(order):
-        if node not in on_path or node.op.leaf:
+        if node not in on_path or ends_here(node):
             continue
         g = cotangents.get(node)
         if g is None:
@@ -113,7 +118,9 @@ def _stopped_on_purpose(order: list[Node], x: Node) -> bool:
 def _no_path(order: list[Node], x: Node, i: int) -> str:
     """Why no cotangent reached x."""
     if x not in order:
-        return f"ys do not depend on xs[{i}], {_describe(x)}"
+        detached = next((node for node in order if node.flags & DETACHED), None)
+        hint = "" if detached is None else f"; {_describe(detached)}, was computed under no_grad"
+        return f"ys do not depend on xs[{i}], {_describe(x)}{hint}"
     blocked = depending(order, [x])
     for node in order:
         if node in blocked and node is not x and node.dtype.kind not in FLOATING and not node.op.leaf:
@@ -129,15 +136,29 @@ START = register(
 
 def start(x: Node) -> Node:
     """A new node with x's value: gradients by it are those of what is made from it alone."""
-    node = make(START, (x,))
-    node.flags |= TRACKED
-    return node
+    return make(START, (x,))
 
 
-# -- forward mode, from reverse mode twice
+# -- functions of cotangents: gradients by a leaf that stands for one
 
 DUMMY = register(Op("dummy", infer=lambda: Type((), dtypes.float32), reference=None, leaf=True,
                     doc="A cotangent that is differentiated by and never computed."))  # fmt: skip
+
+
+def pullback(ys: Sequence[Node], xs: Sequence[Node]) -> Callable[[Sequence[Node]], list[Node]]:
+    """The function from cotangents of ys to those of xs. The graph is made here: histories of ys are not needed later."""
+    us = [new(DUMMY, (), (), y.type) for y in ys]
+    pulled = gradients(ys, xs, us, unconnected="zero")
+
+    def pull(cotangents: Sequence[Node]) -> list[Node]:
+        given = {}
+        for i, (u, g) in enumerate(zip(us, cotangents, strict=True)):
+            if g.shape != u.shape:
+                raise ShapeError(f"[vjp] cotangents[{i}] has shape {g.shape}, the value has shape {u.shape}: they must be equal")
+            given[u] = cast(g, u.dtype)
+        return rewrite(pulled, lambda node, inputs: given.get(node), stop=lambda node: node.op.leaf)
+
+    return pull
 
 
 def jvp(ys: Sequence[Node], xs: Sequence[Node], tangents: Sequence[Node]) -> list[Node]:

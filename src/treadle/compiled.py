@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,11 @@ from treadle.array import Array, Variable, asarray
 from treadle.door import Door, feed_buffer
 from treadle.door import placeholder as placeholder_node
 from treadle.errors import ArgumentError
+from treadle.graph.graph import ordered, rewrite
 from treadle.graph.node import STATIC, Node, Type
+from treadle.ops.record import DATA, SCALAR
+
+MOST_TRACES = 256
 
 
 def compile(function: Callable[..., Any]) -> Compiled:
@@ -59,8 +64,10 @@ class Compiled:
         functools.update_wrapper(self, function)
         self.function = function
         self.traces: list[str] = []
+        """Why every trace was made, the last ones."""
         self._traced: dict[Any, _Traced] = {}
         self._last: dict[str, Any] = {}
+        self._runs = itertools.count()
 
     def __get__(self, instance: Any, owner: Any) -> Any:
         return self if instance is None else functools.partial(self, instance)
@@ -70,7 +77,7 @@ class Compiled:
             return self.function(*args, **keywords)
         traced, values = self._find(args, keywords)
         feeds = {node: feed_buffer(node, value) for node, value in zip(traced.inputs, values, strict=True)}
-        outputs = iter([Array(node) for node in traced.door.run(feeds)])
+        outputs = iter([Array(node) for node in traced.door.run(feeds, next(self._runs))])
         return _fill(traced.result, outputs)
 
     def memory(self, *args: Any, **keywords: Any) -> dict[str, int]:
@@ -91,28 +98,52 @@ class Compiled:
         key = tuple(description.items())
         found = self._traced.get(key)
         if found is None:
-            found = self._traced[key] = self._trace(shape, values, description)
+            found = self._trace(shape, values, description)
+            if len(self._traced) >= MOST_TRACES:
+                self._traced.pop(next(iter(self._traced)))
+            self._traced[key] = found
+            self.traces = [*self.traces[1 - MOST_TRACES :], _difference(self._last, description)]
+            self._last = description
         return found, values
 
     def _trace(self, shape: Any, values: list[Any], description: dict[str, Any]) -> _Traced:
-        self.traces.append(_difference(self._last, description))
-        self._last = description
         evaluate.run_pending()
         inputs = []
         names = [name for name, what in description.items() if isinstance(what, Type)]
         for name, value in zip(names, values, strict=True):
             type = description[name]
             inputs.append(placeholder_node(name, type.shape, type.dtype))
-        trace = state.Trace()
-        state.pending.trace = trace
-        try:
+        outputs: list[Node] = []
+        with state.tracing() as trace:
             args, keywords = _fill(shape, iter([Array(node) for node in inputs]))
-            result = self.function(*args, **keywords)
-            outputs: list[Node] = []
-            result = _outputs(result, outputs)
-        finally:
-            state.pending.trace = None
-        return _Traced(inputs, Door(outputs, list(trace.updates.items())), result)
+            result = _outputs(self.function(*args, **keywords), outputs)
+        values_assigned = [version.value for version in trace.updates.values() if version.value is not None]
+        nodes = _closed([*outputs, *values_assigned])
+        updates = list(zip(trace.updates, nodes[len(outputs) :], strict=True))
+        return _Traced(inputs, Door(nodes[: len(outputs)], updates), result)
+
+
+def _closed(nodes: list[Node]) -> list[Node]:
+    """A traced graph without its reads of what it assigned itself, and with what it took from outside as constants."""
+    outside = [node for node in ordered(nodes, stop=_from_outside) if _from_outside(node) and not _is_constant(node)]
+    evaluate.evaluate(outside)
+    constants = {node: evaluate.data(node.buffer, node.type, node.device) for node in outside}
+
+    def change(node: Node, inputs: tuple[Node, ...]) -> Node | None:
+        if node.op is state.READ and inputs:
+            return inputs[0]
+        return constants.get(node)
+
+    return rewrite(nodes, change, stop=_from_outside)
+
+
+def _from_outside(node: Node) -> bool:
+    return not node.flags & STATIC
+
+
+def _is_constant(node: Node) -> bool:
+    """Whether a node from outside is a value already."""
+    return node.op is DATA or node.op is SCALAR or (node.op.leaf and node.op.reference is not None)
 
 
 class _Slot:
@@ -125,7 +156,7 @@ _SLOT = _Slot()
 def _split(structure: Any, values: list[Any], description: dict[str, Any], path: str) -> Any:
     """Take the traced values out of the arguments; describe what is left."""
     if isinstance(structure, Variable):
-        description[path] = ("variable", id(structure.cell))
+        description[path] = ("variable", structure.cell)
         return structure
     if isinstance(structure, (Array, np.ndarray, np.generic)) or type(structure) is float:
         value = structure if isinstance(structure, Array) else asarray(structure)

@@ -10,12 +10,12 @@ from typing import Any
 from treadle import autodiff, state
 from treadle.array import Array, ArrayLike, Marked, Variable, as_node, asarray, wrap
 from treadle.dtypes import KINDS
-from treadle.errors import ArgumentError, GradientError
+from treadle.errors import ArgumentError, GradientError, StateError
 from treadle.graph.graph import ordered
-from treadle.graph.node import TRACKED, Node, surrounded
+from treadle.graph.node import DETACHED, STATIC, TRACKED, Node, surrounded
 from treadle.ops.elementwise import add
 from treadle.ops.record import DATA
-from treadle.state import READ, Cell, Version
+from treadle.state import READ, Cell
 
 
 def gradients(ys: ArrayLike | Sequence[ArrayLike], xs: ArrayLike | Sequence[ArrayLike], grad_ys: Any = None, *,
@@ -56,7 +56,18 @@ def gradients(ys: ArrayLike | Sequence[ArrayLike], xs: ArrayLike | Sequence[Arra
         y = next((y for y in y_nodes if y.op is DATA), None)
         if y is not None and y not in x_nodes:
             raise GradientError(_history_message(ended))
-    results = autodiff.gradients(y_nodes, x_nodes, given, unconnected, lambda x: f"; {_history_message(ended)}" if ended else "")
+
+    def why_not(x: Node) -> str:
+        if ended is not None:
+            return f"; {_history_message(ended)}"
+        if x.flags & (TRACKED | STATIC) or not any(node.op is DATA for node in order):
+            return ""
+        return (
+            "; if ys, or what they were made from, have been computed already: that keeps no history unless requires_grad = True "
+            "was set on the array"
+        )
+
+    results = autodiff.gradients(y_nodes, x_nodes, given, unconnected, why_not)
     found = [
         Array(state.unpacked(x.cell, g) if isinstance(x, Variable) else g) for x, g in zip(targets, results, strict=True)
     ]
@@ -68,9 +79,9 @@ def _x_node(x: Any, order: Sequence[Node]) -> Node:
     if not isinstance(x, Variable):
         return as_node(x)
     reads = [node for node in order if state.cell_of(node) is x.cell]
-    numbers = {node.binding.number: node for node in reads if isinstance(node.binding, Version)}
-    if len(numbers) > 1:
-        lines = " and ".join(f"version {n} at {node.line}" for n, node in sorted(numbers.items()))
+    versions = {id(node.binding): node for node in reads}
+    if len(versions) > 1:
+        lines = " and ".join(f"at {node.line}" for node in versions.values())
         raise GradientError(f"[gradients] ys read several versions of {x.name}: {lines}; differentiate by one of them, held in an array")
     return reads[0] if reads else state.read_stored(x.cell)
 
@@ -80,10 +91,6 @@ def _ended_history(order: Sequence[Node]) -> Cell | None:
     for node in order:
         if node.op is DATA and isinstance(node.binding, Cell):
             return node.binding
-        if node.op is READ and isinstance(node.binding, Version) and node.buffer is None and not node.inputs:
-            version = node.binding
-            if version.buffer is None and version.failure is None:
-                return version.cell
     return None
 
 
@@ -131,7 +138,8 @@ def value_and_grad(function: Callable[..., Any], argument: int | Sequence[int] =
             if not isinstance(inputs[p], Variable):
                 node = as_node(inputs[p])
                 inputs[p] = Array(autodiff.start(node))
-        result = function(*inputs, **keywords)
+        with surrounded(tracking=True):
+            result = function(*inputs, **keywords)
         value, _ = _spread(result) if has_aux else (result, None)
         if as_node(value).shape != ():
             raise GradientError(f"[grad] the function's value has shape {as_node(value).shape}: a gradient is of one number; sum it, or use td.vjp")
@@ -182,12 +190,16 @@ def vjp(function: Callable[..., Any], *inputs: ArrayLike) -> tuple[Any, Callable
     >>> pull(td.asarray([2.0]))[0].tolist()
     [2.0]
     """
-    starts = [Array(autodiff.start(as_node(x))) for x in inputs]
-    value = function(*starts)
-    values = list(value) if isinstance(value, (list, tuple)) else [value]
+    with surrounded(tracking=True):
+        starts = [autodiff.start(as_node(x)) for x in inputs]
+        value = function(*[Array(x) for x in starts])
+        values = [as_node(v) for v in (value if isinstance(value, (list, tuple)) else [value])]
+        pullback = autodiff.pullback(values, starts)
 
     def pull(*cotangents: ArrayLike) -> tuple[Array, ...]:
-        return tuple(gradients(values, starts, list(cotangents), unconnected="zero"))
+        if len(cotangents) != len(values):
+            raise ArgumentError(f"[vjp] the function has {len(values)} values, and {len(cotangents)} cotangents were given")
+        return tuple([Array(g) for g in pullback([as_node(g) for g in cotangents])])
 
     return value, pull
 
@@ -210,10 +222,11 @@ def jvp(function: Callable[..., Any], inputs: Sequence[ArrayLike], tangents: Seq
     >>> td.jvp(td.sin, [td.asarray(0.0)], [td.asarray(2.0)])[1].item()
     2.0
     """
-    starts = [autodiff.start(as_node(x)) for x in inputs]
-    value = function(*[Array(x) for x in starts])
-    values = list(value) if isinstance(value, (list, tuple)) else [value]
-    found = wrap(autodiff.jvp([as_node(v) for v in values], starts, [as_node(t) for t in tangents]))
+    with surrounded(tracking=True):
+        starts = [autodiff.start(as_node(x)) for x in inputs]
+        value = function(*[Array(x) for x in starts])
+        values = list(value) if isinstance(value, (list, tuple)) else [value]
+        found = wrap(autodiff.jvp([as_node(v) for v in values], starts, [as_node(t) for t in tangents]))
     return value, tuple(found) if isinstance(value, (list, tuple)) else found[0]
 
 
@@ -232,9 +245,10 @@ def hvp(function: Callable[..., Any], inputs: Sequence[ArrayLike], vectors: Sequ
     >>> td.hvp(lambda x: (x**3.0).sum(), [td.asarray([1.0, 2.0])], [td.asarray([1.0, 0.0])])[0].tolist()
     [6.0, 0.0]
     """
-    starts = [autodiff.start(as_node(x)) for x in inputs]
-    value = as_node(function(*[Array(x) for x in starts]))
-    return wrap(autodiff.hvp(value, starts, [as_node(v) for v in vectors]))
+    with surrounded(tracking=True):
+        starts = [autodiff.start(as_node(x)) for x in inputs]
+        value = as_node(function(*[Array(x) for x in starts]))
+        return wrap(autodiff.hvp(value, starts, [as_node(v) for v in vectors]))
 
 
 def checkpoint(function: Callable[..., Any], *inputs: ArrayLike) -> Any:
@@ -320,7 +334,7 @@ def backward(y: Array, gradient: ArrayLike | None = None) -> None:
     node = y.node
     if gradient is None and node.shape != ():
         raise GradientError(f"[backward] the array has shape {node.shape}: sum it to one number, or pass the gradient to multiply with")
-    order = ordered([node], stop=lambda n: n.op is READ)
+    order = ordered([node], stop=autodiff.ends_here)
     leaves: list[Node] = []
     for n in order:
         cell = state.cell_of(n)
@@ -333,11 +347,27 @@ def backward(y: Array, gradient: ArrayLike | None = None) -> None:
         raise GradientError(
             f"[backward] {_history_message(ended)}" if ended
             else "[backward] the array depends on no variable and on no array marked with requires_grad = True"
+            + ("; it was computed under no_grad" if any(n.flags & DETACHED for n in order) else "")
         )  # fmt: skip
     given = None if gradient is None else [as_node(asarray(gradient))]
     for leaf, g in zip(leaves, autodiff.gradients([node], leaves, given, unconnected="zero"), strict=True):
         place: Any = state.cell_of(leaf) or leaf.binding
         part = state.unpacked(place, g) if isinstance(place, Cell) else g
-        earlier = place.gradient
+        earlier = _earlier(place)
         place.gradient = Array(part if earlier is None else add(earlier.node, part))
 
+
+
+def _earlier(place: Any) -> Array | None:
+    """The gradient that is there already. While a function is traced only the function's own counts."""
+    earlier: Array | None = place.gradient
+    trace = state.pending.trace
+    if trace is None or place in trace.gradients:
+        return earlier
+    trace.gradients[place] = earlier
+    if earlier is not None:
+        raise StateError(
+            "[backward] inside a compiled function, but there is a gradient from outside already: the trace would add that one "
+            "in every run; set grad = None first, or use td.gradients"
+        )
+    return None

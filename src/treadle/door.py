@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from treadle import config, evaluate, state
+from treadle import config, evaluate, interrupts, state
 from treadle.compiler.executable import Committed, Executable, Leaf
 from treadle.devices import registry
 from treadle.devices.host import HostBuffer
 from treadle.errors import FeedError, StateError
 from treadle.graph.dimension import Dimension, Size
-from treadle.graph.graph import ordered, with_sizes
-from treadle.graph.node import STATIC, Node, Op, Type, new
+from treadle.graph.graph import ordered, rewrite, with_sizes
+from treadle.graph.node import STATIC, Node, Op, Type, new, pin
 from treadle.ops.record import DATA, INPUT, register
 from treadle.state import READ, Cell, Version
 
@@ -41,8 +41,9 @@ class Door:
     """Outputs and updates of a static graph, compiled once for each combination of fed sizes."""
 
     def __init__(self, outputs: Sequence[Node], updates: Sequence[tuple[Cell, Node]] = ()):
-        self.outputs = list(outputs)
-        self.updates = dict(updates)
+        nodes = _late([*outputs, *[value for _, value in updates]])
+        self.outputs = nodes[: len(outputs)]
+        self.updates = dict(zip([cell for cell, _ in updates], nodes[len(outputs) :], strict=True))
         self.order = ordered([*self.outputs, *self.updates.values()], stop=_given)
         for node in self.order:
             if node.op is state.UPDATE:
@@ -52,7 +53,6 @@ class Door:
         self.leaves = [node for node in self.order if _given(node)]
         self.placeholders = [node for node in self.leaves if node.op is PLACEHOLDER]
         self._check_versions()
-        self.runs = 0
         self.plans: dict[Any, Plan] = {}
 
     def _add_update(self, node: Node) -> None:
@@ -101,17 +101,29 @@ class Door:
             if node not in feeds:
                 raise FeedError(f"the placeholder {node.attributes[0]!r}, {node.type!r}, made at {node.line}, is not fed")
 
-    def run(self, feeds: Mapping[Node, tuple[Type, HostBuffer]]) -> list[Node]:
-        """Run once on fed buffers; the outputs as nodes whose values are there."""
+    def run(self, feeds: Mapping[Node, tuple[Type, HostBuffer]], number: int) -> list[Node]:
+        """Run once on fed buffers; the outputs as nodes whose values are there. `number` says which run it is of those that
+        draw random numbers one after the other.
+        """
+        if state.pending.trace is not None:
+            raise StateError(
+                "a session or function runs inside a compiled function: it would run once, while tracing; call what it computes "
+                "instead, or run it outside"
+            )
         self.check_feeds(feeds)
         evaluate.run_pending()
         plan = self.plan({node: type for node, (type, _) in feeds.items()})
-        number = self.runs
-        self.runs += 1
         with ExitStack() as locks:
-            for cell in plan.written:
-                locks.enter_context(cell.lock)
+            if self.updates:
+                locks.enter_context(interrupts.held())
+            # A variable is locked while its memory is looked up: another thread's program may be writing it. Always in one
+            # order, and those that are written for the whole run.
+            for cell in plan.cells:
+                cell.lock.acquire()
+                locks.callback(cell.lock.release)
             leaves = [_leaf(binding, feeds, number) for binding in plan.bindings]
+            if not self.updates:
+                locks.close()
             reuse = [None if cell is None else _free_to_overwrite(cell, leaves) for cell in plan.donors]
             interrupt = None
             try:
@@ -119,9 +131,8 @@ class Door:
             except Committed as late:
                 buffers, interrupt = late.buffers, late.interrupt
             by_target = dict(zip(self.targets, buffers, strict=True))
-            superseded = [(state.replace(cell, by_target[value])) for cell, value in self.updates.items()]
-        for version in superseded:
-            evaluate.end_history(version)
+            for cell, value in self.updates.items():
+                evaluate.end_history(state.replace(cell, by_target[value]))
         if interrupt is not None:
             raise interrupt
         return [evaluate.data(by_target[output], plan.types[output], plan.device) for output in self.outputs]
@@ -166,7 +177,17 @@ class Plan:
             lambda: evaluate.programs.explain_miss(key),
         )
         self.donors: list[Cell | None] = [None if leaf is None else self.bindings[leaf] for leaf in self.executable.donations]
-        self.written = sorted(door.updates, key=id)
+        cells = {binding for binding in self.bindings if isinstance(binding, Cell)}
+        self.cells: list[Cell] = sorted(cells.union(door.updates), key=id)
+
+
+def _late(nodes: list[Node]) -> list[Node]:
+    """A graph whose reads are bound to no version's memory. What it keeps of the graph it came from is pinned: computing
+    it elsewhere does not make it a constant.
+    """
+    late = rewrite(nodes, lambda node, inputs: state.late_twin(node) if node.op is READ else None, stop=_given)
+    pin(late)
+    return late
 
 
 def _binding(leaf: Node) -> Any:

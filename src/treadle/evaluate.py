@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from treadle import config, state
+from treadle import config, interrupts, state
 from treadle.compiler.executable import Committed, Executable, Leaf
 from treadle.devices import registry
 from treadle.devices.host import HostBuffer, allocate, from_array
@@ -33,7 +33,8 @@ from treadle.state import READ, Cell, Version, pending
 
 def data(buffer: Any, type: Type, device: str | None = None, tracked: bool = False) -> Node:
     """A node whose value is there."""
-    node = new(DATA, (), (), type, TRACKED if tracked else 0)
+    node = new(DATA, (), (), type)
+    node.flags = TRACKED if tracked else 0
     node.buffer = buffer
     if device is not None:
         node.device = device
@@ -114,6 +115,8 @@ def detached(structure: Structure, outputs: Sequence[Node]) -> list[Node]:
         else:
             copies[node] = rebuild(node, tuple(copies[child] for child in node.inputs))
             copies[node].flags = 0
+            # A user's gradient rule is nothing to a program, and would be kept alive by it.
+            copies[node].binding = None
     return [copies[output] for output in outputs]
 
 
@@ -204,11 +207,27 @@ _DEEP = ("matmul", "conv", "conv_input_gradient", "conv_weight_gradient")
 def _check_static(nodes: Sequence[Node]) -> None:
     for node in nodes:
         if node.flags & STATIC:
-            found = next(n for n in ordered([node]) if n.op.name == "placeholder")
-            raise PlaceholderError(
-                f"the value of {node.op.name} {node.type!r} depends on the placeholder {found.attributes[0]!r}, made at "
-                f"{found.line}: run it with td.Session().run(fetches, feed_dict) or td.function"
+            raise PlaceholderError(f"the value of {node.op.name} {node.type!r} {_why_static(node)}")
+
+
+def _why_static(node: Node) -> str:
+    if pending.trace is not None:
+        return (
+            "is not known while a compiled function is traced: return it, choose with td.where, or compute it outside and pass "
+            "it as an argument"
+        )
+    for found in ordered([node]):
+        if found.op.name == "placeholder":
+            return (
+                f"depends on the placeholder {found.attributes[0]!r}, made at {found.line}: run it with "
+                f"td.Session().run(fetches, feed_dict) or td.function"
             )
+        if found.op is state.UPDATE:
+            return (
+                f"depends on the update of {found.binding.name}, made at {found.line}, which only a session or function performs: "
+                f"run it with td.Session().run(fetches), or use assign"
+            )
+    return "was made while a compiled function was traced: it has no value outside; return it from the function"
 
 
 def run_pending() -> None:
@@ -257,9 +276,14 @@ def _run(targets: list[Node], versions: dict[Cell, Version]) -> None:
         lambda: programs.explain_miss(key),
     )
     with ExitStack() as locks:
+        if versions:
+            locks.enter_context(interrupts.held())
         for cell in sorted(versions, key=id):
             locks.enter_context(cell.lock)
         state.check_bases(versions)
+        if versions:
+            # Counted again: until the locks were taken another thread could read what is about to be overwritten.
+            held = _held_outside(structure)
         reuse = [
             None if leaf is None else _free_to_overwrite(structure.leaves[leaf], held) for leaf in executable.donations
         ]
@@ -277,14 +301,14 @@ def _run(targets: list[Node], versions: dict[Cell, Version]) -> None:
             superseded.append(version.base)
         state.commit(versions)
         _forget_overwritten(executable, reuse, structure)
-    _release(outputs, structure, superseded, executable.reads)
+        _release(outputs, structure, superseded, executable.reads)
     if interrupt is not None:
         raise interrupt
 
 
 def _compile(structure: Structure, outputs: list[Node], device: str, donors: list[int | None]) -> Executable:
     executable = registry.find(device).compile_graph(detached(structure, outputs), donors)
-    executable.reads = _reads_below(structure, outputs)
+    executable.reads = _leaves_below(structure, outputs)
     return executable
 
 
@@ -298,9 +322,10 @@ def _device_of(order: Sequence[Node]) -> str:
 def _run_small(outputs: list[Node], structure: Structure) -> None:
     """Run a graph by its references."""
     values = {leaf: leaf_array(leaf.type, leaf_value(leaf)) for leaf in structure.leaves}
+    leaves = _leaves_below(structure, outputs)
     for node, result in zip(outputs, compute(outputs, values), strict=True):
         node.buffer = from_array(result, node.type)
-    _release(outputs, structure, [], _reads_below(structure, outputs))
+    _release(outputs, structure, [], leaves)
 
 
 # -- who holds what: decided by reference count, so the expected counts are measured on nodes that nobody holds
@@ -313,16 +338,23 @@ def _references(order: list[Node]) -> list[int]:
 
 def _held_outside(structure: Structure) -> set[Node]:
     """Nodes that something outside this program holds: an array of the user, or another graph."""
-    expected = dict.fromkeys(structure.order, _ALONE)
+    # Numbers by position: while references are counted, nothing here may hold a node.
+    expected = _expected(structure)
+    counts = _references(structure.order)
+    return {node for node, count, most in zip(structure.order, counts, expected, strict=True) if count > most}
+
+
+def _expected(structure: Structure) -> list[int]:
+    """The references that nodes have from the program itself."""
+    position = {node: i for i, node in enumerate(structure.order)}
+    expected = [_ALONE] * len(position)
     for node in structure.order:
         if node.buffer is None:
             for child in node.inputs:
-                expected[child] += 1
+                expected[position[child]] += 1
     for leaf in structure.leaves:
-        expected[leaf] += 1
-    counts = _references(structure.order)
-    # `expected` holds every node once more.
-    return {node for node, count in zip(structure.order, counts, strict=True) if count > expected[node] + 1}
+        expected[position[leaf]] += 1
+    return expected
 
 
 def _worth_keeping(structure: Structure, outputs: list[Node], held: set[Node], assigning: bool) -> list[Node]:
@@ -370,9 +402,7 @@ def _forget_overwritten(executable: Executable, reuse: list[HostBuffer | None], 
     """Versions whose memory the new ones took have no value any more."""
     for leaf, buffer in zip(executable.donations, reuse, strict=True):
         if leaf is not None and buffer is not None:
-            node = structure.leaves[leaf]
-            node.buffer = None
-            node.binding.buffer = None
+            structure.leaves[leaf].buffer = None
 
 
 class _Holder:
@@ -398,37 +428,55 @@ _ALONE, _HELD_BY_VERSION_AND_NODE, HELD_BY_THREE = _calibrate()
 # -- history
 
 
-def _reads_below(structure: Structure, outputs: Sequence[Node]) -> list[tuple[int, ...]]:
-    """For every output, the positions in the order of the reads it depends on."""
+_kept: weakref.WeakKeyDictionary[Node, tuple[Version, ...]] = weakref.WeakKeyDictionary()
+"""Computed nodes that keep their history: because of these versions, and of marked arrays if there are none."""
+
+
+def _leaves_below(structure: Structure, outputs: Sequence[Node]) -> list[tuple[int, ...]]:
+    """For every output, the positions in the order of the leaves it depends on."""
     below: dict[Node, frozenset[int]] = {}
     nothing: frozenset[int] = frozenset()
     for position, node in enumerate(structure.order):
-        if node.op is READ:
+        if node.op is READ or _is_given(node):
             below[node] = frozenset((position,))
-        elif node.buffer is not None or not node.inputs:
-            below[node] = nothing
         else:
             below[node] = nothing.union(*[below[child] for child in node.inputs])
     return [tuple(sorted(below[output])) for output in outputs]
 
 
-def _release(outputs: list[Node], structure: Structure, superseded: list[Version], reads: list[tuple[int, ...]]) -> None:
+def _release(outputs: list[Node], structure: Structure, superseded: list[Version], leaves: list[tuple[int, ...]]) -> None:
     """Make leaves of what has been computed and whose history is not needed, or has ended."""
-    replaced = set(superseded)
-    for node, positions in zip(outputs, reads, strict=True):
-        if node.flags & PINNED:
+    order = structure.order
+    for node, positions in zip(outputs, leaves, strict=True):
+        if node.flags & PINNED or node.op is READ or node.op is DATA:
             continue
         if not node.flags & TRACKED:
             release(node)
             continue
-        versions = [structure.order[p].binding for p in positions]
-        ended = next((version for version in versions if version in replaced), None)
-        if ended is not None:
-            release(node, ended)
+        versions: dict[Version, None] = {}
+        ended: Cell | None = None
+        marked = False
+        for p in positions:
+            leaf = order[p]
+            if not leaf.flags & TRACKED:
+                continue
+            if leaf.op is READ:
+                versions[leaf.binding] = None
+            elif leaf.op is not DATA:
+                earlier = _kept.get(leaf, ())
+                marked = marked or not earlier
+                versions.update(dict.fromkeys(earlier))
+            elif isinstance(leaf.binding, Cell):
+                ended = leaf.binding
+            else:
+                marked = True
+        gone = next((version for version in versions if version.cell.current is not version), None)
+        if gone is not None or not versions and not marked:
+            release(node, ended if gone is None else gone.cell)
         else:
+            _kept[node] = tuple(versions)
             for version in versions:
-                if isinstance(version, Version):
-                    version.dependents.append(weakref.ref(node))
+                version.keeps(node)
     for version in superseded:
         end_history(version)
 
@@ -438,20 +486,20 @@ def end_history(version: Version) -> None:
     for reference in version.dependents:
         node = reference()
         if node is not None and node.op is not DATA and not node.flags & PINNED:
-            release(node, version)
+            release(node, version.cell)
     version.dependents = []
 
 
-def release(node: Node, ended: Version | None = None) -> None:
-    """Make a computed node a leaf. `ended` is the version whose replacement ended its history."""
+def release(node: Node, ended: Cell | None = None) -> None:
+    """Make a computed node a leaf. `ended` is the variable whose assignment ended its history."""
     node.op = DATA
     node.inputs = ()
     node.attributes = ()
-    node.binding = None
-    if ended is not None:
-        node.binding = ended.cell
-    else:
+    node.binding = ended
+    if ended is None:
         node.flags &= ~TRACKED
+    else:
+        _kept.pop(node, None)
 
 
 def planned(nodes: Sequence[Node]) -> Executable:

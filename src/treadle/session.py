@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from treadle import state
 from treadle.array import Array, ArrayLike, Variable
 from treadle.door import PLACEHOLDER, Door, feed_buffer
 from treadle.door import placeholder as placeholder_node
@@ -13,6 +14,7 @@ from treadle.dtypes import as_dtype, float32
 from treadle.errors import FeedError, ShapeError
 from treadle.graph.dimension import Dimension, Size
 from treadle.graph.node import Node
+from treadle.state import Cell
 
 _numbers = itertools.count()
 
@@ -60,7 +62,8 @@ class Session:
     """
 
     def __init__(self) -> None:
-        self._doors: dict[tuple[Node, ...], Door] = {}
+        self._doors: dict[tuple[Node | Cell, ...], Door] = {}
+        self._runs = itertools.count()
 
     def __enter__(self) -> Session:
         return self
@@ -81,32 +84,41 @@ class Session:
         Raises:
             FeedError: a placeholder is unknown, missing, or fed a wrong shape or dtype.
         """
-        flat: list[Node] = []
-        _flatten(fetches, flat)
-        door = self._door(flat)
-        feeds = {}
-        for key, value in (feed_dict or {}).items():
-            node = _fed_placeholder(key, door)
-            feeds[node] = feed_buffer(node, value)
-        values = iter([Array(node) for node in door.run(feeds)])
+        door, feeds = self._fed(fetches, feed_dict)
+        values = iter([Array(node) for node in door.run(feeds, next(self._runs))])
         return _rebuilt(fetches, values)
 
     def memory(self, fetches: Any, feed_dict: Mapping[Any, ArrayLike] | None = None) -> dict[str, int]:
         """The bytes a run will need, by kind (inputs, outputs, arena), before it runs."""
-        flat: list[Node] = []
+        door, feeds = self._fed(fetches, feed_dict)
+        door.check_feeds(feeds)
+        return door.plan({node: type for node, (type, _) in feeds.items()}).executable.memory()
+
+    def _fed(self, fetches: Any, feed_dict: Mapping[Any, ArrayLike] | None) -> tuple[Door, dict[Node, Any]]:
+        """The door of fetches, and what is fed by placeholder."""
+        flat: list[Node | Cell] = []
         _flatten(fetches, flat)
         door = self._door(flat)
-        feeds = {node: feed_buffer(node, value)[0] for node, value in ((_fed_placeholder(k, door), v) for k, v in (feed_dict or {}).items())}
-        door.check_feeds(feeds)
-        return door.plan(feeds).executable.memory()
+        if feed_dict is not None and not isinstance(feed_dict, Mapping):
+            raise FeedError(f"[feed] feed_dict is a {type(feed_dict).__name__}; it is a dict of values by placeholder")
+        feeds = {}
+        for key, value in (feed_dict or {}).items():
+            node = _fed_placeholder(key, door)
+            if node in feeds:
+                raise FeedError(f"[feed] the placeholder {node.attributes[0]!r} is fed twice, by its name and as an array")
+            feeds[node] = feed_buffer(node, value)
+        return door, feeds
 
-    def _door(self, fetches: list[Node]) -> Door:
+    def _door(self, fetches: list[Node | Cell]) -> Door:
         key = tuple(fetches)
         door = self._doors.get(key)
         if door is None:
             if len(self._doors) >= 256:
                 self._doors.pop(next(iter(self._doors)))
-            door = self._doors[key] = Door(fetches)
+            # A variable is fetched as itself, not as the version that it has now.
+            door = self._doors[key] = Door([
+                item if isinstance(item, Node) else state.unpacked(item, state.late_read(item)) for item in fetches
+            ])
         return door
 
 
@@ -120,16 +132,20 @@ def _fed_placeholder(key: Any, door: Door) -> Node:
         raise FeedError(f"[feed] {len(found) or 'no'} placeholders of these fetches are named {key!r}; there are: {known}")
     node = key.node if isinstance(key, Array) and not isinstance(key, Variable) else None
     if node is None or node.op is not PLACEHOLDER:
-        what = f"the variable {key.name}: assign it, or make it a placeholder" if isinstance(key, Variable) else repr(key)
+        what = f"a {type(key).__name__}"
+        if isinstance(key, Variable):
+            what = f"the variable {key.name}: assign it, or make it a placeholder"
+        elif node is not None:
+            what = f"{node.op.name} {node.type!r}, made at {node.line}"
         raise FeedError(f"[feed] only placeholders are fed; this is {what}")
-    if node not in door.placeholders:
-        # Feeding more than these fetches need is harmless, and common when fetches vary.
-        return node
+    # Feeding more than these fetches need is harmless, and common when fetches vary.
     return node
 
 
-def _flatten(structure: Any, into: list[Node]) -> None:
-    if isinstance(structure, Array):
+def _flatten(structure: Any, into: list[Node | Cell]) -> None:
+    if isinstance(structure, Variable):
+        into.append(structure.cell)
+    elif isinstance(structure, Array):
         into.append(structure.node)
     elif isinstance(structure, dict):
         for item in structure.values():

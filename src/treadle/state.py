@@ -9,13 +9,13 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from treadle.dtypes import float32
 from treadle.errors import Line, StateError, TreadleError, user_line
-from treadle.graph.node import STATIC, TRACKED, Node, Op, Type, make, new
+from treadle.graph.node import STATIC, TRACKED, Node, Op, Type, make, make_static, new, surrounded
 from treadle.ops.movement import permute_dims
 from treadle.ops.record import register
 
@@ -34,19 +34,30 @@ _names = itertools.count()
 class Version:
     """One value of a cell: `buffer` once there, `value` (a node) while pending, `failure` if it never came to be."""
 
-    __slots__ = ("base", "buffer", "cell", "dependents", "failure", "line", "number", "read_node", "value")
+    __slots__ = (
+        "_prune_at", "base", "buffer", "cell", "dependents", "failure", "line", "number", "read_node", "value",
+    )  # fmt: skip
 
     def __init__(self, cell: Cell, number: int, buffer: Any = None, value: Node | None = None):
         self.cell = cell
         self.number = number
         self.buffer = buffer
         self.value = value
-        self.base = cell.current if value is not None else None
+        self.base = (pending.versions.get(cell) or cell.current) if value is not None else None
+        """The version that this one replaces: what the assigning code saw."""
         self.failure: BaseException | None = None
         self.line: Line | None = user_line()
         self.read_node: weakref.ref[Node] | None = None
         self.dependents: list[weakref.ref[Node]] = []
         """Computed nodes that keep their history until this version is replaced."""
+        self._prune_at = 64
+
+    def keeps(self, node: Node) -> None:
+        """Note a computed node that keeps its history until this version is replaced."""
+        if len(self.dependents) >= self._prune_at:
+            self.dependents = [reference for reference in self.dependents if reference() is not None]
+            self._prune_at = max(64, 2 * len(self.dependents))
+        self.dependents.append(weakref.ref(node))
 
 
 class Cell:
@@ -87,16 +98,51 @@ pending = Pending()
 
 
 class Trace:
-    """What a static graph being traced has read and assigned: cells by their late-bound read, and by their new value."""
+    """What a function being traced has read and assigned. Like a version outside, a read after an assignment is a node of
+    its own, so that gradients by the variable stop there; `finished` takes these reads out.
+    """
 
     def __init__(self) -> None:
         self.reads: dict[Cell, Node] = {}
-        self.updates: dict[Cell, Node] = {}
+        self.updates: dict[Cell, Version] = {}
+        self.gradients: dict[Any, Any] = {}
+        """What every place of a gradient that the function touched held before."""
+
+    def read(self, cell: Cell) -> Node:
+        """The value that the traced code sees."""
+        if cell not in self.reads:
+            self.reads[cell] = late_read(cell)
+        return self.reads[cell]
+
+    def assign(self, version: Version) -> None:
+        """Let what is traced from now on see a new value."""
+        cell = version.cell
+        assert version.value is not None
+        self.updates[cell] = version
+        node = self.reads[cell] = new(READ, (version.value,), (), cell.stored, TRACKED | STATIC)
+        node.binding = version
+        node.device = cell.device
+
+
+@contextmanager
+def tracing() -> Iterator[Trace]:
+    """A block in which a function is traced: all nodes made in it are static, and assignments go to the trace."""
+    trace = Trace()
+    groups, pending.groups = pending.groups, []
+    pending.trace = trace
+    try:
+        with surrounded(flags=STATIC, tracking=True):
+            yield trace
+    finally:
+        pending.trace = None
+        pending.groups = groups
+        for place, gradient in trace.gradients.items():
+            place.gradient = gradient
 
 
 def late_read(cell: Cell) -> Node:
     """A read bound to whatever version is current when a door runs."""
-    node = new(READ, (), (), cell.stored, TRACKED)
+    node = new(READ, (), (), cell.stored, TRACKED | STATIC)
     node.binding = cell
     node.device = cell.device
     return node
@@ -124,11 +170,7 @@ def read_stored(cell: Cell) -> Node:
     """The read node of the version that the running code sees: one node a version."""
     trace: Trace | None = pending.trace
     if trace is not None:
-        if cell in trace.updates:
-            return trace.updates[cell]
-        if cell not in trace.reads:
-            trace.reads[cell] = late_read(cell)
-        return trace.reads[cell]
+        return trace.read(cell)
     with cell.lock:
         return _read_version(cell, pending.versions.get(cell) or cell.current)
 
@@ -174,30 +216,37 @@ def check_assignable(cell: Cell, value: Node) -> None:
 def assign(cell: Cell, value: Node, run_pending: Callable[[], None]) -> None:
     """Make the value the cell's next version, pending. `run_pending` runs what is pending, if the cell is among it."""
     check_assignable(cell, value)
-    value = packed(cell, value)
     trace: Trace | None = pending.trace
-    if trace is not None:
-        trace.updates[cell] = value
-        return
-    if value.flags & STATIC:
+    if trace is None and value.flags & STATIC:
         raise StateError(
             f"[assign] the value for {cell.name} depends on a placeholder, so it is not known here: "
             f"pass td.update({cell.name}, value) among the fetches, or updates= of td.function"
         )
+    value = packed(cell, value)
     if pending.groups:
-        pending.groups[-1][cell] = _next(cell, value)
+        _join(pending.groups[-1], Version(cell, 0, value=value))
+        return
+    if trace is not None:
+        trace.assign(Version(cell, 0, value=value))
         return
     if cell in pending.versions:
         run_pending()
-    pending.versions[cell] = _next(cell, value)
+    pending.versions[cell] = Version(cell, cell.current.number + 1, value=value)
 
 
-def _next(cell: Cell, value: Node) -> Version:
-    return Version(cell, cell.current.number + 1, value=value)
+def _join(group: dict[Cell, Version], version: Version) -> None:
+    """Add an assignment to a group."""
+    other = group.setdefault(version.cell, version)
+    if other is not version:
+        raise StateError(
+            f"[assign] {version.cell.name} is assigned twice in one group of assignments, first at {other.line}: the variables of "
+            f"a group keep their values until its end, so the first would be lost",
+            version.line,
+        )
 
 
 @contextmanager
-def assignments(run_pending: Callable[[], None]):
+def assignments(run_pending: Callable[[], None]) -> Iterator[None]:
     """A group of assignments: all of them or none. Reads inside see the values from before."""
     group: dict[Cell, Version] = {}
     pending.groups.append(group)
@@ -206,12 +255,17 @@ def assignments(run_pending: Callable[[], None]):
     finally:
         pending.groups.pop()
     if pending.groups:
-        pending.groups[-1].update(group)
+        for version in group.values():
+            _join(pending.groups[-1], version)
+        return
+    if pending.trace is not None:
+        for version in group.values():
+            pending.trace.assign(version)
         return
     if any(cell in pending.versions for cell in group):
         run_pending()
-        for version in group.values():
-            version.base = version.cell.current
+    for cell, version in group.items():
+        version.number = cell.current.number + 1
     pending.versions.update(group)
 
 
@@ -219,6 +273,8 @@ def replace(cell: Cell, buffer: Any) -> Version:
     """Give a cell a new current version, from a door's run; returns the one before. The caller holds the cell's lock."""
     before = cell.current
     cell.current = Version(cell, before.number + 1, buffer)
+    # Whoever read that version has its memory in the read's node.
+    before.buffer = None
     return before
 
 
@@ -237,7 +293,8 @@ def discard(versions: dict[Cell, Version], failure: BaseException) -> None:
 def commit(versions: dict[Cell, Version]) -> None:
     """Make pending versions, whose buffers are there, current. The caller holds the cells' locks and has checked the bases."""
     for cell, version in versions.items():
-        version.value = None
+        version.value = version.base = None
+        cell.current.buffer = None
         cell.current = version
         if pending.versions.get(cell) is version:
             del pending.versions[cell]
@@ -252,8 +309,8 @@ def check_bases(versions: dict[Cell, Version]) -> None:
     for cell, version in versions.items():
         if version.base is not cell.current:
             raise StateError(
-                f"{cell.name} was assigned by another thread, at {cell.current.line}, since this thread read it; "
-                f"the assignment made here is dropped",
+                f"{cell.name} was given another value at {cell.current.line}, by another thread or a run of a static graph, after "
+                f"this assignment of it was made: the assignment is dropped",
                 version.line,
             )
 
@@ -274,7 +331,7 @@ def update(cell: Cell, value: Node) -> Node:
     """A node that stores the value into the cell when a door computes it."""
     check_assignable(cell, value)
     node = make(UPDATE, (packed(cell, value),))
+    make_static(node)
     node.binding = cell
     node.role = "update"
-    node.flags |= TRACKED
     return node

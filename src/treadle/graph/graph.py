@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from treadle.graph.dimension import substitute
-from treadle.graph.node import Node, make, new, surrounded
+from treadle.graph.node import DETACHED, Node, make, new, surrounded
 
 
 def ordered(outputs: Iterable[Node], stop: Callable[[Node], bool] | None = None) -> list[Node]:
@@ -60,7 +60,8 @@ def depending(order: Sequence[Node], on: Iterable[Node]) -> set[Node]:
 
 def rebuild(node: Node, inputs: tuple[Node, ...], attributes: tuple[object, ...] | None = None) -> Node:
     """The same op on other inputs, inferred again, keeping the line, scope, device and binding of the original."""
-    with surrounded(line=node.line, scope=node.scope, device=node.device, role=node.role):
+    tracking = not node.flags & DETACHED
+    with surrounded(line=node.line, scope=node.scope, device=node.device, role=node.role, tracking=tracking):
         attributes = node.attributes if attributes is None else attributes
         if node.op.leaf:
             copy = new(node.op, (), attributes, node.type, node.flags)
@@ -71,12 +72,17 @@ def rebuild(node: Node, inputs: tuple[Node, ...], attributes: tuple[object, ...]
     return copy
 
 
-def rewrite(outputs: Sequence[Node], change: Callable[[Node, tuple[Node, ...]], Node | None]) -> list[Node]:
+def rewrite(
+    outputs: Sequence[Node],
+    change: Callable[[Node, tuple[Node, ...]], Node | None],
+    stop: Callable[[Node], bool] | None = None,
+) -> list[Node]:
     """Rebuild a graph from its leaves up. `change(node, new_inputs)` returns the replacement, or None to keep the node as it is
-    (rebuilt only where its inputs changed)."""
+    (rebuilt only where its inputs changed). Below a node where `stop` holds nothing is visited."""
     replaced: dict[Node, Node] = {}
-    for node in ordered(outputs):
-        inputs = tuple([replaced[child] for child in node.inputs])
+    for node in ordered(outputs, stop):
+        stopped = stop is not None and stop(node)
+        inputs = node.inputs if stopped else tuple([replaced[child] for child in node.inputs])
         result = change(node, inputs)
         if result is None:
             result = node if inputs == node.inputs else rebuild(node, inputs)
@@ -85,14 +91,15 @@ def rewrite(outputs: Sequence[Node], change: Callable[[Node, tuple[Node, ...]], 
 
 
 def with_sizes(outputs: Sequence[Node], sizes: Mapping[str, int], leaves: Mapping[Node, Node]) -> list[Node]:
-    """The graph with numbers put in for symbolic sizes, and `leaves` in place of the nodes they replace."""
+    """A copy of the graph with numbers put in for symbolic sizes, and `leaves` in place of the nodes they replace."""
 
-    def change(node: Node, inputs: tuple[Node, ...]) -> Node | None:
+    def change(node: Node, inputs: tuple[Node, ...]) -> Node:
         if node in leaves:
             return leaves[node]
         attributes = substitute(node.attributes, sizes) if sizes else node.attributes
-        if attributes == node.attributes and inputs == node.inputs:
-            return None
-        return rebuild(node, inputs, attributes)  # type: ignore[arg-type]
+        copy = rebuild(node, inputs, attributes)  # type: ignore[arg-type]
+        # What a rule or an update is bound to means nothing to a program, and would be kept alive by it.
+        copy.binding = None
+        return copy
 
-    return rewrite(outputs, change)
+    return rewrite(outputs, change, stop=leaves.__contains__)

@@ -23,6 +23,8 @@ STATIC = 2
 """Depends on a placeholder: it has no value outside a door."""
 PINNED = 4
 """A static graph reaches it: its history is never released."""
+DETACHED = 8
+"""Made under `no_grad`: gradients do not go through it."""
 
 
 class Type:
@@ -147,13 +149,14 @@ def bits(value: Any) -> Any:
 
 
 class Surroundings(threading.local):
-    """What the code around gives every node made: device, scope names, whether gradients are wanted, the line to name."""
+    """What the code around gives every node made: device, scope names, whether gradients are wanted, the line to name, flags."""
 
     device = "cpu"
     scope: tuple[str, ...] = ()
     tracking = True
     line: Line | None = None
     role: str = "forward"
+    flags: int = 0
 
 
 surroundings = Surroundings()
@@ -175,10 +178,9 @@ def make(op: Op, inputs: tuple[Node, ...], attributes: tuple[Any, ...] = ()) -> 
         flags |= node.flags
     node = new(op, inputs, attributes, type, flags & (TRACKED | STATIC))
     if flags & STATIC:
-        inputs = node.inputs = tuple([child if child.op.late is None else child.op.late(child) for child in inputs])
-        _pin(inputs)
-    elif not surroundings.tracking:
-        node.flags = 0
+        _join_static(node)
+    if not surroundings.tracking:
+        node.flags = node.flags & STATIC | DETACHED
     return node
 
 
@@ -189,7 +191,7 @@ def new(op: Op, inputs: tuple[Node, ...], attributes: tuple[Any, ...], type: Typ
     node.inputs = inputs
     node.attributes = attributes
     node.type = type
-    node.flags = flags
+    node.flags = flags | surroundings.flags
     node.device = surroundings.device
     node.scope = surroundings.scope
     node.role = surroundings.role
@@ -199,7 +201,23 @@ def new(op: Op, inputs: tuple[Node, ...], attributes: tuple[Any, ...], type: Typ
     return node
 
 
-def _pin(inputs: tuple[Node, ...]) -> None:
+def make_static(node: Node) -> None:
+    """Give a node no value outside a door."""
+    if not node.flags & STATIC:
+        node.flags |= STATIC
+        _join_static(node)
+
+
+def _join_static(node: Node) -> None:
+    """Let a static node read what it takes late. While a function is traced there is nothing to be late for:
+    what comes from outside is constant.
+    """
+    if not surroundings.flags:
+        node.inputs = tuple([child if child.op.late is None else child.op.late(child) for child in node.inputs])
+    pin(node.inputs)
+
+
+def pin(inputs: Sequence[Node]) -> None:
     """Keep the history of what a static graph reads: it is computed anew in every run, from the variables of that run."""
     stack = [node for node in inputs if not node.flags & (STATIC | PINNED)]
     while stack:
