@@ -28,7 +28,6 @@ LIGHTEST_KEPT = 6
 REDUCTIONS = frozenset(["sum", "prod", "max", "min", "any", "all", "argmax", "argmin"])
 INLINE = frozenset(["iota", "random_bits", "gather", "constant"])
 
-WITH_EPILOGUE = frozenset(["matmul", "conv"])
 NO_EPILOGUE = frozenset(["gather", "random_bits", "pad"])
 """Ops that are not computed in the epilogue of a library op."""
 

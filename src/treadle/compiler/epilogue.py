@@ -13,12 +13,8 @@ from treadle.graph.node import Node
 def epilogue_of(groups: Groups, node: Node) -> Group | None:
     """The one group that reads a library op's result, turned into its epilogue; or None."""
     (group, places), *_ = groups.asking[node].items()
-    if (
-        node.op.name not in costs.WITH_EPILOGUE
-        or group.library is not None
-        or group.folds
-        or len(group.targets) != 1
-    ):
+    usable = group.library is None and not group.inner and len(group.targets) == 1
+    if not usable or not groups.takes_epilogue(node):
         return None
     target = group.targets[0]
     rows = [axis for axis in group.rows if group.sizes[axis] > 1]
@@ -34,9 +30,7 @@ def epilogue_of(groups: Groups, node: Node) -> Group | None:
         or updates(groups, group, target)
     ):
         return None
-    if not rebase(groups, group, node):
-        return None
-    return group
+    return group if rebase(groups, group, node) else None
 
 
 def updates(groups: Groups, group: Group, target: Target) -> bool:
