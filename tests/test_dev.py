@@ -23,12 +23,8 @@ def dev(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     module = module_from_spec(spec_from_loader(loader.name, loader))
     loader.exec_module(module)
-    module.ROOT, module.VENV, module.STAMP = (
-        tmp_path,
-        tmp_path / ".venv",
-        tmp_path / ".venv" / "installed.json",
-    )
-    module.PYTHON = tmp_path / ".venv" / "bin" / "python"
+    module.ROOT = tmp_path
+    module.live_in(".venv")
     (tmp_path / "pyproject.toml").write_text("first")
     module.calls = []
 
@@ -124,3 +120,14 @@ def test_other_words_go_to_treadle(dev):
     dev.main(["train", "digits", "--epochs", "3"])
     words, _ = dev.calls[-1]
     assert Path(words[0]).name == "treadle" and words[1:] == ["train", "digits", "--epochs", "3"]
+
+
+def test_measurements_have_an_environment_of_their_own(dev, tmp_path, capsys):
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "part.py").write_text("")
+    (tmp_path / "bench" / "whole.py").write_text('if __name__ == "__main__": pass')
+    dev.main(["bench", "whole", "--threads", "1"])
+    assert installs(dev) == [".[bench]"] and (tmp_path / ".bench-venv" / "installed.json").exists()
+    words, _ = dev.calls[-1]
+    assert ".bench-venv" in words[0] and Path(words[1]).name == "whole.py" and words[2:] == ["--threads", "1"]
+    assert dev.main(["bench", "part"]) == 2 and "one of: whole\n" in capsys.readouterr().out
