@@ -227,11 +227,14 @@ def _shift(op: Callable, value: np.ndarray, count: np.ndarray) -> np.ndarray:
 
 
 def _integer_power(base: np.ndarray, exponent: np.ndarray) -> np.ndarray:
-    """Wraps; a negative exponent, which NumPy refuses, counts as its bits."""
+    """Wraps; of a negative exponent, which NumPy refuses, the result is truncated toward zero."""
     if base.dtype.kind not in "iu":
         return np.power(base, exponent)
     unsigned = np.dtype(f"uint{8 * base.dtype.itemsize}")
-    return np.power(base.astype(unsigned), exponent.astype(unsigned)).astype(base.dtype)
+    wrapped = np.power(base.astype(unsigned), exponent.astype(unsigned)).astype(base.dtype)
+    if base.dtype.kind == "u":
+        return wrapped
+    return np.where((exponent < 0) & (np.abs(base) != 1), 0, wrapped).astype(base.dtype)
 
 
 def _erfinv(x: float) -> float:

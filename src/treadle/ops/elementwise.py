@@ -91,13 +91,13 @@ def unary(name: str, doc: str, reference: Rule, vjp: Rule | None, accepts: str =
 
     Raises:
         DTypeError: x is not of a {accepts} dtype.
-    """
-    return _named(function, name, doc, "x")
+    """ return _named(function, name, doc, "x")
 
 
-def binary(name: str, doc: str, reference: Rule, vjp: Rule | None, accepts: str = "numeric", result: DType | None = None,
+    def binary(name: str, doc: str, reference: Rule, vjp: Rule | None, accepts: str = "numeric", result: DType | None = None,
            no_gradient: str = "") -> Callable[[Operand, Operand], Node]:  # fmt: skip
-    """Record an op of two operands that broadcast together. `vjp(g, y, a, b)` gives both cotangents."""
+    """Record an op of two operands that broadcast together. `vjp(g, y, a, b)` gives both cotangents.
+    """
 
     def infer(a: Type, b: Type) -> Type:
         if a.dtype.kind not in dtypes.KINDS[accepts]:
@@ -126,66 +126,63 @@ def binary(name: str, doc: str, reference: Rule, vjp: Rule | None, accepts: str 
     Raises:
         ShapeError: the shapes do not broadcast together.
         DTypeError: the promoted dtype is not {accepts}.
-    """
-    return _named(function, name, doc, "x1 x2")
+    """ return _named(function, name, doc, "x1 x2")
 
+     STEP = "it is piecewise constant: wrap it in td.stop_gradient if that is meant" WHOLE = "its result is
+    not a floating-point value" BITS = "bitwise operations act on integers"
 
-STEP = "it is piecewise constant: wrap it in td.stop_gradient if that is meant"
-WHOLE = "its result is not a floating-point value"
-BITS = "bitwise operations act on integers"
+    # -- arithmetic
 
-# -- arithmetic
-
-add = binary("add", "x1 + x2.", np.add, lambda g, y, a, b: (g, g), accepts="any")
-subtract = binary("subtract", "x1 - x2.", np.subtract, lambda g, y, a, b: (g, negative(g)))
-multiply = binary(
+    add = binary("add", "x1 + x2.", np.add, lambda g, y, a, b: (g, g), accepts="any")
+    subtract = binary("subtract", "x1 - x2.", np.subtract, lambda g, y, a, b: (g, negative(g)))
+    multiply = binary(
     "multiply",
     "x1 * x2.",
     np.multiply,
     lambda g, y, a, b: (multiply(g, conj(b)), multiply(g, conj(a))),
     accepts="any",
-)
-divide = binary("divide", "x1 / x2, of floating dtypes.", np.divide,
+    )
+    divide = binary("divide", "x1 / x2, of floating dtypes.", np.divide,
                 lambda g, y, a, b: ((q := divide(g, conj(b))), negative(multiply(q, conj(y)))), accepts="floating")  # fmt: skip
-floor_divide = binary(
+    floor_divide = binary(
     "floor_divide", "x1 / x2 rounded down.", np.floor_divide, None, accepts="real", no_gradient=STEP
-)
-remainder = binary("remainder", "x1 - floor(x1 / x2) * x2: the remainder with the sign of x2.", np.remainder,
+    )
+    remainder = binary("remainder", "x1 - floor(x1 / x2) * x2: the remainder with the sign of x2.", np.remainder,
                    lambda g, y, a, b: (g, negative(multiply(g, floor(divide(a, b))))), accepts="real")  # fmt: skip
-negative = unary("negative", "-x.", np.negative, lambda g, y, x: negative(g), accepts="numeric")
-positive = unary("positive", "+x: x itself.", np.positive, lambda g, y, x: g, accepts="numeric")
-square = unary(
+    negative = unary("negative", "-x.", np.negative, lambda g, y, x: negative(g), accepts="numeric")
+    positive = unary("positive", "+x: x itself.", np.positive, lambda g, y, x: g, accepts="numeric")
+    square = unary(
     "square",
     "x * x.",
     np.square,
     lambda g, y, x: multiply(g, multiply(conj(x), like(2, x))),
     accepts="numeric",
-)
-reciprocal = unary(
+    )
+    reciprocal = unary(
     "reciprocal", "1 / x.", np.reciprocal, lambda g, y, x: negative(multiply(g, square(conj(y))))
-)
-sqrt = unary(
+    )
+    sqrt = unary(
     "sqrt",
     "Square root; NaN below zero.",
     np.sqrt,
     lambda g, y, x: divide(multiply(g, like(0.5, x)), conj(y)),
-)
-sign = unary("sign", "-1, 0 or 1; NaN of NaN.", np.sign, lambda g, y, x: like(0, x), accepts="real")
-maximum = binary("maximum", "The larger of x1 and x2; NaN where either is.", np.maximum,
+    )
+    sign = unary("sign", "-1, 0 or 1; NaN of NaN.", np.sign, lambda g, y, x: like(0, x), accepts="real")
+    maximum = binary("maximum", "The larger of x1 and x2; NaN where either is.", np.maximum,
                  lambda g, y, a, b: _shared(g, equal(a, y), equal(b, y)), accepts="real")  # fmt: skip
-minimum = binary("minimum", "The smaller of x1 and x2; NaN where either is.", np.minimum,
+    minimum = binary("minimum", "The smaller of x1 and x2; NaN where either is.", np.minimum,
                  lambda g, y, a, b: _shared(g, equal(a, y), equal(b, y)), accepts="real")  # fmt: skip
-hypot = binary("hypot", "sqrt(x1**2 + x2**2) without overflow on the way.", np.hypot,
+    hypot = binary("hypot", "sqrt(x1**2 + x2**2) without overflow on the way.", np.hypot,
                lambda g, y, a, b: (multiply(g, divide(a, y)), multiply(g, divide(b, y))), accepts="real floating")  # fmt: skip
-copysign = binary("copysign", "|x1| with the sign of x2.", np.copysign,
+    copysign = binary("copysign", "|x1| with the sign of x2.", np.copysign,
                   lambda g, y, a, b: (where(equal(signbit(a), signbit(b)), g, negative(g)), like(0, b)),
                   accepts="real floating")  # fmt: skip
-nextafter = binary("nextafter", "The next number of the dtype after x1 towards x2.", np.nextafter, None, accepts="real floating",
+    nextafter = binary("nextafter", "The next number of the dtype after x1 towards x2.", np.nextafter, None, accepts="real floating",
                    no_gradient=STEP)  # fmt: skip
 
-
-def _shared(g: Node, left: Node, right: Node) -> tuple[Node, Node]:
-    """The cotangent to whichever operand was chosen, half each where they are equal."""
+     def _shared(g: Node, left: Node, right: Node) -> tuple[Node, Node]: """The cotangent to whichever operand
+    was chosen, half each where they are equal.
+    """
     zero, part = like(0, g), where(logical_and(left, right), multiply(g, like(0.5, g)), g)
     return where(left, part, zero), where(right, part, zero)
 
@@ -206,7 +203,7 @@ def _power_vjp(g: Node, y: Node, a: Node, b: Node) -> tuple[Node, Node]:
 
 
 def _power_reference(a: Any, b: Any) -> Any:
-    if a.dtype.kind in "iu" and a.dtype.kind == "i":
+    if a.dtype.kind == "i":
         # NumPy refuses negative integer exponents; here they truncate towards zero, as native code does.
         with np.errstate(all="ignore"):
             small = np.where(np.abs(a) == 1, np.power(a, np.abs(b) % 2), 0)

@@ -128,6 +128,7 @@ SIGNED: dict[str, Writer] = {
     "floor_divide": integers.signed_floor_divide,
     "remainder": integers.signed_remainder,
     "bitwise_right_shift": integers.signed_right_shift,
+    "pow": integers.signed_power,
 }
 
 UNSIGNED: dict[str, Writer] = {

@@ -10,6 +10,9 @@ import re
 
 from treadle.devices.cpu.ir import Function, Value, scalar_of
 
+KNOWN = re.compile(r"(?:splat \(i\d+ )?(\d+)\)?")
+"""A constant of 0 or more, as it is written."""
+
 
 def sign(f: Function, x: Value) -> Value:
     low = f.intrinsic("smax", x, f.constant(x.type, -1))
@@ -81,7 +84,7 @@ def _shift(f: Function, opcode: str, x: Value, count: Value, beyond: Value) -> V
 def power(f: Function, base: Value, exponent: Value) -> Value:
     """By squaring, wrapping. A constant exponent is unrolled; else every bit of the exponent takes a turn."""
     one = f.constant(base.type, 1)
-    known = re.fullmatch(r"(?:splat \(i\d+ )?(\d+)\)?", exponent.name)
+    known = KNOWN.fullmatch(exponent.name)
     if known:
         remaining, result = int(known[1]), None
         while remaining:
@@ -98,3 +101,19 @@ def power(f: Function, base: Value, exponent: Value) -> Value:
         return [result, f.op("mul", square, square), f.op("lshr", left, one)]
 
     return f.loop(0, int(scalar_of(base.type)[1:]), turn, [one, base, exponent])[0]
+
+
+def signed_power(f: Function, base: Value, exponent: Value) -> Value:
+    """`power`, truncated toward zero where the exponent is negative: 0 but for the bases 1 and -1, for which
+    an exponent's bits count as the exponent does.
+    """
+    result = power(f, base, exponent)
+    if KNOWN.fullmatch(exponent.name):
+        return result
+    unit = f.op(
+        "or",
+        f.compare("icmp eq", base, f.constant(base.type, 1)),
+        f.compare("icmp eq", base, f.constant(base.type, -1)),
+    )
+    known = f.op("or", unit, f.compare("icmp sge", exponent, f.constant(base.type, 0)))
+    return f.select(known, result, f.constant(base.type, 0))

@@ -6,12 +6,15 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from treadle.compiler.costs import INLINE, REDUCTIONS
+from treadle.compiler.indexmap import MOVEMENT
 from treadle.compiler.kernel import Access, Affine, Instruction, LoopKernel, Operand, Stage, Store
 from treadle.compiler.program import Call, LibraryCall, LoopCall, View
 from treadle.devices.cpu import convolution, loops, pooling
 from treadle.devices.cpu.contraction import Contraction
 from treadle.devices.cpu.contraction import lower as lower_contraction
 from treadle.devices.cpu.cumulative import Cumulative, cumulative
+from treadle.devices.cpu.expression import supported
 from treadle.devices.cpu.native import Lowered, Step
 from treadle.devices.cpu.registers import Unsupported
 from treadle.devices.cpu.scatter import Scatter, scatter
@@ -215,13 +218,24 @@ EPILOGUES = ("matmul", "conv")
 ANY_DTYPE = ("scatter_add", "scatter_set", "cumulative_sum", "cumulative_prod")
 """Ops whose kernels are not for floating dtypes alone."""
 
-HOST_ONLY = ("sort", "argsort")
-"""Ops that run their reference between two native segments."""
+LOOPED = frozenset(MOVEMENT) | REDUCTIONS | INLINE | {"concat"}
+"""Ops that the fusion pass writes as loops, besides elementwise ones."""
+
+SPELLINGS = {"astype": "cast", "relu": "maximum"}
+"""Elementwise ops that are instructions of another name."""
 
 
 def is_library(node: Node) -> bool:
-    """Whether a node is not for the fusion pass to write a loop for."""
-    return node.op.name in LIBRARY or node.op.name in HOST_ONLY or node.dtype.kind == "complex"
+    """Whether a node is not for the fusion pass to write a loop for: it has kernels of its own, or it runs
+    its reference between two native segments, as sorting does and what users add.
+    """
+    name = node.op.name
+    if name in LIBRARY or any(value.dtype.kind == "complex" for value in (node, *node.inputs)):
+        return True
+    if not node.op.elementwise:
+        return name not in LOOPED
+    dtypes = [child.dtype.name for child in node.inputs] + [node.dtype.name] * (name == "astype")
+    return not supported(SPELLINGS.get(name, name), tuple(dtypes))
 
 
 def lower_call(call: Call, isa: Isa) -> Lowered | None:
