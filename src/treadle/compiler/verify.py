@@ -234,6 +234,8 @@ def _verify_body(
             f"{name} uses a value before it is there",
         )
         if op in ("load", "gather"):
+            there = 0 <= attribute.operand < len(operands)
+            _expect(there, after, f"{name} has no operand {attribute.operand}")
             operand = operands[attribute.operand]
             _expect(not operand.written, after, f"{name} loads from an operand it writes")
             _expect(
