@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from treadle import namespace as _namespace
 from treadle import random
@@ -59,6 +59,9 @@ from treadle.runtime import (
 from treadle.selection import nonzero, result_type, unique_values
 from treadle.session import Session, placeholder
 
+if TYPE_CHECKING:
+    from treadle.view.show import show
+
 __version__ = "0.1.0"
 
 e = 2.718281828459045
@@ -68,13 +71,61 @@ newaxis = None
 pi = 3.141592653589793
 
 __all__ = [
-    "Array", "Session", "Variable", "asarray", "assignments", "bfloat16", "bool", "cache_info",
-    "checkpoint", "compile", "complex64", "complex128", "custom_vjp", "debug", "device", "devices", "e",
-    "evaluate", "explain", "float16", "float32", "float64", "function", "grad", "gradients", "hvp",
-    "inf", "int8", "int16", "int32", "int64", "jvp", "memory", "nan", "newaxis", "nonzero", "no_grad",
-    "num_threads", "pi", "placeholder", "random", "result_type", "scope", "set_num_threads", "uint8", "uint16",
-    "uint32", "uint64", "unique_values", "update", "value_and_grad", "vjp", *_namespace.__all__,
-]  # fmt: skip
+    "Array",
+    "Session",
+    "Variable",
+    "asarray",
+    "assignments",
+    "bfloat16",
+    "bool",
+    "cache_info",
+    "checkpoint",
+    "compile",
+    "complex64",
+    "complex128",
+    "custom_vjp",
+    "debug",
+    "device",
+    "devices",
+    "e",
+    "evaluate",
+    "explain",
+    "float16",
+    "float32",
+    "float64",
+    "function",
+    "grad",
+    "gradients",
+    "hvp",
+    "inf",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "jvp",
+    "memory",
+    "nan",
+    "newaxis",
+    "nonzero",
+    "no_grad",
+    "num_threads",
+    "pi",
+    "placeholder",
+    "random",
+    "result_type",
+    "scope",
+    "set_num_threads",
+    "show",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "unique_values",
+    "update",
+    "value_and_grad",
+    "vjp",
+    *_namespace.__all__,
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -92,4 +143,4 @@ def __getattr__(name: str) -> Any:
 
 
 # Loaded when first used, so that importing Treadle stays quick.
-_LAZY: dict[str, str] = {}
+_LAZY: dict[str, str] = {"show": "treadle.view.show"}

@@ -1,6 +1,8 @@
-"""The handle users hold: an `Array` is a node that can be looked at. Operators, conversion, exchange with NumPy.
+"""The handle users hold: an `Array` is a node that can be looked at. Operators, conversion, exchange with
+NumPy.
 
-Operations only make nodes; a value is computed when it is demanded. In-place syntax makes a new node and moves the handle.
+Operations only make nodes; a value is computed when it is demanded. In-place syntax makes a new node and
+moves the handle.
 """
 
 from __future__ import annotations
@@ -44,8 +46,8 @@ class Marked:
 class Array(ArrayMethods):
     """An n-dimensional array, as NumPy's: its values are computed when they are looked at.
 
-    Made by `asarray`, the creation functions, and every operation. Attributes: `shape`, `dtype`, `ndim`, `size`, `device`, `T`,
-    `mT`, `grad`.
+    Made by `asarray`, the creation functions, and every operation. Attributes: `shape`, `dtype`, `ndim`,
+    `size`, `device`, `T`, `mT`, `grad`.
     """
 
     __slots__ = ("__weakref__", "_node", "_trace")
@@ -124,7 +126,9 @@ class Array(ArrayMethods):
         node = self.node
         if wanted:
             if node.dtype.kind not in dtypes.KINDS["floating"]:
-                raise GradientError(f"an array of dtype {node.dtype} has no gradient; convert it with astype(td.float32)")
+                raise GradientError(
+                    f"an array of dtype {node.dtype} has no gradient; convert it with astype(td.float32)"
+                )
             if node.flags & STATIC:
                 return
             evaluate.evaluate([node])
@@ -137,7 +141,9 @@ class Array(ArrayMethods):
 
     @property
     def grad(self) -> Array | None:
-        """What `backward` has added up for this variable or marked array; None before, or when set to None."""
+        """What `backward` has added up for this variable or marked array; None before, or when set
+        to None.
+        """
         return self.node.binding.gradient if isinstance(self.node.binding, Marked) else None
 
     @grad.setter
@@ -150,7 +156,10 @@ class Array(ArrayMethods):
     def T(self) -> Array:
         """The transpose of a matrix."""
         if self.ndim != 2:
-            raise ShapeError(f"[T] the array has shape {self.shape}; T is for two dimensions, use td.matrix_transpose or td.permute_dims")
+            raise ShapeError(
+                f"[T] the array has shape {self.shape}; T is for two dimensions, use td.matrix_transpose "
+                f"or td.permute_dims"
+            )
         return Array(movement.matrix_transpose(self.node))
 
     @property
@@ -226,11 +235,15 @@ class Array(ArrayMethods):
         if self.node.flags & STATIC:
             line = user_line()
             raise PlaceholderError(
-                "the truth of an array that depends on a placeholder is not known while the graph is built: use td.where, "
-                "or compare outside", line
-            )  # fmt: skip
+                "the truth of an array that depends on a placeholder is not known while the graph is "
+                "built: use td.where, "
+                "or compare outside",
+                line,
+            )
         if self.size != 1:
-            raise ShapeError(f"the truth of an array of shape {self.shape} is ambiguous: use td.any or td.all")
+            raise ShapeError(
+                f"the truth of an array of shape {self.shape} is ambiguous: use td.any or td.all"
+            )
         return bool(self.item())
 
     def __index__(self) -> int:
@@ -259,12 +272,22 @@ class Array(ArrayMethods):
         return repr(self) if node.flags & STATIC else str(self.numpy())
 
     def __format__(self, specification: str) -> str:
-        return format(self.item(), specification) if self.ndim == 0 and specification else format(str(self), specification)
+        return (
+            format(self.item(), specification)
+            if self.ndim == 0 and specification
+            else format(str(self), specification)
+        )
 
     __hash__ = object.__hash__
 
+    def __copy__(self) -> Array:
+        return Array(self.node)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Array:
-        return type(self)(self.node)
+        return Array(self.node)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled, (self.numpy(), self.dtype.name, self.device)
 
     # -- gradients
 
@@ -275,7 +298,8 @@ class Array(ArrayMethods):
             gradient: what to multiply with, of this array's shape; may be left out for one element.
 
         Raises:
-            GradientError: it has more than one element and no gradient is given, or nothing it depends on can have one.
+            GradientError: it has more than one element and no gradient is given, or nothing it depends on
+                can have one.
         """
         from treadle import differentiate
 
@@ -294,12 +318,14 @@ class Array(ArrayMethods):
         """Stand on another node from now on."""
         if node.type is not self.node.type:
             raise DTypeError(
-                f"an in-place operation keeps shape and dtype: the array is {self.node.type!r}, the result {node.type!r}"
+                f"an in-place operation keeps shape and dtype: the array is {self.node.type!r}, the result "
+                f"{node.type!r}"
             )
         trace = state.pending.trace
         if trace is not None and self._trace is not trace:
             raise StateError(
-                "an array from outside is changed in place inside a compiled function: the change would be made once, while "
+                "an array from outside is changed in place inside a compiled function: the change would "
+                "be made once, while "
                 "tracing; return the new value, or keep it in a td.Variable"
             )
         self._node = node
@@ -348,7 +374,10 @@ def _mask_indices(mask: np.ndarray, position: int, array: Array) -> list[Node]:
     """The positions where a mask is true, one index array for each of its dimensions."""
     covered = array.shape[position : position + mask.ndim]
     if mask.shape != covered:
-        raise IndexingError(f"a mask of shape {mask.shape} does not fit the dimensions {covered} that it indexes, of an array of shape {array.shape}")
+        raise IndexingError(
+            f"a mask of shape {mask.shape} does not fit the dimensions {covered} that it indexes, of an "
+            f"array of shape {array.shape}"
+        )
     return [asarray(places.astype(np.int64)).node for places in np.nonzero(mask)]
 
 
@@ -394,13 +423,15 @@ def wrap(result: Any) -> Any:
 
 
 def asarray(obj: Any, /, *, dtype: Any = None, device: str | None = None, copy: bool | None = None) -> Array:
-    """An array of the values of a Python number, nested lists, a NumPy array, or any object of the buffer or DLPack protocol.
+    """An array of the values of a Python number, nested lists, a NumPy array, or any object of the buffer or
+    DLPack protocol.
 
     Args:
         obj: the values. Python floats become float32, ints int64; NumPy arrays keep their dtype.
         dtype: the element type; None takes it from the values.
         device: where to put it; None for the current device.
-        copy: None copies memory that others can still write; False borrows it (the caller must not write it any more); True
+        copy: None copies memory that others can still write; False borrows it (the caller must not write it
+            any more); True
             always copies.
 
     Returns:
@@ -422,10 +453,14 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: str | None = None, copy: 
     # Of an array without elements nothing is copied, and nothing is shared.
     copied = isinstance(obj, np.ndarray) and obj.size > 0 and not np.shares_memory(contiguous, obj)
     if copy is False and copied:
-        raise ArgumentError(f"[asarray] copy=False, but {array.dtype} {array.shape} must be copied to be contiguous {target}")
+        raise ArgumentError(
+            f"[asarray] copy=False, but {array.dtype} {array.shape} must be copied to be contiguous {target}"
+        )
     type = Type(array.shape, target)
     borrow = copy is False and isinstance(obj, np.ndarray) and contiguous.flags.aligned
-    return Array(evaluate.data(registry.find(device).copy_in(contiguous, type, copy=not borrow), type, device))
+    return Array(
+        evaluate.data(registry.find(device).copy_in(contiguous, type, copy=not borrow), type, device)
+    )
 
 
 def _as_numpy(obj: Any, dtype: Any) -> np.ndarray:
@@ -472,36 +507,47 @@ def _operand_or_none(value: Any) -> Operand | None:
     return None
 
 
+Array._operand = staticmethod(as_operand)
+
+
 # -- variables
 
 
 class Variable(Array):
     """A named cell that outlives graphs: a parameter, an optimizer's state, a running statistic.
 
-    An array like any other when read; `assign` gives it its next value, pending until something is demanded. ``w += x`` and
-    ``w[i] = v`` assign.
+    An array like any other when read; `assign` gives it its next value, pending until something is demanded.
+    ``w += x`` and ``w[i] = v`` assign.
 
     Args:
         value: the first value, array or nested lists, or an array of random numbers.
         name: what messages and pictures call it.
         dtype: element type; None takes it from the value.
         trainable: whether `backward` gives it a gradient.
-        layout: the order in which its dimensions are stored; None for the order of the shape. What is read and saved does not
+        layout: the order in which its dimensions are stored; None for the order of the shape. What is read
+            and saved does not
             depend on it.
 
-    >>> import treadle as td
-    >>> w = td.Variable([1.0, 2.0], name="w")
-    >>> w.assign(w * 2)
-    >>> w.tolist()
+    >>> import treadle as td >>> w = td.Variable([1.0, 2.0], name="w") >>> w.assign(w * 2) >>> w.tolist()
     [2.0, 4.0]
     """
 
     __slots__ = ("cell",)
 
-    def __init__(self, value: ArrayLike, name: str | None = None, *, dtype: Any = None, trainable: bool = True,
-                 layout: Sequence[int] | None = None):  # fmt: skip
+    def __init__(
+        self,
+        value: ArrayLike,
+        name: str | None = None,
+        *,
+        dtype: Any = None,
+        trainable: bool = True,
+        layout: Sequence[int] | None = None,
+    ):
         if state.pending.trace is not None:
-            raise StateError("a Variable is made inside a compiled function: it would be made anew for every trace; make it outside")
+            raise StateError(
+                "a Variable is made inside a compiled function: it would be made anew for every trace; "
+                "make it outside"
+            )
         array = asarray(value, dtype=dtype)
         node = array.node
         if node.flags & STATIC:
@@ -509,10 +555,14 @@ class Variable(Array):
         evaluate.evaluate([node])
         order = None if layout is None else tuple(layout)
         if order is not None and sorted(order) != list(range(array.ndim)):
-            raise ArgumentError(f"layout={layout} is not an order of the {array.ndim} dimensions of {name or 'the variable'}")
+            raise ArgumentError(
+                f"layout={layout} is not an order of the {array.ndim} dimensions of {name or 'the variable'}"
+            )
         self.cell = state.Cell(name, node.type, node.device, None, trainable, order)
         values = array.numpy() if order is None else np.transpose(array.numpy(), order)
-        self.cell.current.buffer = registry.find(node.device).copy_in(np.ascontiguousarray(values), self.cell.stored)
+        self.cell.current.buffer = registry.find(node.device).copy_in(
+            np.ascontiguousarray(values), self.cell.stored
+        )
         self._trace = None
 
     @property
@@ -545,9 +595,14 @@ class Variable(Array):
         Raises:
             StateError: shape or dtype differ, or the value depends on a placeholder.
         """
+        state.assign(self.cell, self.value_node(value), evaluate.run_pending)
+
+    def value_node(self, value: ArrayLike) -> Node:
+        """What is to be assigned as a node: a number stands for every element."""
         operand = as_operand(value)
-        node = operand if type(operand) is Node else movement.broadcast(cast(operand, self.cell.type.dtype), self.cell.type.shape)
-        state.assign(self.cell, node, evaluate.run_pending)
+        if type(operand) is Node:
+            return operand
+        return movement.broadcast(cast(operand, self.cell.type.dtype), self.cell.type.shape)
 
     def _move(self, node: Node) -> None:
         state.assign(self.cell, node, evaluate.run_pending)
@@ -555,8 +610,22 @@ class Variable(Array):
     def __repr__(self) -> str:
         return f"Variable({self.name!r}, {super().__repr__()})"
 
+    def __copy__(self) -> Variable:
+        return self.__deepcopy__({})
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Variable:
         return Variable(self, self.name, trainable=self.trainable, layout=self.cell.layout)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled_variable, (super().__reduce__()[1], self.name, self.trainable, self.cell.layout)
+
+
+def _unpickled(values: np.ndarray, dtype: str, device: str) -> Array:
+    return asarray(values, dtype=dtypes.BY_NAME[dtype], device=device)
+
+
+def _unpickled_variable(array: tuple[Any, ...], name: str, trainable: bool, layout: Any) -> Variable:
+    return Variable(_unpickled(*array), name, trainable=trainable, layout=layout)
 
 
 def update(variable: Variable, value: ArrayLike) -> Array:
@@ -578,11 +647,11 @@ def update(variable: Variable, value: ArrayLike) -> Array:
     >>> float(td.Session().run(step)), float(n)
     (1.0, 1.0)
     """
-    return Array(state.update(variable.cell, as_node(value)))
+    return Array(state.update(variable.cell, variable.value_node(value)))
 
 
 def assignments() -> Any:
-    """A block whose assignments take effect together, all of them or none; inside it variables keep their values.
+    """A block whose assignments take effect together, all of them or none; variables keep their values in it.
 
     >>> import treadle as td
     >>> a, b = td.Variable(1.0), td.Variable(2.0)
@@ -593,4 +662,3 @@ def assignments() -> Any:
     (2.0, 1.0)
     """
     return state.assignments(evaluate.run_pending)
-

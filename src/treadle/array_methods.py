@@ -4,11 +4,8 @@ generate``: do not edit."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from typing import TYPE_CHECKING
-
-from treadle import dtypes
 from treadle.graph.node import Node
 from treadle.ops import contraction as _contraction
 from treadle.ops import cumulative as _cumulative
@@ -508,7 +505,7 @@ class ArrayMethods:
         """
         return self._wrap(_reduction.sum(self.node, axis=axis, dtype=dtype, keepdims=keepdims))
 
-    def take(self, indices: ArrayLike, /, *, axis: int | None = None) -> Array:
+    def take(self, indices: Any, /, *, axis: int | None = None) -> Array:
         """Slices of x along one dimension, at places given by an array.
 
         Args:
@@ -523,7 +520,7 @@ class ArrayMethods:
             ArgumentError: axis is out of range, or missing where x has several dimensions.
             IndexingError: indices are not integers, or (when the graph runs) one is out of range.
         """
-        return self._wrap(_gather.take(self.node, as_operand(indices), axis=axis))
+        return self._wrap(_gather.take(self.node, self._operand(indices), axis=axis))
 
     def var(
         self, /, *, axis: int | Sequence[int] | None = None, correction: float = 0.0, keepdims: bool =

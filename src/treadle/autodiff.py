@@ -1,7 +1,8 @@
 """Reverse-mode gradients, graph to graph: the result is nodes like any others, so gradients have gradients.
 
-The rule of an op is its record's `vjp`; this file only walks, adds up, and says why there is no gradient. Forward mode is the
-vjp of a vjp. Everything here takes and returns nodes; `array` gives users the same names over arrays.
+The rule of an op is its record's `vjp`; this file only walks, adds up, and says why there is no gradient.
+Forward mode is the vjp of a vjp. Everything here takes and returns nodes; `array` gives users the same names
+over arrays.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from typing import Any
 
 from treadle import dtypes
 from treadle.errors import GradientError, ShapeError
-from treadle.graph.graph import consumers, depending, ordered, rebuild, rewrite
-from treadle.graph.node import DETACHED, Node, Op, Type, make, new, surroundings
+from treadle.graph.graph import consumers, depending, late, ordered, rebuild, rewrite
+from treadle.graph.node import DETACHED, STATIC, Node, Op, Type, make, new, surroundings
 from treadle.ops.elementwise import STOP_GRADIENT, add, cast, multiply
 from treadle.ops.record import broadcast, filled, register
 from treadle.ops.reduction import sum
@@ -38,14 +39,15 @@ def gradients(
 ) -> list[Node]:
     """The gradient of ``sum(sum(y * grad_y) for y in ys)`` by each x, as nodes.
 
-    `grad_ys` are ones where not given. An x on which no y depends is an error, or zeros with ``unconnected="zero"``; `why_not`
-    may add to the message what the caller knows about it.
+    `grad_ys` are ones where not given. An x on which no y depends is an error, or zeros with
+    ``unconnected="zero"``; `why_not` may add to the message what the caller knows about it.
     """
     for label, nodes in (("ys", ys), ("xs", xs)):
         for i, node in enumerate(nodes):
             if node.dtype.kind not in FLOATING:
                 raise GradientError(
-                    f"[gradients] {label}[{i}] is {_describe(node)}: gradients are of floating-point values; convert with astype"
+                    f"[gradients] {label}[{i}] is {_describe(node)}: gradients are of floating-point "
+                    f"values; convert with astype"
                 )
     order = ordered(ys, stop=ends_here)
     wanted = set(xs)
@@ -56,7 +58,10 @@ def gradients(
         if given is None:
             given = filled(1, y.shape, y.dtype)
         elif given.shape != y.shape:
-            raise ShapeError(f"[gradients] grad_ys[{i}] has shape {given.shape}, ys[{i}] has shape {y.shape}: they must be equal")
+            raise ShapeError(
+                f"[gradients] grad_ys[{i}] has shape {given.shape}, ys[{i}] has shape {y.shape}: they must "
+                f"be equal"
+            )
         given = cast(given, y.dtype)
         cotangents[y] = add(cotangents[y], given) if y in cotangents else given
     before = (surroundings.line, surroundings.scope, surroundings.role)
@@ -70,13 +75,18 @@ def gradients(
         found = cotangents.get(x)
         if found is None:
             if unconnected != "zero" and not _stopped_on_purpose(order, x):
-                raise GradientError(f"[gradients] {_no_path(order, x, i)}{why_not(x)}; pass unconnected=\"zero\" if zeros are meant")
+                raise GradientError(
+                    f"[gradients] {_no_path(order, x, i)}{why_not(x)}; "
+                    'pass unconnected="zero" if zeros are meant'
+                )
             found = filled(0, x.shape, x.dtype)
         result.append(found)
     return result
 
 
-def _propagate(order: list[Node], on_path: set[Node], wanted: set[Node], cotangents: dict[Node, Node]) -> None:
+def _propagate(
+    order: list[Node], on_path: set[Node], wanted: set[Node], cotangents: dict[Node, Node]
+) -> None:
     """Carry the cotangents from the ys back to the xs, each node once, after all its consumers."""
     for node in reversed(order):
         if node not in on_path or ends_here(node):
@@ -98,7 +108,9 @@ def _propagate(order: list[Node], on_path: set[Node], wanted: set[Node], cotange
             if part is None or child not in on_path:
                 continue
             if part.type is not child.type:
-                raise AssertionError(f"the vjp of {node.op.name} gives {part.type!r} for an input of {child.type!r}")
+                raise AssertionError(
+                    f"the vjp of {node.op.name} gives {part.type!r} for an input of {child.type!r}"
+                )
             earlier = cotangents.get(child)
             cotangents[child] = part if earlier is None else add(earlier, part)
 
@@ -130,7 +142,15 @@ def _no_path(order: list[Node], x: Node, i: int) -> str:
 
 
 START = register(
-    Op("start", lambda x: x, lambda x: x, lambda g, y, x: (g,), identity=True, view=True, doc="x itself, as a node of its own to differentiate by.")
+    Op(
+        "start",
+        lambda x: x,
+        lambda x: x,
+        lambda g, y, x: (g,),
+        identity=True,
+        view=True,
+        doc="x itself, as a node of its own to differentiate by.",
+    )
 )
 
 
@@ -141,12 +161,21 @@ def start(x: Node) -> Node:
 
 # -- functions of cotangents: gradients by a leaf that stands for one
 
-DUMMY = register(Op("dummy", infer=lambda: Type((), dtypes.float32), reference=None, leaf=True,
-                    doc="A cotangent that is differentiated by and never computed."))  # fmt: skip
+DUMMY = register(
+    Op(
+        "dummy",
+        infer=lambda: Type((), dtypes.float32),
+        reference=None,
+        leaf=True,
+        doc="A cotangent that is differentiated by and never computed.",
+    )
+)
 
 
 def pullback(ys: Sequence[Node], xs: Sequence[Node]) -> Callable[[Sequence[Node]], list[Node]]:
-    """The function from cotangents of ys to those of xs. The graph is made here: histories of ys are not needed later."""
+    """The function from cotangents of ys to those of xs. The graph is made here: histories of ys are not
+    needed later.
+    """
     us = [new(DUMMY, (), (), y.type) for y in ys]
     pulled = gradients(ys, xs, us, unconnected="zero")
 
@@ -154,7 +183,10 @@ def pullback(ys: Sequence[Node], xs: Sequence[Node]) -> Callable[[Sequence[Node]
         given = {}
         for i, (u, g) in enumerate(zip(us, cotangents, strict=True)):
             if g.shape != u.shape:
-                raise ShapeError(f"[vjp] cotangents[{i}] has shape {g.shape}, the value has shape {u.shape}: they must be equal")
+                raise ShapeError(
+                    f"[vjp] cotangents[{i}] has shape {g.shape}, the value has shape {u.shape}: they must "
+                    f"be equal"
+                )
             given[u] = cast(g, u.dtype)
         return rewrite(pulled, lambda node, inputs: given.get(node), stop=lambda node: node.op.leaf)
 
@@ -162,28 +194,42 @@ def pullback(ys: Sequence[Node], xs: Sequence[Node]) -> Callable[[Sequence[Node]
 
 
 def jvp(ys: Sequence[Node], xs: Sequence[Node], tangents: Sequence[Node]) -> list[Node]:
-    """The derivative of each y in the direction `tangents` of the xs: the gradient, by u, of the vjp with cotangent u."""
+    """The derivative of each y in the direction `tangents` of the xs: the gradient, by u, of the vjp with
+    cotangent u.
+    """
     us = [new(DUMMY, (), (), y.type) for y in ys]
     pulled = gradients(ys, xs, us, unconnected="zero")
     for i, (x, t) in enumerate(zip(xs, tangents, strict=True)):
         if t.shape != x.shape:
-            raise ShapeError(f"[jvp] tangents[{i}] has shape {t.shape}, its input has shape {x.shape}: they must be equal")
-    return gradients(pulled, us, [cast(t, x.dtype) for t, x in zip(tangents, xs, strict=True)], unconnected="zero")
+            raise ShapeError(
+                f"[jvp] tangents[{i}] has shape {t.shape}, its input has shape {x.shape}: they must be equal"
+            )
+    return gradients(
+        pulled, us, [cast(t, x.dtype) for t, x in zip(tangents, xs, strict=True)], unconnected="zero"
+    )
 
 
 def hvp(y: Node, xs: Sequence[Node], vectors: Sequence[Node]) -> list[Node]:
     """The Hessian of y by the xs, times vectors: the gradient of <gradient, vector>."""
     first = gradients([y], xs, unconnected="zero")
-    inner = [sum(multiply(g, cast(broadcast(v, g.shape), g.dtype))) for g, v in zip(first, vectors, strict=True)]
+    inner = [
+        sum(multiply(g, cast(broadcast(v, g.shape), g.dtype))) for g, v in zip(first, vectors, strict=True)
+    ]
     return gradients(inner, xs, unconnected="zero")
 
 
 # -- recomputation
 
 BARRIER = register(
-    Op("barrier", lambda x, after: x, lambda x, after: x, lambda g, y, x, after: (g, None), view=True,
-       doc="x, not to be had before `after` has been computed.")
-)  # fmt: skip
+    Op(
+        "barrier",
+        lambda x, after: x,
+        lambda x, after: x,
+        lambda g, y, x, after: (g, None),
+        view=True,
+        doc="x, not to be had before `after` has been computed.",
+    )
+)
 
 
 def _replay(g: Node, y: Node, value: Node, *inputs: Node, count: int) -> list[Node | None]:
@@ -200,13 +246,24 @@ def _replay(g: Node, y: Node, value: Node, *inputs: Node, count: int) -> list[No
 
 
 CHECKPOINT = register(
-    Op("checkpoint", lambda y, *inputs, count: y, lambda y, *inputs, count: y, _replay, ("count",), identity=True, view=True,
-       doc="y, computed again from the inputs when its gradient is.")
-)  # fmt: skip
+    Op(
+        "checkpoint",
+        lambda y, *inputs, count: y,
+        lambda y, *inputs, count: y,
+        _replay,
+        ("count",),
+        identity=True,
+        view=True,
+        doc="y, computed again from the inputs when its gradient is.",
+    )
+)
 
 
 def checkpoint(outputs: Sequence[Node], inputs: Sequence[Node]) -> list[Node]:
     """Mark what lies between inputs and outputs to be recomputed in the backward pass instead of kept."""
+    if any(y.flags & STATIC for y in outputs) and not surroundings.flags:
+        # Parts made before a placeholder came in must read as the rest does: one read node a variable.
+        outputs, inputs = late(outputs), late(inputs)
     frontier = _frontier(outputs, inputs)
     return [make(CHECKPOINT, (y, *frontier), (len(frontier),)) for y in outputs]
 
@@ -230,9 +287,17 @@ def _custom_vjp(g: Node, y: Node, value: Node, *inputs: Node, count: int) -> lis
 
 
 CUSTOM = register(
-    Op("custom_vjp", lambda y, *inputs, count: y, lambda y, *inputs, count: y, _custom_vjp, ("count",), identity=True, view=True,
-       doc="y, with a gradient rule given by the user.")
-)  # fmt: skip
+    Op(
+        "custom_vjp",
+        lambda y, *inputs, count: y,
+        lambda y, *inputs, count: y,
+        _custom_vjp,
+        ("count",),
+        identity=True,
+        view=True,
+        doc="y, with a gradient rule given by the user.",
+    )
+)
 
 
 def with_rule(value: Node, inputs: Sequence[Node], rule: Callable[[Node], Sequence[Any]]) -> Node:

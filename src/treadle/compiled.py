@@ -1,4 +1,6 @@
-"""The compile door: `@compile` traces a Python function once per signature and then runs the graph, as JAX's jit does."""
+"""The compile door: `@compile` traces a Python function once per signature and then runs the graph, as JAX's
+jit does.
+"""
 
 from __future__ import annotations
 
@@ -24,26 +26,22 @@ MOST_TRACES = 256
 def compile(function: Callable[..., Any]) -> Compiled:
     """A function traced once per signature and then run as one program; for use as a decorator.
 
-    Arrays, NumPy arrays and floats are traced. Other Python values are static: another value is another trace. Variables that are
-    read and assigned inside are found by themselves; arrays closed over are constants.
+    Arrays, NumPy arrays and floats are traced. Other Python values are static: another value is another
+    trace. Variables that are read and assigned inside are found by themselves; arrays closed over are
+    constants.
 
     Args:
         function: takes and returns arrays, in whatever lists, tuples and dicts.
 
     Returns:
-        Function of the same arguments; `.traces` tells why it was traced, `.memory(*args)` what a call will need.
+        Function of the same arguments; `.traces` tells why it was traced, `.memory(*args)` what a call will
+        need.
 
     Raises:
         StateError: an array from outside is changed in place inside.
 
-    >>> import treadle as td
-    >>> w = td.Variable(1.0)
-    >>> @td.compile
-    ... def step(x):
-    ...     w.assign(w + x)
-    ...     return w * 2
-    >>> step(1.5).item(), float(w)
-    (5.0, 2.5)
+    >>> import treadle as td >>> w = td.Variable(1.0) >>> @td.compile ... def step(x): ...     w.assign(w + x)
+    ...     return w * 2 >>> step(1.5).item(), float(w) (5.0, 2.5)
     """
     return Compiled(function)
 
@@ -89,7 +87,9 @@ class Compiled:
     def door(self, *args: Any, **keywords: Any) -> tuple[Door, dict[Node, Type]]:
         """The static graph of a call's signature, and the types it is fed: for pictures and explanations."""
         traced, values = self._find(args, keywords)
-        return traced.door, {node: feed_buffer(node, value)[0] for node, value in zip(traced.inputs, values, strict=True)}
+        return traced.door, {
+            node: feed_buffer(node, value)[0] for node, value in zip(traced.inputs, values, strict=True)
+        }
 
     def _find(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[_Traced, list[Any]]:
         values: list[Any] = []
@@ -110,7 +110,7 @@ class Compiled:
         evaluate.run_pending()
         inputs = []
         names = [name for name, what in description.items() if isinstance(what, Type)]
-        for name, value in zip(names, values, strict=True):
+        for name in names:
             type = description[name]
             inputs.append(placeholder_node(name, type.shape, type.dtype))
         outputs: list[Node] = []
@@ -124,8 +124,12 @@ class Compiled:
 
 
 def _closed(nodes: list[Node]) -> list[Node]:
-    """A traced graph without its reads of what it assigned itself, and with what it took from outside as constants."""
-    outside = [node for node in ordered(nodes, stop=_from_outside) if _from_outside(node) and not _is_constant(node)]
+    """A traced graph without its reads of what it assigned itself, and with what it took from outside as
+    constants.
+    """
+    outside = [
+        node for node in ordered(nodes, stop=_from_outside) if _from_outside(node) and not _is_constant(node)
+    ]
     evaluate.evaluate(outside)
     constants = {node: evaluate.data(node.buffer, node.type, node.device) for node in outside}
 
@@ -167,7 +171,9 @@ def _split(structure: Any, values: list[Any], description: dict[str, Any], path:
         return _SLOT
     if isinstance(structure, dict):
         description[path + ".keys"] = tuple(structure)
-        return {k: _split(v, values, description, f"{path}.{k}" if path else str(k)) for k, v in structure.items()}
+        return {
+            k: _split(v, values, description, f"{path}.{k}" if path else str(k)) for k, v in structure.items()
+        }
     if isinstance(structure, (list, tuple)):
         items = [_split(v, values, description, f"{path}[{i}]") for i, v in enumerate(structure)]
         description[path + ".length"] = (type(structure).__name__, len(items))
@@ -175,7 +181,9 @@ def _split(structure: Any, values: list[Any], description: dict[str, Any], path:
     try:
         hash(structure)
     except TypeError:
-        raise ArgumentError(f"argument {path} is a {type(structure).__name__}: static arguments must be hashable") from None
+        raise ArgumentError(
+            f"argument {path} is a {type(structure).__name__}: static arguments must be hashable"
+        ) from None
     description[path] = (type(structure).__name__, structure)
     return structure
 
@@ -219,4 +227,3 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
 
 def _said(what: Any) -> str:
     return repr(what[1]) if isinstance(what, tuple) else repr(what)
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from functools import wraps
+from functools import reduce, wraps
 from typing import Any
 
 from treadle import autodiff, state
@@ -18,9 +18,15 @@ from treadle.ops.record import DATA
 from treadle.state import READ, Cell
 
 
-def gradients(ys: ArrayLike | Sequence[ArrayLike], xs: ArrayLike | Sequence[ArrayLike], grad_ys: Any = None, *,
-              unconnected: str = "error") -> Any:  # fmt: skip
-    """The gradients of ys by xs, as arrays of the same graph: they can be run, looked at, and differentiated again.
+def gradients(
+    ys: ArrayLike | Sequence[ArrayLike],
+    xs: ArrayLike | Sequence[ArrayLike],
+    grad_ys: Any = None,
+    *,
+    unconnected: str = "error",
+) -> Any:
+    """The gradients of ys by xs, as arrays of the same graph: they can be run, looked at, and differentiated
+    again.
 
     Args:
         ys: one array or several, of floating dtype; their sum is differentiated.
@@ -32,12 +38,11 @@ def gradients(ys: ArrayLike | Sequence[ArrayLike], xs: ArrayLike | Sequence[Arra
         An array of x's shape and dtype for each x: a list if xs is one, else a single array.
 
     Raises:
-        GradientError: there is no gradient: not connected, not floating point, not differentiable, or the history ended.
+        GradientError: there is no gradient: not connected, not floating point, not differentiable, or the
+            history ended.
 
-    >>> import treadle as td
-    >>> x = td.Variable([1.0, 2.0])
-    >>> td.gradients((x * x).sum(), x).tolist()
-    [2.0, 4.0]
+    >>> import treadle as td >>> x = td.Variable([1.0, 2.0]) >>> td.gradients((x * x).sum(), x).tolist() [2.0,
+    4.0]
     """
     if unconnected not in ("error", "zero"):
         raise ArgumentError(f'[gradients] unconnected={unconnected!r}; it is "error" or "zero"')
@@ -46,11 +51,15 @@ def gradients(ys: ArrayLike | Sequence[ArrayLike], xs: ArrayLike | Sequence[Arra
     y_nodes = [as_node(y) for y in (ys if isinstance(ys, (list, tuple)) else [ys])]
     given = None
     if grad_ys is not None:
-        given = [None if g is None else as_node(g) for g in (grad_ys if isinstance(grad_ys, (list, tuple)) else [grad_ys])]
+        given = [
+            None if g is None else as_node(g)
+            for g in (grad_ys if isinstance(grad_ys, (list, tuple)) else [grad_ys])
+        ]
         if len(given) != len(y_nodes):
             raise ArgumentError(f"[gradients] there are {len(y_nodes)} ys and {len(given)} grad_ys")
     order = ordered(y_nodes, stop=lambda node: node.op is READ)
-    x_nodes = [_x_node(x, order) for x in targets]
+    reads = [_x_nodes(x, order) for x in targets]
+    x_nodes = [node for found in reads for node in found]
     ended = _ended_history(order)
     if ended is not None and unconnected == "error":
         y = next((y for y in y_nodes if y.op is DATA), None)
@@ -63,27 +72,34 @@ def gradients(ys: ArrayLike | Sequence[ArrayLike], xs: ArrayLike | Sequence[Arra
         if x.flags & (TRACKED | STATIC) or not any(node.op is DATA for node in order):
             return ""
         return (
-            "; if ys, or what they were made from, have been computed already: that keeps no history unless requires_grad = True "
-            "was set on the array"
+            "; if ys, or what they were made from, have been computed already: that keeps no history "
+            "unless requires_grad = True was set on the array"
         )
 
     results = autodiff.gradients(y_nodes, x_nodes, given, unconnected, why_not)
-    found = [
-        Array(state.unpacked(x.cell, g) if isinstance(x, Variable) else g) for x, g in zip(targets, results, strict=True)
-    ]
+    parts = iter(results)
+    found = []
+    for x, nodes in zip(targets, reads, strict=True):
+        g = reduce(add, [next(parts) for _ in nodes])
+        found.append(Array(state.unpacked(x.cell, g) if isinstance(x, Variable) else g))
     return found if many else found[0]
 
 
-def _x_node(x: Any, order: Sequence[Node]) -> Node:
-    """The node an x means. For a variable: its read among what the ys read; several versions are an error."""
+def _x_nodes(x: Any, order: Sequence[Node]) -> list[Node]:
+    """The node an x means. For a variable: its reads among what the ys read, which are several where a static
+    graph goes on from one of define-by-run. Several versions are an error.
+    """
     if not isinstance(x, Variable):
-        return as_node(x)
+        return [as_node(x)]
     reads = [node for node in order if state.cell_of(node) is x.cell]
     versions = {id(node.binding): node for node in reads}
     if len(versions) > 1:
         lines = " and ".join(f"at {node.line}" for node in versions.values())
-        raise GradientError(f"[gradients] ys read several versions of {x.name}: {lines}; differentiate by one of them, held in an array")
-    return reads[0] if reads else state.read_stored(x.cell)
+        raise GradientError(
+            f"[gradients] ys read several versions of {x.name}: {lines}; differentiate by one of them, "
+            f"held in an array"
+        )
+    return reads or [state.read_stored(x.cell)]
 
 
 def _ended_history(order: Sequence[Node]) -> Cell | None:
@@ -96,8 +112,10 @@ def _ended_history(order: Sequence[Node]) -> Cell | None:
 
 def _history_message(cell: Cell) -> str:
     return (
-        f"the history of an array they were computed from ended when {cell.name} was assigned, at {cell.current.line}: "
-        f"take gradients before the assignment, or set requires_grad = True on the array to make it a start of its own"
+        f"the history of an array they were computed from ended when {cell.name} was assigned, at "
+        f"{cell.current.line}: "
+        f"take gradients before the assignment, or set requires_grad = True on the array to make it a "
+        f"start of its own"
     )
 
 
@@ -110,7 +128,9 @@ def _spread(result: Any) -> tuple[Any, Any]:
     return result, None
 
 
-def value_and_grad(function: Callable[..., Any], argument: int | Sequence[int] = 0, *, has_aux: bool = False) -> Callable[..., Any]:
+def value_and_grad(
+    function: Callable[..., Any], argument: int | Sequence[int] = 0, *, has_aux: bool = False
+) -> Callable[..., Any]:
     """A function that gives `function`'s value and its gradient.
 
     Args:
@@ -142,7 +162,10 @@ def value_and_grad(function: Callable[..., Any], argument: int | Sequence[int] =
             result = function(*inputs, **keywords)
         value, _ = _spread(result) if has_aux else (result, None)
         if as_node(value).shape != ():
-            raise GradientError(f"[grad] the function's value has shape {as_node(value).shape}: a gradient is of one number; sum it, or use td.vjp")
+            raise GradientError(
+                f"[grad] the function's value has shape {as_node(value).shape}: a gradient is of one "
+                f"number; sum it, or use td.vjp"
+            )
         found = gradients(value, [inputs[p] for p in positions])
         return result, found[0] if isinstance(argument, int) else found
 
@@ -183,12 +206,11 @@ def vjp(function: Callable[..., Any], *inputs: ArrayLike) -> tuple[Any, Callable
         inputs: where to evaluate it.
 
     Returns:
-        (value, pull): ``pull(cotangent)``, with as many cotangents as values, gives a tuple of arrays, one an input.
+        (value, pull): ``pull(cotangent)``, with as many cotangents as values, gives a tuple of arrays, one
+        an input.
 
-    >>> import treadle as td
-    >>> y, pull = td.vjp(td.exp, td.asarray([0.0]))
-    >>> pull(td.asarray([2.0]))[0].tolist()
-    [2.0]
+    >>> import treadle as td >>> y, pull = td.vjp(td.exp, td.asarray([0.0])) >>>
+    pull(td.asarray([2.0]))[0].tolist() [2.0]
     """
     with surrounded(tracking=True):
         starts = [autodiff.start(as_node(x)) for x in inputs]
@@ -198,13 +220,17 @@ def vjp(function: Callable[..., Any], *inputs: ArrayLike) -> tuple[Any, Callable
 
     def pull(*cotangents: ArrayLike) -> tuple[Array, ...]:
         if len(cotangents) != len(values):
-            raise ArgumentError(f"[vjp] the function has {len(values)} values, and {len(cotangents)} cotangents were given")
+            raise ArgumentError(
+                f"[vjp] the function has {len(values)} values, and {len(cotangents)} cotangents were given"
+            )
         return tuple([Array(g) for g in pullback([as_node(g) for g in cotangents])])
 
     return value, pull
 
 
-def jvp(function: Callable[..., Any], inputs: Sequence[ArrayLike], tangents: Sequence[ArrayLike]) -> tuple[Any, Any]:
+def jvp(
+    function: Callable[..., Any], inputs: Sequence[ArrayLike], tangents: Sequence[ArrayLike]
+) -> tuple[Any, Any]:
     """A function's value, and its derivative in the direction of tangents: forward mode, as the vjp of a vjp.
 
     Args:
@@ -230,7 +256,9 @@ def jvp(function: Callable[..., Any], inputs: Sequence[ArrayLike], tangents: Seq
     return value, tuple(found) if isinstance(value, (list, tuple)) else found[0]
 
 
-def hvp(function: Callable[..., Any], inputs: Sequence[ArrayLike], vectors: Sequence[ArrayLike]) -> list[Array]:
+def hvp(
+    function: Callable[..., Any], inputs: Sequence[ArrayLike], vectors: Sequence[ArrayLike]
+) -> list[Array]:
     """The Hessian of a function, times vectors, without the Hessian.
 
     Args:
@@ -287,7 +315,9 @@ def custom_vjp(function: Callable[..., Any]) -> CustomVjp:
 
 
 class CustomVjp:
-    """What `custom_vjp` makes: call it as the function; ``rule(g, y, *inputs)`` returns a cotangent (or None) for each input."""
+    """What `custom_vjp` makes: call it as the function; ``rule(g, y, *inputs)`` returns a cotangent (or None)
+    for each input.
+    """
 
     def __init__(self, function: Callable[..., Any]):
         self.function = function
@@ -302,7 +332,9 @@ class CustomVjp:
 
     def __call__(self, *inputs: ArrayLike) -> Array:
         if self._rule is None:
-            raise GradientError(f"[custom_vjp] {self.__name__} has no rule yet: give one with @{self.__name__}.rule")
+            raise GradientError(
+                f"[custom_vjp] {self.__name__} has no rule yet: give one with @{self.__name__}.rule"
+            )
         nodes = [as_node(x) for x in inputs]
         value = as_node(self.function(*[Array(node) for node in nodes]))
         rule = self._rule
@@ -310,7 +342,10 @@ class CustomVjp:
         def pull(g: Node) -> Sequence[Node | None]:
             parts = rule(Array(g), Array(value), *[Array(node) for node in nodes])
             if len(parts) != len(nodes):
-                raise GradientError(f"[custom_vjp] the rule of {self.__name__} gives {len(parts)} cotangents for {len(nodes)} inputs")
+                raise GradientError(
+                    f"[custom_vjp] the rule of {self.__name__} gives {len(parts)} cotangents for "
+                    f"{len(nodes)} inputs"
+                )
             return [None if part is None else as_node(part) for part in parts]
 
         return Array(autodiff.with_rule(value, nodes, pull))
@@ -330,10 +365,15 @@ def no_grad() -> AbstractContextManager[None]:
 
 
 def backward(y: Array, gradient: ArrayLike | None = None) -> None:
-    """Add y's gradient to `.grad` of every trainable variable and marked array it depends on (`Array.backward`)."""
+    """Add y's gradient to `.grad` of every trainable variable and marked array it depends on
+    (`Array.backward`).
+    """
     node = y.node
     if gradient is None and node.shape != ():
-        raise GradientError(f"[backward] the array has shape {node.shape}: sum it to one number, or pass the gradient to multiply with")
+        raise GradientError(
+            f"[backward] the array has shape {node.shape}: sum it to one number, or pass the gradient to "
+            f"multiply with"
+        )
     order = ordered([node], stop=autodiff.ends_here)
     leaves: list[Node] = []
     for n in order:
@@ -345,17 +385,17 @@ def backward(y: Array, gradient: ArrayLike | None = None) -> None:
     if not leaves:
         ended = _ended_history(order)
         raise GradientError(
-            f"[backward] {_history_message(ended)}" if ended
-            else "[backward] the array depends on no variable and on no array marked with requires_grad = True"
-            + ("; it was computed under no_grad" if any(n.flags & DETACHED for n in order) else "")
-        )  # fmt: skip
+            f"[backward] {_history_message(ended)}"
+            if ended
+            else "[backward] the array depends on no variable and on no array marked with requires_grad = "
+            "True" + ("; it was computed under no_grad" if any(n.flags & DETACHED for n in order) else "")
+        )
     given = None if gradient is None else [as_node(asarray(gradient))]
     for leaf, g in zip(leaves, autodiff.gradients([node], leaves, given, unconnected="zero"), strict=True):
         place: Any = state.cell_of(leaf) or leaf.binding
         part = state.unpacked(place, g) if isinstance(place, Cell) else g
         earlier = _earlier(place)
         place.gradient = Array(part if earlier is None else add(earlier.node, part))
-
 
 
 def _earlier(place: Any) -> Array | None:
@@ -367,7 +407,8 @@ def _earlier(place: Any) -> Array | None:
     trace.gradients[place] = earlier
     if earlier is not None:
         raise StateError(
-            "[backward] inside a compiled function, but there is a gradient from outside already: the trace would add that one "
+            "[backward] inside a compiled function, but there is a gradient from outside already: the "
+            "trace would add that one "
             "in every run; set grad = None first, or use td.gradients"
         )
     return None

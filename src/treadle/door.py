@@ -1,7 +1,8 @@
-"""What the three doors of define-then-run share: a static graph, run many times on what is fed and what variables hold then.
+"""What the three doors of define-then-run share: a static graph, run many times on what is fed and what
+variables hold then.
 
-Every run first runs what the thread has pending, reads every variable at its value at that moment, and commits the updates
-together at the end.
+Every run first runs what the thread has pending, reads every variable at its value at that moment, and
+commits the updates together at the end.
 """
 
 from __future__ import annotations
@@ -16,15 +17,21 @@ from treadle.devices import registry
 from treadle.devices.host import HostBuffer
 from treadle.errors import FeedError, StateError
 from treadle.graph.dimension import Dimension, Size
-from treadle.graph.graph import ordered, rewrite, with_sizes
+from treadle.graph.graph import late, ordered, with_sizes
 from treadle.graph.node import STATIC, Node, Op, Type, new, pin
 from treadle.ops.record import DATA, INPUT, register
-from treadle.state import READ, Cell, Version
+from treadle.state import Cell, Version
 
 PLACEHOLDER = register(
-    Op("placeholder", infer=lambda name, shape, dtype: Type(shape, dtype), reference=None, attributes=("name", "shape", "dtype"),
-       leaf=True, doc="A value to be fed.")
-)  # fmt: skip
+    Op(
+        "placeholder",
+        infer=lambda name, shape, dtype: Type(shape, dtype),
+        reference=None,
+        attributes=("name", "shape", "dtype"),
+        leaf=True,
+        doc="A value to be fed.",
+    )
+)
 KEY_MASK = 0xFFFFFFFF
 
 
@@ -58,7 +65,9 @@ class Door:
     def _add_update(self, node: Node) -> None:
         cell = node.binding
         if cell in self.updates and self.updates[cell] is not node.inputs[0]:
-            raise StateError(f"{cell.name} is updated twice in one run, the second time at {node.line}", node.line)
+            raise StateError(
+                f"{cell.name} is updated twice in one run, the second time at {node.line}", node.line
+            )
         self.updates[cell] = node.inputs[0]
 
     def _check_versions(self) -> None:
@@ -69,8 +78,10 @@ class Door:
                 other = seen.setdefault(node.binding.cell, node)
                 if other.binding is not node.binding:
                     raise StateError(
-                        f"one graph reads two versions of {node.binding.cell.name}, at {other.line} and at {node.line}, with an "
-                        f"assignment between them: a run gives it one value; build the graph without assigning in between",
+                        f"one graph reads two versions of {node.binding.cell.name}, at {other.line} and at "
+                        f"{node.line}, with an "
+                        f"assignment between them: a run gives it one value; build the graph without "
+                        f"assigning in between",
                         node.line,
                     )
 
@@ -82,7 +93,10 @@ class Door:
                 if isinstance(wanted, Dimension):
                     name = wanted.symbols[0]
                     if sizes.setdefault(name, given) != given:
-                        raise FeedError(f"the size {name!r} is {sizes[name]} in one placeholder and {given} in {node.attributes[0]!r}")
+                        raise FeedError(
+                            f"the size {name!r} is {sizes[name]} in one placeholder and {given} in "
+                            f"{node.attributes[0]!r}"
+                        )
         return sizes
 
     def plan(self, feeds: Mapping[Node, Type]) -> Plan:
@@ -99,15 +113,18 @@ class Door:
         """Every placeholder the outputs need must be fed."""
         for node in self.placeholders:
             if node not in feeds:
-                raise FeedError(f"the placeholder {node.attributes[0]!r}, {node.type!r}, made at {node.line}, is not fed")
+                raise FeedError(
+                    f"the placeholder {node.attributes[0]!r}, {node.type!r}, made at {node.line}, is not fed"
+                )
 
     def run(self, feeds: Mapping[Node, tuple[Type, HostBuffer]], number: int) -> list[Node]:
-        """Run once on fed buffers; the outputs as nodes whose values are there. `number` says which run it is of those that
-        draw random numbers one after the other.
+        """Run once on fed buffers; the outputs as nodes whose values are there. `number` says which run it is
+        of those that draw random numbers one after the other.
         """
         if state.pending.trace is not None:
             raise StateError(
-                "a session or function runs inside a compiled function: it would run once, while tracing; call what it computes "
+                "a session or function runs inside a compiled function: it would run once, while tracing; "
+                "call what it computes "
                 "instead, or run it outside"
             )
         self.check_feeds(feeds)
@@ -116,8 +133,8 @@ class Door:
         with ExitStack() as locks:
             if self.updates:
                 locks.enter_context(interrupts.held())
-            # A variable is locked while its memory is looked up: another thread's program may be writing it. Always in one
-            # order, and those that are written for the whole run.
+            # A variable is locked while its memory is looked up: another thread's program may be writing it.
+            # Always in one order, and those that are written for the whole run.
             for cell in plan.cells:
                 cell.lock.acquire()
                 locks.callback(cell.lock.release)
@@ -176,18 +193,20 @@ class Plan:
             lambda: registry.find(self.device).compile_graph(targets, wanted),
             lambda: evaluate.programs.explain_miss(key),
         )
-        self.donors: list[Cell | None] = [None if leaf is None else self.bindings[leaf] for leaf in self.executable.donations]
+        self.donors: list[Cell | None] = [
+            None if leaf is None else self.bindings[leaf] for leaf in self.executable.donations
+        ]
         cells = {binding for binding in self.bindings if isinstance(binding, Cell)}
         self.cells: list[Cell] = sorted(cells.union(door.updates), key=id)
 
 
 def _late(nodes: list[Node]) -> list[Node]:
-    """A graph whose reads are bound to no version's memory. What it keeps of the graph it came from is pinned: computing
-    it elsewhere does not make it a constant.
+    """A graph that reads late. What it keeps of the graph it came from is pinned: computing it elsewhere does
+    not make it a constant.
     """
-    late = rewrite(nodes, lambda node, inputs: state.late_twin(node) if node.op is READ else None, stop=_given)
-    pin(late)
-    return late
+    nodes = late(nodes)
+    pin(nodes)
+    return nodes
 
 
 def _binding(leaf: Node) -> Any:
@@ -223,7 +242,8 @@ def _free_to_overwrite(cell: Cell, leaves: Sequence[Leaf]) -> HostBuffer | None:
     buffer = version.buffer
     if buffer.held_by_views() or sum(1 for leaf in leaves if leaf is buffer) > 1:
         return None
-    # Held by the version, by `leaves` and by the name above; one less in a version of Python that counts no names.
+    # Held by the version, by `leaves` and by the name above; one less in a version of Python that counts no
+    # names.
     return buffer if evaluate.holders(buffer) <= evaluate.HELD_BY_THREE else None
 
 
@@ -242,16 +262,24 @@ def feed_buffer(node: Node, value: Any) -> tuple[Type, HostBuffer]:
             value = asarray(value, dtype=node.dtype)
         else:
             # Fed memory is only read, and only until the run ends: it need not be copied.
-            value = asarray(value, copy=None if not hasattr(value, "flags") or not value.flags.c_contiguous or not value.flags.aligned else False)
+            flags = getattr(value, "flags", None)
+            usable = flags is not None and flags.c_contiguous and flags.aligned
+            value = asarray(value, copy=False if usable else None)
     given = value.node
     if given.flags & STATIC:
         raise FeedError(f"[feed] the value for {name!r} depends on a placeholder itself")
     if given.dtype is not node.dtype:
-        raise FeedError(f"[feed] {name!r} takes {node.type!r}, made at {node.line}; it was fed {given.type!r}: convert it with astype")
+        raise FeedError(
+            f"[feed] {name!r} takes {node.type!r}, made at {node.line}; it was fed {given.type!r}: convert "
+            f"it with astype"
+        )
     fits = len(given.shape) == len(node.shape) and all(
-        isinstance(wanted, Dimension) or wanted == size for wanted, size in zip(node.shape, given.shape, strict=True)
+        isinstance(wanted, Dimension) or wanted == size
+        for wanted, size in zip(node.shape, given.shape, strict=True)
     )
     if not fits:
-        raise FeedError(f"[feed] {name!r} takes {node.type!r}, made at {node.line}; it was fed {given.type!r}")
+        raise FeedError(
+            f"[feed] {name!r} takes {node.type!r}, made at {node.line}; it was fed {given.type!r}"
+        )
     evaluate.evaluate([given])
     return given.type, given.buffer

@@ -74,8 +74,23 @@ float64 = DType("float64", "float", np.float64)
 complex64 = DType("complex64", "complex", np.complex64)
 complex128 = DType("complex128", "complex", np.complex128)
 
-ALL = (bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64,
-       complex64, complex128)  # fmt: skip
+ALL = (
+    bool,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+    float16,
+    bfloat16,
+    float32,
+    float64,
+    complex64,
+    complex128,
+)
 BY_NAME = {dtype.name: dtype for dtype in ALL}
 _BY_NUMPY = {dtype.numpy: dtype for dtype in ALL}
 

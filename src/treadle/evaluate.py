@@ -1,7 +1,8 @@
-"""From a pending graph to values: structure to program, program to run, run to committed variables. The program cache.
+"""From a pending graph to values: structure to program, program to run, run to committed variables. The
+program cache.
 
-Demanding any value also runs every pending assignment of the thread in the same program. Nothing here knows of arrays as
-users hold them, nor of any particular device.
+Demanding any value also runs every pending assignment of the thread in the same program. Nothing here knows
+of arrays as users hold them, nor of any particular device.
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from treadle import config, interrupts, state
 from treadle.compiler.executable import Committed, Executable, Leaf
@@ -42,7 +41,7 @@ def data(buffer: Any, type: Type, device: str | None = None, tracked: bool = Fal
 
 
 def _stops(node: Node) -> bool:
-    return node.buffer is not None or node.op.leaf and not node.inputs
+    return node.buffer is not None or (node.op.leaf and not node.inputs)
 
 
 def _is_given(node: Node) -> bool:
@@ -77,7 +76,9 @@ class Structure:
     leaves: list[Node]
 
 
-def structure_of(outputs: Sequence[Node], stop: Callable[[Node], bool], given: Callable[[Node], bool], extra: Any = ()) -> Structure:
+def structure_of(
+    outputs: Sequence[Node], stop: Callable[[Node], bool], given: Callable[[Node], bool], extra: Any = ()
+) -> Structure:
     """The structure of the graph below `outputs`. A pending read counts as the value it will have."""
     order = ordered(outputs, stop)
     index: dict[Node, int] = {}
@@ -94,13 +95,17 @@ def structure_of(outputs: Sequence[Node], stop: Callable[[Node], bool], given: C
         else:
             index[node] = position
             attributes = node.attributes
-            key.append((node.op, bits(attributes) if attributes else (), *[index[child] for child in node.inputs]))
+            key.append(
+                (node.op, bits(attributes) if attributes else (), *[index[child] for child in node.inputs])
+            )
     key.append(tuple([index[output] for output in outputs]))
     return Structure(tuple(key), order, index, leaves)
 
 
 def detached(structure: Structure, outputs: Sequence[Node]) -> list[Node]:
-    """A copy of the graph whose leaves are `input` nodes, so that a cached program holds no buffer and no user's array."""
+    """A copy of the graph whose leaves are `input` nodes, so that a cached program holds no buffer and no
+    user's array.
+    """
     copies: dict[Node, Node] = {}
     for i, leaf in enumerate(structure.leaves):
         copy = new(INPUT, (), (i,), leaf.type)
@@ -175,7 +180,11 @@ def _entry(key: tuple[Any, ...], position: int) -> str:
     if position >= len(key):
         return "nothing"
     entry = key[position]
-    return f"{entry[0].name}" + (f" {entry[1]}" if entry[1] else "") if isinstance(entry, tuple) and entry and hasattr(entry[0], "name") else repr(entry)
+    return (
+        f"{entry[0].name}" + (f" {entry[1]}" if entry[1] else "")
+        if isinstance(entry, tuple) and entry and hasattr(entry[0], "name")
+        else repr(entry)
+    )
 
 
 programs = ProgramCache()
@@ -185,7 +194,9 @@ programs = ProgramCache()
 
 
 def small(order: Sequence[Node]) -> bool:
-    """Whether a graph is below what is worth compiling: few element operations, decided by the graph alone."""
+    """Whether a graph is below what is worth compiling: few element operations, decided by the
+    graph alone.
+    """
     if len(order) > config.SMALL_NODES:
         return False
     work = 0
@@ -196,7 +207,11 @@ def small(order: Sequence[Node]) -> bool:
         for n in node.type.shape:
             size *= n  # type: ignore[assignment]
         # A product or convolution takes a long sum for every element.
-        depth = max((max(child.type.shape, default=1) for child in node.inputs), default=1) if node.op.name in _DEEP else 1
+        depth = (
+            max((max(child.type.shape, default=1) for child in node.inputs), default=1)
+            if node.op.name in _DEEP
+            else 1
+        )
         work += size * depth  # type: ignore[operator]
     return work <= config.SMALL_ELEMENTS
 
@@ -213,7 +228,8 @@ def _check_static(nodes: Sequence[Node]) -> None:
 def _why_static(node: Node) -> str:
     if pending.trace is not None:
         return (
-            "is not known while a compiled function is traced: return it, choose with td.where, or compute it outside and pass "
+            "is not known while a compiled function is traced: return it, choose with td.where, or "
+            "compute it outside and pass "
             "it as an argument"
         )
     for found in ordered([node]):
@@ -224,10 +240,13 @@ def _why_static(node: Node) -> str:
             )
         if found.op is state.UPDATE:
             return (
-                f"depends on the update of {found.binding.name}, made at {found.line}, which only a session or function performs: "
+                f"depends on the update of {found.binding.name}, made at {found.line}, which only a "
+                f"session or function performs: "
                 f"run it with td.Session().run(fetches), or use assign"
             )
-    return "was made while a compiled function was traced: it has no value outside; return it from the function"
+    return (
+        "was made while a compiled function was traced: it has no value outside; return it from the function"
+    )
 
 
 def run_pending() -> None:
@@ -241,7 +260,8 @@ def evaluate(nodes: Sequence[Node]) -> None:
 
     Raises:
         PlaceholderError: a node depends on a placeholder.
-        StateError: a node reads a variable's version that never came to be, or another thread has replaced one.
+        StateError: a node reads a variable's version that never came to be, or another thread has replaced
+            one.
     """
     targets = [node for node in nodes if node.buffer is None]
     if nodes and not targets:
@@ -282,10 +302,12 @@ def _run(targets: list[Node], versions: dict[Cell, Version]) -> None:
             locks.enter_context(cell.lock)
         state.check_bases(versions)
         if versions:
-            # Counted again: until the locks were taken another thread could read what is about to be overwritten.
+            # Counted again: until the locks were taken another thread could read what is about to be
+            # overwritten.
             held = _held_outside(structure)
         reuse = [
-            None if leaf is None else _free_to_overwrite(structure.leaves[leaf], held) for leaf in executable.donations
+            None if leaf is None else _free_to_overwrite(structure.leaves[leaf], held)
+            for leaf in executable.donations
         ]
         interrupt = None
         try:
@@ -328,7 +350,8 @@ def _run_small(outputs: list[Node], structure: Structure) -> None:
     _release(outputs, structure, [], leaves)
 
 
-# -- who holds what: decided by reference count, so the expected counts are measured on nodes that nobody holds
+# -- who holds what: decided by reference count, so the expected counts are measured on nodes that nobody
+# holds
 
 
 def _references(order: list[Node]) -> list[int]:
@@ -358,8 +381,10 @@ def _expected(structure: Structure) -> list[int]:
 
 
 def _worth_keeping(structure: Structure, outputs: list[Node], held: set[Node], assigning: bool) -> list[Node]:
-    """Values that are computed anyway and held by someone: made outputs, so that they are not computed again, and do not hold
-    on to the versions they read. Views are cheap to repeat: they count only where a version is about to be replaced."""
+    """Values that are computed anyway and held by someone: made outputs, so that they are not computed again,
+    and do not hold on to the versions they read. Views are cheap to repeat: they count only where a version
+    is about to be replaced.
+    """
     done = set(outputs)
     return [
         node
@@ -429,7 +454,8 @@ _ALONE, _HELD_BY_VERSION_AND_NODE, HELD_BY_THREE = _calibrate()
 
 
 _kept: weakref.WeakKeyDictionary[Node, tuple[Version, ...]] = weakref.WeakKeyDictionary()
-"""Computed nodes that keep their history: because of these versions, and of marked arrays if there are none."""
+"""Computed nodes that keep their history: because of these versions, and of marked arrays if there are none.
+"""
 
 
 def _leaves_below(structure: Structure, outputs: Sequence[Node]) -> list[tuple[int, ...]]:
@@ -444,7 +470,9 @@ def _leaves_below(structure: Structure, outputs: Sequence[Node]) -> list[tuple[i
     return [tuple(sorted(below[output])) for output in outputs]
 
 
-def _release(outputs: list[Node], structure: Structure, superseded: list[Version], leaves: list[tuple[int, ...]]) -> None:
+def _release(
+    outputs: list[Node], structure: Structure, superseded: list[Version], leaves: list[tuple[int, ...]]
+) -> None:
     """Make leaves of what has been computed and whose history is not needed, or has ended."""
     order = structure.order
     for node, positions in zip(outputs, leaves, strict=True):
@@ -471,7 +499,7 @@ def _release(outputs: list[Node], structure: Structure, superseded: list[Version
             else:
                 marked = True
         gone = next((version for version in versions if version.cell.current is not version), None)
-        if gone is not None or not versions and not marked:
+        if gone is not None or (not versions and not marked):
             release(node, ended if gone is None else gone.cell)
         else:
             _kept[node] = tuple(versions)
@@ -510,4 +538,6 @@ def planned(nodes: Sequence[Node]) -> Executable:
     donors: list[int | None] = [None] * len(outputs)
     device = _device_of(structure.order)
     key = (*structure.key, (), tuple(donors), device, config.options_key())
-    return programs.get(key, lambda: _compile(structure, outputs, device, donors), lambda: programs.explain_miss(key))
+    return programs.get(
+        key, lambda: _compile(structure, outputs, device, donors), lambda: programs.explain_miss(key)
+    )

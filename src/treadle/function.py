@@ -18,7 +18,9 @@ from treadle.ops.record import cast
 Pairs = Mapping[Any, ArrayLike] | Sequence[tuple[Any, ArrayLike]]
 
 
-def function(inputs: Sequence[Array], outputs: Any = (), *, updates: Pairs = (), givens: Pairs = ()) -> Function:
+def function(
+    inputs: Sequence[Array], outputs: Any = (), *, updates: Pairs = (), givens: Pairs = ()
+) -> Function:
     """A static graph as a callable: feeds in order, values out, variables updated together at the end.
 
     Args:
@@ -50,14 +52,18 @@ class Function:
         self.inputs = [as_node(x) for x in inputs]
         for i, node in enumerate(self.inputs):
             if node.op is not PLACEHOLDER:
-                raise ArgumentError(f"[function] inputs[{i}] is {node.op.name} {node.type!r}; inputs are placeholders")
+                raise ArgumentError(
+                    f"[function] inputs[{i}] is {node.op.name} {node.type!r}; inputs are placeholders"
+                )
         self._runs = itertools.count()
         self.many = isinstance(outputs, (list, tuple))
         targets = [as_node(y) for y in (outputs if self.many else [outputs])]
         cells, values = [], []
         for variable, value in _pairs(updates):
             if not isinstance(variable, Variable):
-                raise ArgumentError(f"[function] updates are of variables; this is a {type(variable).__name__}")
+                raise ArgumentError(
+                    f"[function] updates are of variables; this is a {type(variable).__name__}"
+                )
             node = as_node(value)
             if node.shape == () and variable.shape != ():
                 node = broadcast(cast(node, variable.dtype), variable.shape)
@@ -68,7 +74,11 @@ class Function:
         self.door = Door(nodes[: len(targets)], list(zip(cells, nodes[len(targets) :], strict=True)))
         for node in self.door.placeholders:
             if node not in self.inputs:
-                raise FeedError(f"[function] the graph needs the placeholder {node.attributes[0]!r}, which is not among the inputs", node.line)
+                raise FeedError(
+                    f"[function] the graph needs the placeholder {node.attributes[0]!r}, which is not "
+                    f"among the inputs",
+                    node.line,
+                )
 
     def _feeds(self, values: Sequence[ArrayLike]) -> dict[Node, Any]:
         if len(values) != len(self.inputs):
@@ -82,7 +92,9 @@ class Function:
 
     def memory(self, *values: ArrayLike) -> dict[str, int]:
         """The bytes a call will need, by kind (inputs, outputs, arena), before it runs."""
-        return self.door.plan({node: type for node, (type, _) in self._feeds(values).items()}).executable.memory()
+        return self.door.plan(
+            {node: type for node, (type, _) in self._feeds(values).items()}
+        ).executable.memory()
 
 
 def _pairs(pairs: Pairs) -> list[tuple[Any, ArrayLike]]:

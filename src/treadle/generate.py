@@ -19,8 +19,19 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent
 FAMILIES = (
-    "creation", "elementwise", "reduction", "cumulative", "movement", "gather", "indexing", "contraction", "einsum", "window", "pooling", "sort",
-)  # fmt: skip
+    "creation",
+    "elementwise",
+    "reduction",
+    "cumulative",
+    "movement",
+    "gather",
+    "indexing",
+    "contraction",
+    "einsum",
+    "window",
+    "pooling",
+    "sort",
+)
 HEAD = '''"""{what} Generated from the op records by ``./dev generate``: do not edit."""
 
 from __future__ import annotations
@@ -31,20 +42,34 @@ from typing import Any
 '''
 
 OPERATORS = {
-    "add": "_elementwise.add", "sub": "_elementwise.subtract", "mul": "_elementwise.multiply",
-    "truediv": "_elementwise.divide", "floordiv": "_elementwise.floor_divide", "mod": "_elementwise.remainder",
-    "pow": "_elementwise.pow", "matmul": "_contraction.matmul", "and": "_elementwise.bitwise_and",
-    "or": "_elementwise.bitwise_or", "xor": "_elementwise.bitwise_xor", "lshift": "_elementwise.bitwise_left_shift",
+    "add": "_elementwise.add",
+    "sub": "_elementwise.subtract",
+    "mul": "_elementwise.multiply",
+    "truediv": "_elementwise.divide",
+    "floordiv": "_elementwise.floor_divide",
+    "mod": "_elementwise.remainder",
+    "pow": "_elementwise.pow",
+    "matmul": "_contraction.matmul",
+    "and": "_elementwise.bitwise_and",
+    "or": "_elementwise.bitwise_or",
+    "xor": "_elementwise.bitwise_xor",
+    "lshift": "_elementwise.bitwise_left_shift",
     "rshift": "_elementwise.bitwise_right_shift",
-}  # fmt: skip
+}
 COMPARISONS = {
-    "eq": "_elementwise.equal", "ne": "_elementwise.not_equal", "lt": "_elementwise.less",
-    "le": "_elementwise.less_equal", "gt": "_elementwise.greater", "ge": "_elementwise.greater_equal",
-}  # fmt: skip
+    "eq": "_elementwise.equal",
+    "ne": "_elementwise.not_equal",
+    "lt": "_elementwise.less",
+    "le": "_elementwise.less_equal",
+    "gt": "_elementwise.greater",
+    "ge": "_elementwise.greater_equal",
+}
 UNARY = {
-    "neg": "_elementwise.negative", "pos": "_elementwise.positive", "abs": "_elementwise.abs",
+    "neg": "_elementwise.negative",
+    "pos": "_elementwise.positive",
+    "abs": "_elementwise.abs",
     "invert": "_elementwise.bitwise_invert",
-}  # fmt: skip
+}
 
 # How a parameter of an op's function, by its annotation, is given by users and passed on.
 CONVERSIONS = {
@@ -146,7 +171,8 @@ def namespace() -> str:
     used = sorted(set(where.values()))
     names = sorted(where)
     body = HEAD.format(what="The public functions over arrays.")
-    body += "from treadle import dtypes\nfrom treadle.array import Array, ArrayLike, as_node, as_operand, as_operands, wrap\n"
+    body += "from treadle import dtypes\n"
+    body += "from treadle.array import Array, ArrayLike, as_node, as_operand, as_operands, wrap\n"
     body += f"{_imports(used)}\n__all__ = [\n"
     body += "".join(f'    "{name}",\n' for name in names) + "]\n\n\n"
     body += "\n\n\n".join(_function(name, where[name], record.PUBLIC[name], False) for name in names) + "\n"
@@ -161,27 +187,35 @@ def methods() -> str:
     names = sorted(record.METHODS)
     used = sorted({*(where[name] for name in names), "contraction", "elementwise"})
     body = HEAD.format(what="The methods of arrays that are public functions too.")
-    body += "from typing import TYPE_CHECKING\n\nfrom treadle import dtypes\nfrom treadle.graph.node import Node\n"
+    body = body.replace("import Any", "import TYPE_CHECKING, Any") + "from treadle.graph.node import Node\n"
     body += f"{_imports(used)}\nif TYPE_CHECKING:\n    from treadle.array import Array\n\n\n"
-    body += 'class ArrayMethods:\n    """Base of `Array`."""\n\n    __slots__ = ()\n\n    @property\n    def node(self) -> Node:\n'
+    body += 'class ArrayMethods:\n    """Base of `Array`."""\n\n    __slots__ = ()\n\n'
+    body += "    @property\n    def node(self) -> Node:\n"
     body += '        """The node this handle stands on now."""\n        raise NotImplementedError\n\n'
     body += "    def _wrap(self, node: Node) -> Array:\n        raise NotImplementedError\n\n"
     body += "".join(_operators()) + "\n"
     body += "\n\n".join(_function(name, where[name], record.PUBLIC[name], True) for name in names) + "\n"
-    return body
+    # The conversions live above this file: `Array` brings them.
+    return body.replace("as_operand(", "self._operand(").replace("ArrayLike", "Any")
 
 
 def _operators() -> list[str]:
     """Python's operators, each by the op it stands for."""
-    text = ['    def _operate(self, function: Any, other: Any) -> Any:\n        raise NotImplementedError\n']
-    text += ['\n    _operate_reversed = _operate_in_place = _operate\n']
+    text = ["    def _operate(self, function: Any, other: Any) -> Any:\n        raise NotImplementedError\n"]
+    text += ["\n    _operate_reversed = _operate_in_place = _operate\n"]
     for name, op in OPERATORS.items():
         for prefix, how in (("", "_operate"), ("r", "_operate_reversed"), ("i", "_operate_in_place")):
             result = "Any" if prefix == "i" else "Array"
-            text.append(f"\n    def __{prefix}{name}__(self, other: Any) -> {result}:\n        return self.{how}({op}, other)\n")
+            text.append(
+                f"\n    def __{prefix}{name}__(self, other: Any) -> {result}:\n        return "
+                f"self.{how}({op}, other)\n"
+            )
     for name, op in COMPARISONS.items():
         ignored = "  # type: ignore[override]" if name in ("eq", "ne") else ""
-        text.append(f"\n    def __{name}__(self, other: Any) -> Array:{ignored}\n        return self._operate({op}, other)\n")
+        text.append(
+            f"\n    def __{name}__(self, other: Any) -> Array:{ignored}\n        return "
+            f"self._operate({op}, other)\n"
+        )
     for name, op in UNARY.items():
         text.append(f"\n    def __{name}__(self) -> Array:\n        return self._wrap({op}(self.node))\n")
     text.append("\n    __hash__ = object.__hash__\n")
@@ -203,8 +237,10 @@ def tidy(text: str) -> str:
     """Drop imports that nothing uses, and break long signatures, so that the linters have nothing to say."""
     head, _, body = text.partition("\n\n\n")
     for line, word in (
-        ("from typing import Any\n", "Any"), ("from collections.abc import Sequence\n", "Sequence"), ("from treadle import dtypes\n", "dtypes"),
-    ):  # fmt: skip
+        ("from typing import Any\n", "Any"),
+        ("from collections.abc import Sequence\n", "Sequence"),
+        ("from treadle import dtypes\n", "dtypes"),
+    ):
         if not re.search(rf"\b{word}\b", text.replace(line, "")):
             head = head.replace(line, "")
     for word in ("as_node", "as_operands"):

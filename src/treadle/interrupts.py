@@ -1,4 +1,6 @@
-"""Ctrl-C while variables are being replaced: held back until the last of them is in place. Knows nothing of programs."""
+"""Ctrl-C while variables are being replaced: held back until the last of them is in place. Knows nothing of
+programs.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ def _note(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """A block whose interrupts come at its end, or where `deliver` is called. Only the main thread is interrupted at all."""
+    """A block whose interrupts come at its end, or where `deliver` is called. Only the main thread is
+    interrupted at all.
+    """
     previous = (
         signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
     )

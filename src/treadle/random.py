@@ -87,8 +87,14 @@ def _shape(name: str, shape: Any) -> tuple[Any, ...]:
     return as_shape(name, shape)
 
 
-def uniform(shape: Sequence[int] | int = (), *, low: float = 0.0, high: float = 1.0, dtype: Any = dtypes.float32,
-            key: Key | None = None) -> Array:  # fmt: skip
+def uniform(
+    shape: Sequence[int] | int = (),
+    *,
+    low: float = 0.0,
+    high: float = 1.0,
+    dtype: Any = dtypes.float32,
+    key: Key | None = None,
+) -> Array:
     """Numbers uniform in [low, high).
 
     Args:
@@ -101,8 +107,14 @@ def uniform(shape: Sequence[int] | int = (), *, low: float = 0.0, high: float = 
     return Array(ops.uniform(_key_node(key), _shape("uniform", shape), low, high, as_dtype(dtype)))
 
 
-def normal(shape: Sequence[int] | int = (), *, mean: float = 0.0, std: float = 1.0, dtype: Any = dtypes.float32,
-           key: Key | None = None) -> Array:  # fmt: skip
+def normal(
+    shape: Sequence[int] | int = (),
+    *,
+    mean: float = 0.0,
+    std: float = 1.0,
+    dtype: Any = dtypes.float32,
+    key: Key | None = None,
+) -> Array:
     """Normally distributed numbers.
 
     Args:

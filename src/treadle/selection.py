@@ -1,4 +1,6 @@
-"""Operations whose result shape depends on values: they demand their input, and are an error in a static graph."""
+"""Operations whose result shape depends on values: they demand their input, and are an error in a static
+graph.
+"""
 
 from __future__ import annotations
 
@@ -74,4 +76,3 @@ def result_type(*operands: ArrayLike | DType) -> DType:
         else:
             given.append(as_operand(operand))
     return promoted("result_type", given)[1]
-

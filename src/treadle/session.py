@@ -19,7 +19,9 @@ from treadle.state import Cell
 _numbers = itertools.count()
 
 
-def placeholder(shape: Sequence[int | str | None] = (), dtype: Any = float32, name: str | None = None) -> Array:
+def placeholder(
+    shape: Sequence[int | str | None] = (), dtype: Any = float32, name: str | None = None
+) -> Array:
     """A value to be fed when the graph runs.
 
     Args:
@@ -53,12 +55,11 @@ def placeholder(shape: Sequence[int | str | None] = (), dtype: Any = float32, na
 
 
 class Session:
-    """Runs static graphs: fetches in, values out. It holds nothing but the programs it has compiled; variables outlive it.
+    """Runs static graphs: fetches in, values out. It holds nothing but the programs it has compiled;
+    variables outlive it.
 
-    >>> import treadle as td
-    >>> a, b = td.placeholder((), name="a"), td.placeholder((), name="b")
-    >>> td.Session().run({"sum": a + b, "product": a * b}, {a: 2.0, b: 3.0})["product"].item()
-    6.0
+    >>> import treadle as td >>> a, b = td.placeholder((), name="a"), td.placeholder((), name="b") >>>
+    td.Session().run({"sum": a + b, "product": a * b}, {a: 2.0, b: 3.0})["product"].item() 6.0
     """
 
     def __init__(self) -> None:
@@ -75,7 +76,8 @@ class Session:
         """The values of fetches, for what is fed.
 
         Args:
-            fetches: an array, or lists, tuples and dicts of them; `td.update(...)` among them changes variables.
+            fetches: an array, or lists, tuples and dicts of them; `td.update(...)` among them changes
+                variables.
             feed_dict: values by placeholder, or by its name.
 
         Returns:
@@ -100,12 +102,16 @@ class Session:
         _flatten(fetches, flat)
         door = self._door(flat)
         if feed_dict is not None and not isinstance(feed_dict, Mapping):
-            raise FeedError(f"[feed] feed_dict is a {type(feed_dict).__name__}; it is a dict of values by placeholder")
+            raise FeedError(
+                f"[feed] feed_dict is a {type(feed_dict).__name__}; it is a dict of values by placeholder"
+            )
         feeds = {}
         for key, value in (feed_dict or {}).items():
             node = _fed_placeholder(key, door)
             if node in feeds:
-                raise FeedError(f"[feed] the placeholder {node.attributes[0]!r} is fed twice, by its name and as an array")
+                raise FeedError(
+                    f"[feed] the placeholder {node.attributes[0]!r} is fed twice, by its name and as an array"
+                )
             feeds[node] = feed_buffer(node, value)
         return door, feeds
 
@@ -116,9 +122,12 @@ class Session:
             if len(self._doors) >= 256:
                 self._doors.pop(next(iter(self._doors)))
             # A variable is fetched as itself, not as the version that it has now.
-            door = self._doors[key] = Door([
-                item if isinstance(item, Node) else state.unpacked(item, state.late_read(item)) for item in fetches
-            ])
+            door = self._doors[key] = Door(
+                [
+                    item if isinstance(item, Node) else state.unpacked(item, state.late_read(item))
+                    for item in fetches
+                ]
+            )
         return door
 
 
@@ -129,7 +138,9 @@ def _fed_placeholder(key: Any, door: Door) -> Node:
         if len(found) == 1:
             return found[0]
         known = ", ".join(sorted(node.attributes[0] for node in door.placeholders)) or "none"
-        raise FeedError(f"[feed] {len(found) or 'no'} placeholders of these fetches are named {key!r}; there are: {known}")
+        raise FeedError(
+            f"[feed] {len(found) or 'no'} placeholders of these fetches are named {key!r}; there are: {known}"
+        )
     node = key.node if isinstance(key, Array) and not isinstance(key, Variable) else None
     if node is None or node.op is not PLACEHOLDER:
         what = f"a {type(key).__name__}"
@@ -154,7 +165,10 @@ def _flatten(structure: Any, into: list[Node | Cell]) -> None:
         for item in structure:
             _flatten(item, into)
     else:
-        raise FeedError(f"[run] cannot fetch a {type(structure).__name__}; fetches are arrays, or lists, tuples and dicts of them")
+        raise FeedError(
+            f"[run] cannot fetch a {type(structure).__name__}; fetches are arrays, or lists, tuples and "
+            f"dicts of them"
+        )
 
 
 def _rebuilt(structure: Any, values: Any) -> Any:

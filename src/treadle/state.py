@@ -1,7 +1,7 @@
 """Variables' memory: cells that outlive graphs, their versions, and the assignments a thread has pending.
 
-Reading a cell makes a node `read` of one version; assigning makes the next version, pending until `evaluate` runs it. What
-runs, and when, is not decided here.
+Reading a cell makes a node `read` of one version; assigning makes the next version, pending until `evaluate`
+runs it. What runs, and when, is not decided here.
 """
 
 from __future__ import annotations
@@ -20,23 +20,47 @@ from treadle.ops.movement import permute_dims
 from treadle.ops.record import register
 
 READ = register(
-    Op("read", infer=lambda *value: value[0] if value else Type((), float32), reference=None, leaf=True,
-       doc="The value of a variable at one version.")
-)  # fmt: skip
+    Op(
+        "read",
+        infer=lambda *value: value[0] if value else Type((), float32),
+        reference=None,
+        leaf=True,
+        doc="The value of a variable at one version.",
+    )
+)
 UPDATE = register(
-    Op("update", lambda value: value, lambda value: value, lambda g, y, value: (g,), identity=True, effect=True,
-       doc="The value, which becomes the variable's when a door runs the graph.")
-)  # fmt: skip
+    Op(
+        "update",
+        lambda value: value,
+        lambda value: value,
+        lambda g, y, value: (g,),
+        identity=True,
+        effect=True,
+        doc="The value, which becomes the variable's when a door runs the graph.",
+    )
+)
 
 _names = itertools.count()
 
 
 class Version:
-    """One value of a cell: `buffer` once there, `value` (a node) while pending, `failure` if it never came to be."""
+    """One value of a cell: `buffer` once there, `value` (a node) while pending, `failure` if it never came to
+    be.
+    """
 
     __slots__ = (
-        "_prune_at", "base", "buffer", "cell", "dependents", "failure", "line", "number", "read_node", "value",
-    )  # fmt: skip
+        "_prune_at",
+        "base",
+        "buffer",
+        "cell",
+        "dependents",
+        "failure",
+        "late_node",
+        "line",
+        "number",
+        "read_node",
+        "value",
+    )
 
     def __init__(self, cell: Cell, number: int, buffer: Any = None, value: Node | None = None):
         self.cell = cell
@@ -48,6 +72,7 @@ class Version:
         self.failure: BaseException | None = None
         self.line: Line | None = user_line()
         self.read_node: weakref.ref[Node] | None = None
+        self.late_node: weakref.ref[Node] | None = None
         self.dependents: list[weakref.ref[Node]] = []
         """Computed nodes that keep their history until this version is replaced."""
         self._prune_at = 64
@@ -63,14 +88,32 @@ class Version:
 class Cell:
     """A named place for a value of one type on one device.
 
-    In memory its dimensions stand in the order `layout` (None: that of the shape), as the type `stored`: what reads and assigns
-    a cell goes through a permutation, which the compiler sees through.
+    In memory its dimensions stand in the order `layout` (None: that of the shape), as the type `stored`: what
+    reads and assigns a cell goes through a permutation, which the compiler sees through.
     """
 
-    __slots__ = ("__weakref__", "current", "device", "gradient", "layout", "lock", "name", "stored", "trainable", "type")
+    __slots__ = (
+        "__weakref__",
+        "current",
+        "device",
+        "gradient",
+        "layout",
+        "lock",
+        "name",
+        "stored",
+        "trainable",
+        "type",
+    )
 
-    def __init__(self, name: str | None, type: Type, device: str, buffer: Any, trainable: bool = True,
-                 layout: tuple[int, ...] | None = None):  # fmt: skip
+    def __init__(
+        self,
+        name: str | None,
+        type: Type,
+        device: str,
+        buffer: Any,
+        trainable: bool = True,
+        layout: tuple[int, ...] | None = None,
+    ):
         self.name = name or f"variable{next(_names)}"
         self.type = type
         self.device = device
@@ -98,8 +141,8 @@ pending = Pending()
 
 
 class Trace:
-    """What a function being traced has read and assigned. Like a version outside, a read after an assignment is a node of
-    its own, so that gradients by the variable stop there; `finished` takes these reads out.
+    """What a function being traced has read and assigned. Like a version outside, a read after an assignment
+    is a node of its own, so that gradients by the variable stop there; `finished` takes these reads out.
     """
 
     def __init__(self) -> None:
@@ -126,7 +169,9 @@ class Trace:
 
 @contextmanager
 def tracing() -> Iterator[Trace]:
-    """A block in which a function is traced: all nodes made in it are static, and assignments go to the trace."""
+    """A block in which a function is traced: all nodes made in it are static, and assignments go to the
+    trace.
+    """
     trace = Trace()
     groups, pending.groups = pending.groups, []
     pending.trace = trace
@@ -187,11 +232,17 @@ def _read_version(cell: Cell, version: Version) -> Node:
 
 
 def late_twin(node: Node) -> Node:
-    """The read of a version as a static graph takes it: of the same version, but without holding its memory."""
-    if not isinstance(node.binding, Version) or node.inputs:
+    """The read of a version as a static graph takes it: of the same version, but without holding
+    its memory.
+    """
+    version = node.binding
+    if not isinstance(version, Version):
         return node
-    twin = new(READ, (), (), node.type, TRACKED)
-    twin.binding, twin.line, twin.device = node.binding, node.line, node.device
+    twin = version.late_node() if version.late_node is not None else None
+    if twin is None:
+        twin = new(READ, (), (), node.type, TRACKED)
+        twin.binding, twin.line, twin.device = version, node.line, node.device
+        version.late_node = weakref.ref(twin)
     return twin
 
 
@@ -209,12 +260,15 @@ def check_assignable(cell: Cell, value: Node) -> None:
     """Refuse what cannot become the cell's value."""
     if value.type is not cell.type:
         raise StateError(
-            f"[assign] {cell.name} is {cell.type!r}, the value is {value.type!r}: shape and dtype of a variable do not change"
+            f"[assign] {cell.name} is {cell.type!r}, the value is {value.type!r}: shape and dtype of a "
+            f"variable do not change"
         )
 
 
 def assign(cell: Cell, value: Node, run_pending: Callable[[], None]) -> None:
-    """Make the value the cell's next version, pending. `run_pending` runs what is pending, if the cell is among it."""
+    """Make the value the cell's next version, pending. `run_pending` runs what is pending, if the cell is
+    among it.
+    """
     check_assignable(cell, value)
     trace: Trace | None = pending.trace
     if trace is None and value.flags & STATIC:
@@ -239,7 +293,8 @@ def _join(group: dict[Cell, Version], version: Version) -> None:
     other = group.setdefault(version.cell, version)
     if other is not version:
         raise StateError(
-            f"[assign] {version.cell.name} is assigned twice in one group of assignments, first at {other.line}: the variables of "
+            f"[assign] {version.cell.name} is assigned twice in one group of assignments, first at "
+            f"{other.line}: the variables of "
             f"a group keep their values until its end, so the first would be lost",
             version.line,
         )
@@ -270,7 +325,9 @@ def assignments(run_pending: Callable[[], None]) -> Iterator[None]:
 
 
 def replace(cell: Cell, buffer: Any) -> Version:
-    """Give a cell a new current version, from a door's run; returns the one before. The caller holds the cell's lock."""
+    """Give a cell a new current version, from a door's run; returns the one before. The caller holds the
+    cell's lock.
+    """
     before = cell.current
     cell.current = Version(cell, before.number + 1, buffer)
     # Whoever read that version has its memory in the read's node.
@@ -291,7 +348,9 @@ def discard(versions: dict[Cell, Version], failure: BaseException) -> None:
 
 
 def commit(versions: dict[Cell, Version]) -> None:
-    """Make pending versions, whose buffers are there, current. The caller holds the cells' locks and has checked the bases."""
+    """Make pending versions, whose buffers are there, current. The caller holds the cells' locks and has
+    checked the bases.
+    """
     for cell, version in versions.items():
         version.value = version.base = None
         cell.current.buffer = None
@@ -309,7 +368,8 @@ def check_bases(versions: dict[Cell, Version]) -> None:
     for cell, version in versions.items():
         if version.base is not cell.current:
             raise StateError(
-                f"{cell.name} was given another value at {cell.current.line}, by another thread or a run of a static graph, after "
+                f"{cell.name} was given another value at {cell.current.line}, by another thread or a run "
+                f"of a static graph, after "
                 f"this assignment of it was made: the assignment is dropped",
                 version.line,
             )
@@ -319,7 +379,10 @@ def raise_failure(version: Version) -> None:
     """The error for reading a version that never came to be, or that is gone."""
     cause = version.failure
     if cause is None:
-        raise StateError(f"version {version.number} of {version.cell.name} was replaced by the assignment at {version.cell.current.line}")
+        raise StateError(
+            f"version {version.number} of {version.cell.name} was replaced by the assignment at "
+            f"{version.cell.current.line}"
+        )
     raise StateError(
         f"the assignment of {version.cell.name} did not happen: the program that computed it failed with "
         f"{type(cause).__name__}: {str(cause).splitlines()[0] if str(cause) else ''}",

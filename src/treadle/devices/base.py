@@ -12,7 +12,9 @@ from treadle.graph.node import Node, Type
 
 
 class Device:
-    """A place where programs run. This base keeps its memory on the host, as the CPU and the reference device do."""
+    """A place where programs run. This base keeps its memory on the host, as the CPU and the reference device
+    do.
+    """
 
     name = ""
     describes = ""
@@ -30,5 +32,7 @@ class Device:
         return buffer.view(type)
 
     def compile_graph(self, outputs: Sequence[Node], donors: Sequence[int | None]) -> Executable:
-        """A graph with `input` leaves as a program. `donors[i]` is the leaf whose buffer output i might be written into."""
+        """A graph with `input` leaves as a program. `donors[i]` is the leaf whose buffer output i might be
+        written into.
+        """
         raise NotImplementedError

@@ -1,4 +1,6 @@
-"""Walks over graphs: order, reachability, rewriting, sizes put in for symbols. Knows nothing of what ops mean."""
+"""Walks over graphs: order, reachability, rewriting, sizes put in for symbols. Knows nothing of what ops
+mean.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ from treadle.graph.node import DETACHED, Node, make, new, surrounded
 
 
 def ordered(outputs: Iterable[Node], stop: Callable[[Node], bool] | None = None) -> list[Node]:
-    """Every node that `outputs` need, inputs before consumers; below a node where `stop` holds nothing is visited.
+    """Every node that `outputs` need, inputs before consumers; below a node where `stop` holds nothing is
+    visited.
 
     The order is that of a depth-first walk, so it depends on the structure alone.
     """
@@ -59,7 +62,9 @@ def depending(order: Sequence[Node], on: Iterable[Node]) -> set[Node]:
 
 
 def rebuild(node: Node, inputs: tuple[Node, ...], attributes: tuple[object, ...] | None = None) -> Node:
-    """The same op on other inputs, inferred again, keeping the line, scope, device and binding of the original."""
+    """The same op on other inputs, inferred again, keeping the line, scope, device and binding of the
+    original.
+    """
     tracking = not node.flags & DETACHED
     with surrounded(line=node.line, scope=node.scope, device=node.device, role=node.role, tracking=tracking):
         attributes = node.attributes if attributes is None else attributes
@@ -77,8 +82,10 @@ def rewrite(
     change: Callable[[Node, tuple[Node, ...]], Node | None],
     stop: Callable[[Node], bool] | None = None,
 ) -> list[Node]:
-    """Rebuild a graph from its leaves up. `change(node, new_inputs)` returns the replacement, or None to keep the node as it is
-    (rebuilt only where its inputs changed). Below a node where `stop` holds nothing is visited."""
+    """Rebuild a graph from its leaves up. `change(node, new_inputs)` returns the replacement, or None to keep
+    the node as it is (rebuilt only where its inputs changed). Below a node where `stop` holds nothing is
+    visited.
+    """
     replaced: dict[Node, Node] = {}
     for node in ordered(outputs, stop):
         stopped = stop is not None and stop(node)
@@ -90,8 +97,19 @@ def rewrite(
     return [replaced[output] for output in outputs]
 
 
+def late(nodes: Sequence[Node]) -> list[Node]:
+    """A graph as a static one takes it: its reads hold no memory, and see what is there when it runs."""
+    return rewrite(
+        nodes,
+        lambda node, inputs: None if node.op.late is None else node.op.late(node),
+        stop=lambda node: node.op.late is not None,
+    )
+
+
 def with_sizes(outputs: Sequence[Node], sizes: Mapping[str, int], leaves: Mapping[Node, Node]) -> list[Node]:
-    """A copy of the graph with numbers put in for symbolic sizes, and `leaves` in place of the nodes they replace."""
+    """A copy of the graph with numbers put in for symbolic sizes, and `leaves` in place of the nodes they
+    replace.
+    """
 
     def change(node: Node, inputs: tuple[Node, ...]) -> Node:
         if node in leaves:

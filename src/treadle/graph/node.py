@@ -1,7 +1,7 @@
 """The one data structure: a node is an op applied to nodes. Knows the op record's shape, nothing of any op.
 
-Nodes are immutable but for what evaluation fills in: `buffer`, the value once computed, and with it the release of the
-inputs of a node whose history is not needed any more.
+Nodes are immutable but for what evaluation fills in: `buffer`, the value once computed, and with it the
+release of the inputs of a node whose history is not needed any more.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from treadle.dtypes import DType
 from treadle.errors import Line, user_line
@@ -28,10 +28,12 @@ DETACHED = 8
 
 
 class Type:
-    """Shape and dtype of a value. Interned: equal types are the same object, so they compare and hash by identity."""
+    """Shape and dtype of a value. Interned: equal types are the same object, so they compare and hash by
+    identity.
+    """
 
     __slots__ = ("dtype", "shape")
-    _interned: dict[tuple[Shape, DType], Type] = {}
+    _interned: ClassVar[dict[tuple[Shape, DType], Type]] = {}
 
     shape: Shape
     dtype: DType
@@ -56,9 +58,9 @@ class Type:
 class Op:
     """An operation, in one record.
 
-    `infer(*types, **attributes)` gives the result's `Type`, raising the user's error. `vjp(g, y, *inputs, **attributes)`, on
-    nodes, gives one cotangent (or None) an input. `reference(*arrays, **attributes)`, on NumPy arrays, is the meaning of the op
-    and the oracle of its tests.
+    `infer(*types, **attributes)` gives the result's `Type`, raising the user's error. `vjp(g, y, *inputs,
+    **attributes)`, on nodes, gives one cotangent (or None) an input. `reference(*arrays, **attributes)`, on
+    NumPy arrays, is the meaning of the op and the oracle of its tests.
     """
 
     name: str
@@ -84,16 +86,28 @@ class Op:
 
 
 class Node:
-    """One value of a computation: `op` applied to `inputs` with `attributes` (plain values, in the order the op names them).
+    """One value of a computation: `op` applied to `inputs` with `attributes` (plain values, in the order the
+    op names them).
 
-    `line` is the user's line that made it, `scope` the names of the `scope` blocks around it, `role` forward, gradient or
-    update: what a picture colours it by. `binding` is what a leaf stands
-    for: a variable's version, a Python number, a random key.
+    `line` is the user's line that made it, `scope` the names of the `scope` blocks around it, `role` forward,
+    gradient or update: what a picture colours it by. `binding` is what a leaf stands for: a variable's
+    version, a Python number, a random key.
     """
 
     __slots__ = (
-        "__weakref__", "attributes", "binding", "buffer", "device", "flags", "inputs", "line", "op", "role", "scope", "type",
-    )  # fmt: skip
+        "__weakref__",
+        "attributes",
+        "binding",
+        "buffer",
+        "device",
+        "flags",
+        "inputs",
+        "line",
+        "op",
+        "role",
+        "scope",
+        "type",
+    )
 
     op: Op
     inputs: tuple[Node, ...]
@@ -149,7 +163,9 @@ def bits(value: Any) -> Any:
 
 
 class Surroundings(threading.local):
-    """What the code around gives every node made: device, scope names, whether gradients are wanted, the line to name, flags."""
+    """What the code around gives every node made: device, scope names, whether gradients are wanted, the line
+    to name, flags.
+    """
 
     device = "cpu"
     scope: tuple[str, ...] = ()
@@ -165,7 +181,9 @@ _INFERRED_MOST = 100_000
 
 
 def make(op: Op, inputs: tuple[Node, ...], attributes: tuple[Any, ...] = ()) -> Node:
-    """Make a node, checked at once: `op.infer` raises the user's error. Inference is remembered by types and attributes."""
+    """Make a node, checked at once: `op.infer` raises the user's error. Inference is remembered by types and
+    attributes.
+    """
     key = (op, bits(attributes) if attributes else (), *[node.type for node in inputs])
     type = _inferred.get(key)
     if type is None:
@@ -213,12 +231,16 @@ def _join_static(node: Node) -> None:
     what comes from outside is constant.
     """
     if not surroundings.flags:
-        node.inputs = tuple([child if child.op.late is None else child.op.late(child) for child in node.inputs])
+        node.inputs = tuple(
+            [child if child.op.late is None else child.op.late(child) for child in node.inputs]
+        )
     pin(node.inputs)
 
 
 def pin(inputs: Sequence[Node]) -> None:
-    """Keep the history of what a static graph reads: it is computed anew in every run, from the variables of that run."""
+    """Keep the history of what a static graph reads: it is computed anew in every run, from the variables of
+    that run.
+    """
     stack = [node for node in inputs if not node.flags & (STATIC | PINNED)]
     while stack:
         node = stack.pop()

@@ -8,8 +8,8 @@
     %3 = multiply(%0, %2) : float32[3]                                # example.py:4
     return %3
 
-What a leaf is bound to stands in braces: the bytes of data in base64, a number, a random key, a variable's name. Parsing makes leaves
-through a function of the caller, since what values live in is not known here.
+What a leaf is bound to stands in braces: the bytes of data in base64, a number, a random key, a variable's
+name. Parsing makes leaves through a function of the caller, since what values live in is not known here.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def binding_text(node: Node, elide: bool) -> str:
     """What a leaf stands for."""
     if node.buffer is not None:
         data = node.buffer.view(node.type).tobytes()
-        return f"{len(data)} bytes" if elide and len(data) > ELIDED_NBYTES else base64.b64encode(data).decode()
+        return (
+            f"{len(data)} bytes" if elide and len(data) > ELIDED_NBYTES else base64.b64encode(data).decode()
+        )
     binding = node.binding
     cell = getattr(binding, "cell", binding)
     if hasattr(cell, "name"):
@@ -54,7 +56,9 @@ def binding_text(node: Node, elide: bool) -> str:
 
 
 def graph_text(outputs: Sequence[Node], elide: bool = True, lines: bool = True) -> str:
-    """The graph below outputs as text. With `elide` the bytes of large data are left out, and the text does not parse back."""
+    """The graph below outputs as text. With `elide` the bytes of large data are left out, and the text does
+    not parse back.
+    """
     order = ordered(outputs, stop=lambda node: node.op.name == "data")
     names = {node: f"%{i}" for i, node in enumerate(order)}
     text = []
@@ -78,7 +82,8 @@ def graph_text(outputs: Sequence[Node], elide: bool = True, lines: bool = True) 
 
 
 _LINE = re.compile(
-    r"%(?P<name>\d+) = (?P<op>\w+)(\((?P<inputs>[^)]*)\))?(\[(?P<attributes>.*)\])?(\{(?P<binding>[^}]*)\})? : "
+    r"%(?P<name>\d+) = "
+    r"(?P<op>\w+)(\((?P<inputs>[^)]*)\))?(\[(?P<attributes>.*)\])?(\{(?P<binding>[^}]*)\})? : "
     r"(?P<dtype>\w+)\[(?P<shape>[^\]]*)\]\s*(#.*)?$"
 )
 
@@ -87,7 +92,8 @@ def parse_graph(text: str, ops: dict[str, Op], bind: Callable[[Node, str], None]
     """The outputs of a graph from its text. `bind(node, text)` gives a leaf what stands in its braces.
 
     Raises:
-        FormatError: a line is not of the grammar, names an unknown op, or its stated type is not what inference finds.
+        FormatError: a line is not of the grammar, names an unknown op, or its stated type is not what
+            inference finds.
     """
     nodes: dict[str, Node] = {}
     for number, line in enumerate(text.strip().splitlines(), 1):
@@ -111,7 +117,9 @@ def parse_graph(text: str, ops: dict[str, Op], bind: Callable[[Node, str], None]
         type = Type(shape, BY_NAME[found["dtype"]])
         attributes = _attributes(found["attributes"] or "", number)
         if tuple(attributes) != op.attributes and attributes:
-            raise FormatError(f"line {number}: {op.name} has the attributes {op.attributes}, not {tuple(attributes)}")
+            raise FormatError(
+                f"line {number}: {op.name} has the attributes {op.attributes}, not {tuple(attributes)}"
+            )
         try:
             inputs = tuple(nodes[name.strip()] for name in (found["inputs"] or "").split(",") if name.strip())
         except KeyError as missing:
@@ -149,7 +157,9 @@ def _attributes(text: str, number: int) -> dict[str, Any]:
 
 
 def _value(tree: ast.expr) -> Any:
-    """An attribute's value from its syntax: literals, dtypes, dimensions, nan and inf; nothing is evaluated."""
+    """An attribute's value from its syntax: literals, dtypes, dimensions, nan and inf; nothing is
+    evaluated.
+    """
     if isinstance(tree, ast.Constant):
         return tree.value
     if isinstance(tree, ast.Tuple):

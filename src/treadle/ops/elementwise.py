@@ -57,8 +57,16 @@ def _named(function: Callable[..., Node], name: str, doc: str, parameters: str) 
     return function
 
 
-def unary(name: str, doc: str, reference: Rule, vjp: Rule | None, accepts: str = "floating", result: DType | None = None,
-          no_gradient: str = "", integers_as_float: bool = True) -> Callable[[Operand], Node]:  # fmt: skip
+def unary(
+    name: str,
+    doc: str,
+    reference: Rule,
+    vjp: Rule | None,
+    accepts: str = "floating",
+    result: DType | None = None,
+    no_gradient: str = "",
+    integers_as_float: bool = True,
+) -> Callable[[Operand], Node]:
     """Record an op of one operand. `vjp(g, y, x)` gives the cotangent of x; `result` is its dtype if not
     the operand's.
 
@@ -72,8 +80,17 @@ def unary(name: str, doc: str, reference: Rule, vjp: Rule | None, accepts: str =
             raise DTypeError(f"[{name}] x is {x!r}; expected a {accepts} dtype{hint}")
         return x if result is None else Type(x.shape, result)
 
-    op = register(Op(name, infer, reference, None if vjp is None else lambda g, y, x: (vjp(g, y, x),), elementwise=True,
-                     no_gradient=no_gradient, doc=doc))  # fmt: skip
+    op = register(
+        Op(
+            name,
+            infer,
+            reference,
+            None if vjp is None else lambda g, y, x: (vjp(g, y, x),),
+            elementwise=True,
+            no_gradient=no_gradient,
+            doc=doc,
+        )
+    )
 
     def function(x: Operand, /) -> Node:
         if type(x) is not Node:
@@ -91,13 +108,20 @@ def unary(name: str, doc: str, reference: Rule, vjp: Rule | None, accepts: str =
 
     Raises:
         DTypeError: x is not of a {accepts} dtype.
-    """ return _named(function, name, doc, "x")
-
-
-    def binary(name: str, doc: str, reference: Rule, vjp: Rule | None, accepts: str = "numeric", result: DType | None = None,
-           no_gradient: str = "") -> Callable[[Operand, Operand], Node]:  # fmt: skip
-    """Record an op of two operands that broadcast together. `vjp(g, y, a, b)` gives both cotangents.
     """
+    return _named(function, name, doc, "x")
+
+
+def binary(
+    name: str,
+    doc: str,
+    reference: Rule,
+    vjp: Rule | None,
+    accepts: str = "numeric",
+    result: DType | None = None,
+    no_gradient: str = "",
+) -> Callable[[Operand, Operand], Node]:
+    """Record an op of two operands that broadcast together. `vjp(g, y, a, b)` gives both cotangents."""
 
     def infer(a: Type, b: Type) -> Type:
         if a.dtype.kind not in dtypes.KINDS[accepts]:
@@ -126,63 +150,101 @@ def unary(name: str, doc: str, reference: Rule, vjp: Rule | None, accepts: str =
     Raises:
         ShapeError: the shapes do not broadcast together.
         DTypeError: the promoted dtype is not {accepts}.
-    """ return _named(function, name, doc, "x1 x2")
+    """
+    return _named(function, name, doc, "x1 x2")
 
-     STEP = "it is piecewise constant: wrap it in td.stop_gradient if that is meant" WHOLE = "its result is
-    not a floating-point value" BITS = "bitwise operations act on integers"
 
-    # -- arithmetic
+STEP = "it is piecewise constant: wrap it in td.stop_gradient if that is meant"
+WHOLE = "its result is not a floating-point value"
+BITS = "bitwise operations act on integers"
 
-    add = binary("add", "x1 + x2.", np.add, lambda g, y, a, b: (g, g), accepts="any")
-    subtract = binary("subtract", "x1 - x2.", np.subtract, lambda g, y, a, b: (g, negative(g)))
-    multiply = binary(
+# -- arithmetic
+
+add = binary("add", "x1 + x2.", np.add, lambda g, y, a, b: (g, g), accepts="any")
+subtract = binary("subtract", "x1 - x2.", np.subtract, lambda g, y, a, b: (g, negative(g)))
+multiply = binary(
     "multiply",
     "x1 * x2.",
     np.multiply,
     lambda g, y, a, b: (multiply(g, conj(b)), multiply(g, conj(a))),
     accepts="any",
-    )
-    divide = binary("divide", "x1 / x2, of floating dtypes.", np.divide,
-                lambda g, y, a, b: ((q := divide(g, conj(b))), negative(multiply(q, conj(y)))), accepts="floating")  # fmt: skip
-    floor_divide = binary(
+)
+divide = binary(
+    "divide",
+    "x1 / x2, of floating dtypes.",
+    np.divide,
+    lambda g, y, a, b: ((q := divide(g, conj(b))), negative(multiply(q, conj(y)))),
+    accepts="floating",
+)
+floor_divide = binary(
     "floor_divide", "x1 / x2 rounded down.", np.floor_divide, None, accepts="real", no_gradient=STEP
-    )
-    remainder = binary("remainder", "x1 - floor(x1 / x2) * x2: the remainder with the sign of x2.", np.remainder,
-                   lambda g, y, a, b: (g, negative(multiply(g, floor(divide(a, b))))), accepts="real")  # fmt: skip
-    negative = unary("negative", "-x.", np.negative, lambda g, y, x: negative(g), accepts="numeric")
-    positive = unary("positive", "+x: x itself.", np.positive, lambda g, y, x: g, accepts="numeric")
-    square = unary(
+)
+remainder = binary(
+    "remainder",
+    "x1 - floor(x1 / x2) * x2: the remainder with the sign of x2.",
+    np.remainder,
+    lambda g, y, a, b: (g, negative(multiply(g, floor(divide(a, b))))),
+    accepts="real",
+)
+negative = unary("negative", "-x.", np.negative, lambda g, y, x: negative(g), accepts="numeric")
+positive = unary("positive", "+x: x itself.", np.positive, lambda g, y, x: g, accepts="numeric")
+square = unary(
     "square",
     "x * x.",
     np.square,
     lambda g, y, x: multiply(g, multiply(conj(x), like(2, x))),
     accepts="numeric",
-    )
-    reciprocal = unary(
+)
+reciprocal = unary(
     "reciprocal", "1 / x.", np.reciprocal, lambda g, y, x: negative(multiply(g, square(conj(y))))
-    )
-    sqrt = unary(
+)
+sqrt = unary(
     "sqrt",
     "Square root; NaN below zero.",
     np.sqrt,
     lambda g, y, x: divide(multiply(g, like(0.5, x)), conj(y)),
-    )
-    sign = unary("sign", "-1, 0 or 1; NaN of NaN.", np.sign, lambda g, y, x: like(0, x), accepts="real")
-    maximum = binary("maximum", "The larger of x1 and x2; NaN where either is.", np.maximum,
-                 lambda g, y, a, b: _shared(g, equal(a, y), equal(b, y)), accepts="real")  # fmt: skip
-    minimum = binary("minimum", "The smaller of x1 and x2; NaN where either is.", np.minimum,
-                 lambda g, y, a, b: _shared(g, equal(a, y), equal(b, y)), accepts="real")  # fmt: skip
-    hypot = binary("hypot", "sqrt(x1**2 + x2**2) without overflow on the way.", np.hypot,
-               lambda g, y, a, b: (multiply(g, divide(a, y)), multiply(g, divide(b, y))), accepts="real floating")  # fmt: skip
-    copysign = binary("copysign", "|x1| with the sign of x2.", np.copysign,
-                  lambda g, y, a, b: (where(equal(signbit(a), signbit(b)), g, negative(g)), like(0, b)),
-                  accepts="real floating")  # fmt: skip
-    nextafter = binary("nextafter", "The next number of the dtype after x1 towards x2.", np.nextafter, None, accepts="real floating",
-                   no_gradient=STEP)  # fmt: skip
+)
+sign = unary("sign", "-1, 0 or 1; NaN of NaN.", np.sign, lambda g, y, x: like(0, x), accepts="real")
+maximum = binary(
+    "maximum",
+    "The larger of x1 and x2; NaN where either is.",
+    np.maximum,
+    lambda g, y, a, b: _shared(g, equal(a, y), equal(b, y)),
+    accepts="real",
+)
+minimum = binary(
+    "minimum",
+    "The smaller of x1 and x2; NaN where either is.",
+    np.minimum,
+    lambda g, y, a, b: _shared(g, equal(a, y), equal(b, y)),
+    accepts="real",
+)
+hypot = binary(
+    "hypot",
+    "sqrt(x1**2 + x2**2) without overflow on the way.",
+    np.hypot,
+    lambda g, y, a, b: (multiply(g, divide(a, y)), multiply(g, divide(b, y))),
+    accepts="real floating",
+)
+copysign = binary(
+    "copysign",
+    "|x1| with the sign of x2.",
+    np.copysign,
+    lambda g, y, a, b: (where(equal(signbit(a), signbit(b)), g, negative(g)), like(0, b)),
+    accepts="real floating",
+)
+nextafter = binary(
+    "nextafter",
+    "The next number of the dtype after x1 towards x2.",
+    np.nextafter,
+    None,
+    accepts="real floating",
+    no_gradient=STEP,
+)
 
-     def _shared(g: Node, left: Node, right: Node) -> tuple[Node, Node]: """The cotangent to whichever operand
-    was chosen, half each where they are equal.
-    """
+
+def _shared(g: Node, left: Node, right: Node) -> tuple[Node, Node]:
+    """The cotangent to whichever operand was chosen, half each where they are equal."""
     zero, part = like(0, g), where(logical_and(left, right), multiply(g, like(0.5, g)), g)
     return where(left, part, zero), where(right, part, zero)
 
@@ -245,9 +307,13 @@ log10 = unary(
     lambda g, y, x: divide(g, multiply(x, like(math.log(10), x))),
     "real floating",
 )
-logaddexp = binary("logaddexp", "log(exp(x1) + exp(x2)) without overflow.", np.logaddexp,
-                   lambda g, y, a, b: (multiply(g, exp(subtract(a, y))), multiply(g, exp(subtract(b, y)))),
-                   accepts="real floating")  # fmt: skip
+logaddexp = binary(
+    "logaddexp",
+    "log(exp(x1) + exp(x2)) without overflow.",
+    np.logaddexp,
+    lambda g, y, a, b: (multiply(g, exp(subtract(a, y))), multiply(g, exp(subtract(b, y)))),
+    accepts="real floating",
+)
 
 # -- trigonometric and hyperbolic
 
@@ -263,8 +329,13 @@ asin = unary(
     lambda g, y, x: divide(g, sqrt(_one_minus_square(x))),
     "real floating",
 )
-acos = unary("acos", "Inverse cosine, in radians.", np.arccos,
-             lambda g, y, x: negative(divide(g, sqrt(_one_minus_square(x)))), "real floating")  # fmt: skip
+acos = unary(
+    "acos",
+    "Inverse cosine, in radians.",
+    np.arccos,
+    lambda g, y, x: negative(divide(g, sqrt(_one_minus_square(x)))),
+    "real floating",
+)
 atan = unary(
     "atan",
     "Inverse tangent, in radians.",
@@ -275,10 +346,20 @@ atan = unary(
 sinh = unary("sinh", "Hyperbolic sine.", np.sinh, lambda g, y, x: multiply(g, cosh(x)))
 cosh = unary("cosh", "Hyperbolic cosine.", np.cosh, lambda g, y, x: multiply(g, sinh(x)))
 tanh = unary("tanh", "Hyperbolic tangent.", np.tanh, lambda g, y, x: multiply(g, _one_minus_square(y)))
-asinh = unary("asinh", "Inverse hyperbolic sine.", np.arcsinh,
-              lambda g, y, x: divide(g, sqrt(add(square(x), like(1, x)))), "real floating")  # fmt: skip
-acosh = unary("acosh", "Inverse hyperbolic cosine; NaN below one.", np.arccosh,
-              lambda g, y, x: divide(g, multiply(sqrt(subtract(x, like(1, x))), sqrt(add(x, like(1, x))))), "real floating")  # fmt: skip
+asinh = unary(
+    "asinh",
+    "Inverse hyperbolic sine.",
+    np.arcsinh,
+    lambda g, y, x: divide(g, sqrt(add(square(x), like(1, x)))),
+    "real floating",
+)
+acosh = unary(
+    "acosh",
+    "Inverse hyperbolic cosine; NaN below one.",
+    np.arccosh,
+    lambda g, y, x: divide(g, multiply(sqrt(subtract(x, like(1, x))), sqrt(add(x, like(1, x))))),
+    "real floating",
+)
 atanh = unary(
     "atanh",
     "Inverse hyperbolic tangent.",
@@ -318,11 +399,20 @@ def _sigmoid_reference(x: Any) -> Any:
         return (np.where(x >= 0, 1, e) / (1 + e)).astype(x.dtype)
 
 
-erf = unary("erf", "The error function, 2/sqrt(pi) times the integral of exp(-t*t) from 0 to x.", _erf_reference,
-            lambda g, y, x: multiply(g, multiply(exp(negative(square(x))), like(2 / math.sqrt(math.pi), x))),
-            "real floating")  # fmt: skip
-sigmoid = unary("sigmoid", "The logistic function 1 / (1 + exp(-x)).", _sigmoid_reference,
-                lambda g, y, x: multiply(g, multiply(y, subtract(like(1, y), y))), "real floating")  # fmt: skip
+erf = unary(
+    "erf",
+    "The error function, 2/sqrt(pi) times the integral of exp(-t*t) from 0 to x.",
+    _erf_reference,
+    lambda g, y, x: multiply(g, multiply(exp(negative(square(x))), like(2 / math.sqrt(math.pi), x))),
+    "real floating",
+)
+sigmoid = unary(
+    "sigmoid",
+    "The logistic function 1 / (1 + exp(-x)).",
+    _sigmoid_reference,
+    lambda g, y, x: multiply(g, multiply(y, subtract(like(1, y), y))),
+    "real floating",
+)
 
 # -- rounding
 
@@ -358,8 +448,15 @@ isfinite = unary(
     dtypes.bool,
     no_gradient=WHOLE,
 )
-signbit = unary("signbit", "Whether the sign bit is set, of -0.0 and negative NaN too.", np.signbit, None, "real floating",
-                dtypes.bool, no_gradient=WHOLE)  # fmt: skip
+signbit = unary(
+    "signbit",
+    "Whether the sign bit is set, of -0.0 and negative NaN too.",
+    np.signbit,
+    None,
+    "real floating",
+    dtypes.bool,
+    no_gradient=WHOLE,
+)
 
 # -- logical and bitwise
 
@@ -388,10 +485,22 @@ bitwise_xor = binary(
 bitwise_invert = unary(
     "bitwise_invert", "Every bit flipped.", np.invert, None, "integer or boolean", no_gradient=BITS
 )
-bitwise_left_shift = binary("bitwise_left_shift", "x1 shifted left by x2 bits; 0 from the width of the dtype on.",
-                            np.left_shift, None, "integer", no_gradient=BITS)  # fmt: skip
-bitwise_right_shift = binary("bitwise_right_shift", "x1 shifted right by x2 bits, keeping the sign.",
-                             np.right_shift, None, "integer", no_gradient=BITS)  # fmt: skip
+bitwise_left_shift = binary(
+    "bitwise_left_shift",
+    "x1 shifted left by x2 bits; 0 from the width of the dtype on.",
+    np.left_shift,
+    None,
+    "integer",
+    no_gradient=BITS,
+)
+bitwise_right_shift = binary(
+    "bitwise_right_shift",
+    "x1 shifted right by x2 bits, keeping the sign.",
+    np.right_shift,
+    None,
+    "integer",
+    no_gradient=BITS,
+)
 
 
 @public
@@ -492,7 +601,8 @@ def astype(x: Operand, dtype: DType, /) -> Node:
     x, target = expect_node("astype", "x", x), as_dtype(dtype)
     if x.dtype.kind == "complex" and target.kind != "complex":
         raise DTypeError(
-            f"[astype] x is {x.type!r}: take td.real or td.abs of it first, a cast would drop the imaginary part"
+            f"[astype] x is {x.type!r}: take td.real or td.abs of it first, a cast would drop the "
+            f"imaginary part"
         )
     return cast(x, target)
 
@@ -549,9 +659,15 @@ def _infer_relu(x: Type) -> Type:
 
 
 RELU = register(
-    Op("relu", _infer_relu, lambda x: np.maximum(x, 0), lambda g, y, x: (where(greater(y, like(0, y)), g, like(0, g)),),
-       elementwise=True, doc="max(x, 0).")
-)  # fmt: skip
+    Op(
+        "relu",
+        _infer_relu,
+        lambda x: np.maximum(x, 0),
+        lambda g, y, x: (where(greater(y, like(0, y)), g, like(0, g)),),
+        elementwise=True,
+        doc="max(x, 0).",
+    )
+)
 
 
 @public

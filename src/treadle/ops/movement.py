@@ -76,7 +76,8 @@ def reshape(x: Operand, /, shape: Sequence[int] | int) -> Node:
         size = quotient(product(x.shape), rest)
         if size is None:
             raise ShapeError(
-                f"[reshape] x of shape {x.shape} has {product(x.shape)} elements: not a multiple of {rest}, so no size fits -1 in {shape}"
+                f"[reshape] x of shape {x.shape} has {product(x.shape)} elements: not a multiple of "
+                f"{rest}, so no size fits -1 in {shape}"
             )
         sizes[unknown[0]] = size
     return reshaped(x, as_shape("reshape", sizes))
@@ -88,16 +89,23 @@ def reshape(x: Operand, /, shape: Sequence[int] | int) -> Node:
 def _infer_permute(x: Type, axes: tuple[int, ...]) -> Type:
     if sorted(axes) != list(range(len(x.shape))):
         raise ShapeError(
-            f"[permute_dims] axes={axes} is not an order of the {len(x.shape)} dimensions of x, of shape {x.shape}"
+            f"[permute_dims] axes={axes} is not an order of the {len(x.shape)} dimensions of x, of shape "
+            f"{x.shape}"
         )
     return Type([x.shape[axis] for axis in axes], x.dtype)
 
 
 PERMUTE = register(
-    Op("permute_dims", _infer_permute, lambda x, axes: np.transpose(x, axes),
-       lambda g, y, x, axes: (permute_dims(g, tuple(int(i) for i in np.argsort(axes))),),
-       attributes=("axes",), view=True, doc="The dimensions in another order.")
-)  # fmt: skip
+    Op(
+        "permute_dims",
+        _infer_permute,
+        lambda x, axes: np.transpose(x, axes),
+        lambda g, y, x, axes: (permute_dims(g, tuple(int(i) for i in np.argsort(axes))),),
+        attributes=("axes",),
+        view=True,
+        doc="The dimensions in another order.",
+    )
+)
 
 
 @public
@@ -284,9 +292,16 @@ def _slice_reference(x: Any, start: Any, stop: Any, step: Any) -> Any:
 
 
 SLICE = register(
-    Op("slice", _infer_slice, _slice_reference, _slice_vjp, attributes=("start", "stop", "step"), view=True,
-       doc="Elements start, start + step, ... below stop of every dimension; steps are positive.")
-)  # fmt: skip
+    Op(
+        "slice",
+        _infer_slice,
+        _slice_reference,
+        _slice_vjp,
+        attributes=("start", "stop", "step"),
+        view=True,
+        doc="Elements start, start + step, ... below stop of every dimension; steps are positive.",
+    )
+)
 
 
 def take_slice(x: Node, start: Sequence[int], stop: Sequence[Size], step: Sequence[int]) -> Node:
@@ -298,9 +313,16 @@ def take_slice(x: Node, start: Sequence[int], stop: Sequence[Size], step: Sequen
 
 
 FLIP = register(
-    Op("flip", lambda x, axes: x, lambda x, axes: np.flip(x, axes), lambda g, y, x, axes: (make(FLIP, (g,), (axes,)),),
-       attributes=("axes",), view=True, doc="The given dimensions in reverse.")
-)  # fmt: skip
+    Op(
+        "flip",
+        lambda x, axes: x,
+        lambda x, axes: np.flip(x, axes),
+        lambda g, y, x, axes: (make(FLIP, (g,), (axes,)),),
+        attributes=("axes",),
+        view=True,
+        doc="The given dimensions in reverse.",
+    )
+)
 
 
 @public
@@ -365,9 +387,13 @@ def _pad_vjp(g: Node, y: Node, x: Node, value: Node, widths: Any) -> tuple[Node,
     from treadle.ops.elementwise import subtract
     from treadle.ops.reduction import sum
 
-    start = [low for low, _, _ in widths]
+    # Where elements were cut off, the cotangent has none to give.
+    cut = tuple((builtins.max(0, -low), builtins.max(0, -high), 0) for low, high, _ in widths)
+    if builtins.any(low or high for low, high, _ in cut):
+        g = make(PAD, (g, filled(0, (), g.dtype)), (cut,))
+    start = [builtins.max(0, low) for low, _, _ in widths]
     stop = [
-        low + size + (inner * (size - 1) if size else 0) if (low, high, inner) != (0, 0, 0) else size
+        builtins.max(0, low) + size + (inner * (size - 1) if size else 0) if (low, high, inner) != (0, 0, 0) else size
         for size, (low, high, inner) in zip(x.shape, widths, strict=True)
     ]
     inside = take_slice(g, start, stop, [inner + 1 for _, _, inner in widths])
@@ -375,9 +401,16 @@ def _pad_vjp(g: Node, y: Node, x: Node, value: Node, widths: Any) -> tuple[Node,
 
 
 PAD = register(
-    Op("pad", _infer_pad, _pad_reference, _pad_vjp, attributes=("widths",), view=True,
-       doc="Each dimension widened by `low` elements before, `high` after and `inner` between any two.")
-)  # fmt: skip
+    Op(
+        "pad",
+        _infer_pad,
+        _pad_reference,
+        _pad_vjp,
+        attributes=("widths",),
+        view=True,
+        doc="Each dimension widened by `low` elements before, `high` after and `inner` between any two.",
+    )
+)
 
 
 @public
@@ -408,7 +441,8 @@ def pad(
         widths = [(w, w) if isinstance(w, int) else (int(w[0]), int(w[1])) for w in pad_width]
     if len(widths) != x.ndim or any(w < 0 for pair in widths for w in pair):
         raise ArgumentError(
-            f"[pad] pad_width={pad_width} does not fit x, of shape {x.shape}: one pair of non-negative widths for each dimension"
+            f"[pad] pad_width={pad_width} does not fit x, of shape {x.shape}: one pair of non-negative "
+            f"widths for each dimension"
         )
     if mode == "constant":
         value = cast(constant_values, x.dtype)
@@ -428,7 +462,8 @@ def _pad_from_itself(x: Node, axis: int, low: int, high: int, mode: str) -> Node
     size = x.shape[axis]
     if mode != "edge" and max(low, high) > size - (mode == "reflect"):
         raise ArgumentError(
-            f"[pad] mode={mode!r} with widths ({low}, {high}) needs more elements than dimension {axis} has: {size}"
+            f"[pad] mode={mode!r} with widths ({low}, {high}) needs more elements than dimension {axis} "
+            f"has: {size}"
         )
 
     def part(start: int, stop: int) -> Node:
@@ -458,7 +493,8 @@ def _infer_concat(*parts: Type, axis: int) -> Type:
             a != b for d, (a, b) in enumerate(zip(part.shape, first.shape, strict=True)) if d != axis
         ):
             raise ShapeError(
-                f"[concat] arrays[{i}] of shape {part.shape} does not fit arrays[0] of shape {first.shape}: all sizes but that of axis {axis} must be equal"
+                f"[concat] arrays[{i}] of shape {part.shape} does not fit arrays[0] of shape "
+                f"{first.shape}: all sizes but that of axis {axis} must be equal"
             )
     total: Any = 0
     for part in parts:
@@ -477,9 +513,15 @@ def _concat_vjp(g: Node, y: Node, *parts: Node, axis: int) -> list[Node]:
 
 
 CONCAT = register(
-    Op("concat", _infer_concat, lambda *parts, axis: np.concatenate(parts, axis), _concat_vjp, attributes=("axis",),
-       doc="Arrays one after another along a dimension.")
-)  # fmt: skip
+    Op(
+        "concat",
+        _infer_concat,
+        lambda *parts, axis: np.concatenate(parts, axis),
+        _concat_vjp,
+        attributes=("axis",),
+        doc="Arrays one after another along a dimension.",
+    )
+)
 
 
 @public
@@ -528,7 +570,8 @@ def stack(arrays: Sequence[Operand], /, *, axis: int = 0) -> Node:
     for i, node in enumerate(nodes):
         if node.shape != nodes[0].shape:
             raise ShapeError(
-                f"[stack] arrays[{i}] has shape {node.shape}, arrays[0] has shape {nodes[0].shape}: all must be equal"
+                f"[stack] arrays[{i}] has shape {node.shape}, arrays[0] has shape {nodes[0].shape}: all "
+                f"must be equal"
             )
     axis = normal_axis("stack", axis, nodes[0].ndim + 1)
     return concat([expand_dims(node, axis) for node in nodes], axis=axis)

@@ -81,9 +81,15 @@ DATA = register(
     )
 )
 INPUT = register(
-    Op("input", infer=lambda index: Type((), dtypes.float32), reference=None, attributes=("index",), leaf=True,
-       doc="Leaf number `index` of a graph that is being compiled.")
-)  # fmt: skip
+    Op(
+        "input",
+        infer=lambda index: Type((), dtypes.float32),
+        reference=None,
+        attributes=("index",),
+        leaf=True,
+        doc="Leaf number `index` of a graph that is being compiled.",
+    )
+)
 KNOWN_NUMBERS = (0, 1, -1, 2, 0.5)
 
 
@@ -181,7 +187,8 @@ def broadcast_shapes(name: str, shapes: Sequence[Shape], labels: Sequence[str] =
                 for label, s in zip(labels or [f"x{i + 1}" for i in range(len(shapes))], shapes, strict=True)
             )
             raise ShapeError(
-                f"[{name}] {given} cannot be broadcast together: counted from the right, dimension {back} is {left} in one "
+                f"[{name}] {given} cannot be broadcast together: counted from the right, dimension {back} "
+                f"is {left} in one "
                 f"and {right} in the other; sizes must be equal, or one of them 1"
             )
         result = tuple(merged)
@@ -191,7 +198,8 @@ def broadcast_shapes(name: str, shapes: Sequence[Shape], labels: Sequence[str] =
 def _infer_broadcast(x: Type, shape: Shape) -> Type:
     if broadcast_shapes("broadcast_to", [x.shape, shape], ["x", "the target"]) != shape:
         raise ShapeError(
-            f"[broadcast_to] x of shape {x.shape} does not broadcast to {shape}: it has larger or more dimensions"
+            f"[broadcast_to] x of shape {x.shape} does not broadcast to {shape}: it has larger or more "
+            f"dimensions"
         )
     return Type(shape, x.dtype)
 
@@ -209,7 +217,8 @@ def broadcast(value: Node, shape: Shape) -> Node:
 def _infer_reshape(x: Type, shape: Shape) -> Type:
     if product(x.shape) != product(shape):
         raise ShapeError(
-            f"[reshape] x of shape {x.shape} has {product(x.shape)} elements, the shape {shape} has {product(shape)}"
+            f"[reshape] x of shape {x.shape} has {product(x.shape)} elements, the shape {shape} has "
+            f"{product(shape)}"
         )
     return Type(shape, x.dtype)
 

@@ -65,8 +65,15 @@ def spread(y: Node, shape: Shape, axes: tuple[int, ...]) -> Node:
     return broadcast(reshaped(y, kept), shape)
 
 
-def _reduction(name: str, reference: Callable[..., Any], vjp: Callable[..., Any] | None, accepts: str,
-               dtype: DType | None = None, no_gradient: str = "", nonempty: bool = False) -> Op:  # fmt: skip
+def _reduction(
+    name: str,
+    reference: Callable[..., Any],
+    vjp: Callable[..., Any] | None,
+    accepts: str,
+    dtype: DType | None = None,
+    no_gradient: str = "",
+    nonempty: bool = False,
+) -> Op:
     """Record a reduction over the attribute `axes`."""
 
     def infer(x: Type, axes: tuple[int, ...]) -> Type:
@@ -110,8 +117,12 @@ def _prod_vjp(g: Node, y: Node, x: Node, axes: tuple[int, ...]) -> tuple[Node]:
     return (multiply(spread(g, x.shape, axes), alone),)
 
 
-SUM = _reduction("sum", lambda x, axes: np.sum(x, axis=axes, dtype=x.dtype),
-                 lambda g, y, x, axes: (spread(g, x.shape, axes),), "numeric")  # fmt: skip
+SUM = _reduction(
+    "sum",
+    lambda x, axes: np.sum(x, axis=axes, dtype=x.dtype),
+    lambda g, y, x, axes: (spread(g, x.shape, axes),),
+    "numeric",
+)
 PROD = _reduction("prod", lambda x, axes: np.prod(x, axis=axes, dtype=x.dtype), _prod_vjp, "numeric")
 MAX = _reduction("max", lambda x, axes: np.max(x, axis=axes), _extreme_vjp, "real", nonempty=True)
 MIN = _reduction("min", lambda x, axes: np.min(x, axis=axes), _extreme_vjp, "real", nonempty=True)
@@ -127,8 +138,16 @@ def _arg_reduction(name: str, reference: Callable[..., Any]) -> Op:
             raise ShapeError(f"[{name}] x of shape {x.shape} has no elements along axis {axis}")
         return _reduced(x, (axis,), dtypes.int64)
 
-    return register(Op(name, infer, lambda x, axis: np.asarray(reference(x, axis=axis), dtype=np.int64), None, ("axis",),
-                       no_gradient="an index has no derivative"))  # fmt: skip
+    return register(
+        Op(
+            name,
+            infer,
+            lambda x, axis: np.asarray(reference(x, axis=axis), dtype=np.int64),
+            None,
+            ("axis",),
+            no_gradient="an index has no derivative",
+        )
+    )
 
 
 ARGMAX = _arg_reduction("argmax", np.argmax)

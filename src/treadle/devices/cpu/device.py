@@ -43,5 +43,7 @@ def chosen_isa() -> Isa:
     if not wanted:
         return available[0]
     if wanted not in ISAS or ISAS[wanted] not in available:
-        raise DeviceError(f"TREADLE_ISA={wanted!r}: this machine runs {', '.join(isa.name for isa in available)}")
+        raise DeviceError(
+            f"TREADLE_ISA={wanted!r}: this machine runs {', '.join(isa.name for isa in available)}"
+        )
     return ISAS[wanted]

@@ -62,13 +62,23 @@ def _convolution(
     """The geometry a convolution and its gradients share: (shape, strides) of input, weight, output."""
     node = call.node
     return convolution.Convolution(
-        batch=x[0][0], groups=node.attribute("groups"), in_channels=x[0][1], out_channels=y[0][1],
-        input=tuple(x[0][2:]), kernel=tuple(w[0][2:]), output=tuple(y[0][2:]),
-        stride=node.attribute("stride"), padding=node.attribute("padding"),
+        batch=x[0][0],
+        groups=node.attribute("groups"),
+        in_channels=x[0][1],
+        out_channels=y[0][1],
+        input=tuple(x[0][2:]),
+        kernel=tuple(w[0][2:]),
+        output=tuple(y[0][2:]),
+        stride=node.attribute("stride"),
+        padding=node.attribute("padding"),
         dilation=node.attribute("dilation"),
-        input_strides=x[1], weight_strides=w[1], output_strides=y[1], dtype=node.dtype.name,
-        epilogue=call.epilogue, extra=call.extra,
-    )  # fmt: skip
+        input_strides=x[1],
+        weight_strides=w[1],
+        output_strides=y[1],
+        dtype=node.dtype.name,
+        epilogue=call.epilogue,
+        extra=call.extra,
+    )
 
 
 def _seen(view: View) -> tuple[Any, Any]:
@@ -116,14 +126,20 @@ def _scatter(call: LibraryCall, isa: Isa) -> Lowered:
     made = row_major(shape)
     kernel = scatter(
         Scatter(
-            node.dtype.name, node.op.name == "scatter_add", points, tuple(shape[a] for a in others),
-            tuple(made[a] for a in axes), tuple(made[a] for a in others),
-            values.strides[: len(points)], values.strides[len(points) :],
-            tuple(child.dtype.name for child in node.inputs[2:]), tuple(view.strides for view in indices),
+            node.dtype.name,
+            node.op.name == "scatter_add",
+            points,
+            tuple(shape[a] for a in others),
+            tuple(made[a] for a in axes),
+            tuple(made[a] for a in others),
+            values.strides[: len(points)],
+            values.strides[len(points) :],
+            tuple(child.dtype.name for child in node.inputs[2:]),
+            tuple(view.strides for view in indices),
             tuple(shape[a] for a in axes),
         ),
         isa,
-    )  # fmt: skip
+    )
     if 0 in shape:
         return Lowered(())
     copy = _copied(x, node.dtype.name, isa, ("in", 0), ("out", 0))
@@ -166,12 +182,20 @@ def _max_pool(
             raise Unsupported("the operands of a pooling op lie differently in memory")
         return lower(
             pooling.MaxPool(
-                x.shape[0], x.shape[1], tuple(x.shape[2:]), call.node.attribute("window"), tuple(pooled[2:]),
-                call.node.attribute("stride"), call.node.attribute("padding"), (1,) * (len(pooled) - 2),
-                x.strides, strides, call.node.dtype.name,
+                x.shape[0],
+                x.shape[1],
+                tuple(x.shape[2:]),
+                call.node.attribute("window"),
+                tuple(pooled[2:]),
+                call.node.attribute("stride"),
+                call.node.attribute("padding"),
+                (1,) * (len(pooled) - 2),
+                x.strides,
+                strides,
+                call.node.dtype.name,
             ),
             isa,
-        )  # fmt: skip
+        )
 
     return lowered
 
@@ -182,9 +206,18 @@ def _averages(call: LibraryCall, x: tuple[Any, Any], y: tuple[Any, Any]) -> pool
     """
     node = call.node
     return pooling.AvgPool(
-        x[0][0], x[0][1], tuple(x[0][2:]), node.attribute("window"), tuple(y[0][2:]), node.attribute("stride"),
-        node.attribute("padding"), x[1], y[1], node.dtype.name, node.attribute("count_include_pad"),
-    )  # fmt: skip
+        x[0][0],
+        x[0][1],
+        tuple(x[0][2:]),
+        node.attribute("window"),
+        tuple(y[0][2:]),
+        node.attribute("stride"),
+        node.attribute("padding"),
+        x[1],
+        y[1],
+        node.dtype.name,
+        node.attribute("count_include_pad"),
+    )
 
 
 def _average_pool(call: LibraryCall, isa: Isa) -> Lowered:

@@ -272,7 +272,9 @@ class CpuExecutable(Executable):
         return results
 
     def _raise_fault(self, leaves: Sequence[Leaf]) -> NoReturn:
-        """A kernel met an index that is out of range: the references say which, and where it was asked for."""
+        """A kernel met an index that is out of range: the references say which, and where it was
+        asked for.
+        """
         ReferenceExecutable(self.outputs).run(leaves, [])
         raise AssertionError("a kernel reported a fault that the references do not find")
 

@@ -105,8 +105,17 @@ def _load_index(f: Function, pointer: Value, dtype: str, element: Index) -> Valu
     return raw if raw.type == "i64" else f.cast("sext" if KIND[dtype] == "signed" else "zext", raw, "i64")
 
 
-def _write(f: Function, spec: Scatter, isa: Isa, out: Value, values: Value, place: Index, source: Index, begin: Value,
-           end: Value) -> None:  # fmt: skip
+def _write(
+    f: Function,
+    spec: Scatter,
+    isa: Isa,
+    out: Value,
+    values: Value,
+    place: Index,
+    source: Index,
+    begin: Value,
+    end: Value,
+) -> None:
     """One point's values, elements `begin` to `end` of the others in row-major order."""
     size, type = ITEMSIZE[spec.dtype], STORAGE[spec.dtype]
 

@@ -25,7 +25,8 @@ class Isa:
     @property
     def attributes(self) -> str:
         """The attributes every function of this width carries."""
-        return f'nounwind "prefer-vector-width"="{self.vector_nbytes * 8}" "min-legal-vector-width"="{self.vector_nbytes * 8}"'
+        bits = self.vector_nbytes * 8
+        return f'nounwind "prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}"'
 
 
 ISAS = {

@@ -22,7 +22,8 @@ panel of b that it meets, then stay in the first two caches.
 PACKED_K = 128
 """Steps of k from which it pays to pack tiles of a transposed a: each step is in another page of memory."""
 LONG_K = 1024
-"""Steps of k from which packing b pays for few tiles already: 64 x 3136 x 512 took 2.7 ms without, 1.7 with."""
+"""Steps of k from which packing b pays for few tiles already: 64 x 3136 x 512 took 2.7 ms without, 1.7 with.
+"""
 DOT_ROWS = 16
 """Most rows of a for which dot products are faster than packing b."""
 MOST_STREAMS = 8
