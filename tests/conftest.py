@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
+from pathlib import Path
 
 from hypothesis import settings
+
+# What several files of tests use: nodes.py and op_examples.py here, numeric.py among the tests of ops.
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "ops")]
 
 QUICK = os.environ.get("TREADLE_TEST_QUICK") == "1"
 CI = "CI" in os.environ
