@@ -178,7 +178,8 @@ class Array(ArrayMethods):
         node = self.node
         if node.buffer is None:
             evaluate.evaluate([node])
-        return registry.find(node.device).copy_out(node.buffer, node.type)
+        buffer: Any = node.buffer
+        return registry.find(node.device).copy_out(buffer, node.type)
 
     def item(self) -> Any:
         """The only element, as a Python number.
@@ -220,7 +221,8 @@ class Array(ArrayMethods):
         return (1, 0)
 
     def __buffer__(self, flags: int) -> memoryview:
-        return memoryview(self.numpy())
+        values: Any = self.numpy()
+        return memoryview(values)
 
     def __float__(self) -> float:
         return float(self.item())
@@ -450,14 +452,14 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: str | None = None, copy: 
     array = _as_numpy(obj, dtype)
     target = _dtype_of(obj, array) if dtype is None else as_dtype(dtype)
     contiguous = np.ascontiguousarray(array, dtype=target.numpy).reshape(array.shape)
+    shared = _shares_memory(obj)
     # Of an array without elements nothing is copied, and nothing is shared.
-    copied = isinstance(obj, np.ndarray) and obj.size > 0 and not np.shares_memory(contiguous, obj)
-    if copy is False and copied:
+    if copy is False and shared and array.size > 0 and not np.shares_memory(contiguous, array):
         raise ArgumentError(
             f"[asarray] copy=False, but {array.dtype} {array.shape} must be copied to be contiguous {target}"
         )
     type = Type(array.shape, target)
-    borrow = copy is False and isinstance(obj, np.ndarray) and contiguous.flags.aligned
+    borrow = copy is False and shared and contiguous.flags.aligned
     return Array(
         evaluate.data(registry.find(device).copy_in(contiguous, type, copy=not borrow), type, device)
     )
@@ -471,6 +473,8 @@ def _as_numpy(obj: Any, dtype: Any) -> np.ndarray:
         return np.from_dlpack(obj)
     if isinstance(obj, (list, tuple)):
         obj = _nested(obj)
+    elif not isinstance(obj, (bytes, np.generic)) and _has_buffer(obj):
+        return np.asarray(memoryview(obj))
     try:
         array = np.asarray(obj)
     except ValueError as error:
@@ -478,6 +482,22 @@ def _as_numpy(obj: Any, dtype: Any) -> np.ndarray:
     if array.dtype == object:
         raise DTypeError(f"[asarray] {type(obj).__name__} {obj!r:.60} has no numeric dtype")
     return array
+
+
+def _has_buffer(obj: Any) -> bool:
+    """Whether an object is of the buffer protocol, which before Python 3.12 has no name to look for."""
+    try:
+        memoryview(obj)
+    except TypeError:
+        return False
+    return True
+
+
+def _shares_memory(obj: Any) -> bool:
+    """Whether an object has memory that an array of NumPy can share."""
+    if isinstance(obj, (bool, int, float, complex, list, tuple, bytes, np.generic)):
+        return False
+    return isinstance(obj, np.ndarray) or hasattr(obj, "__dlpack__") or _has_buffer(obj)
 
 
 def _nested(obj: Any) -> Any:
@@ -490,7 +510,7 @@ def _nested(obj: Any) -> Any:
 def _dtype_of(obj: Any, array: np.ndarray) -> DType:
     """The dtype of values without one of their own is the default of their kind."""
     found = as_dtype(array.dtype)
-    if isinstance(obj, (np.ndarray, np.generic)) or hasattr(obj, "__dlpack__") or hasattr(obj, "__buffer__"):
+    if isinstance(obj, np.generic) or _shares_memory(obj):
         return found
     if isinstance(obj, (list, tuple)) and found.kind == "float" and found is not dtypes.float64:
         return found
@@ -528,7 +548,10 @@ class Variable(Array):
             and saved does not
             depend on it.
 
-    >>> import treadle as td >>> w = td.Variable([1.0, 2.0], name="w") >>> w.assign(w * 2) >>> w.tolist()
+    >>> import treadle as td
+    >>> w = td.Variable([1.0, 2.0], name="w")
+    >>> w.assign(w * 2)
+    >>> w.tolist()
     [2.0, 4.0]
     """
 

@@ -32,6 +32,8 @@ class ArrayMethods:
     def _wrap(self, node: Node) -> Array:
         raise NotImplementedError
 
+    _operand: Any
+
     def _operate(self, function: Any, other: Any) -> Any:
         raise NotImplementedError
 

@@ -40,8 +40,14 @@ def compile(function: Callable[..., Any]) -> Compiled:
     Raises:
         StateError: an array from outside is changed in place inside.
 
-    >>> import treadle as td >>> w = td.Variable(1.0) >>> @td.compile ... def step(x): ...     w.assign(w + x)
-    ...     return w * 2 >>> step(1.5).item(), float(w) (5.0, 2.5)
+    >>> import treadle as td
+    >>> w = td.Variable(1.0)
+    >>> @td.compile
+    ... def step(x):
+    ...     w.assign(w + x)
+    ...     return w * 2
+    >>> step(1.5).item(), float(w)
+    (5.0, 2.5)
     """
     return Compiled(function)
 

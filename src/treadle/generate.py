@@ -201,7 +201,10 @@ def methods() -> str:
 
 def _operators() -> list[str]:
     """Python's operators, each by the op it stands for."""
-    text = ["    def _operate(self, function: Any, other: Any) -> Any:\n        raise NotImplementedError\n"]
+    text = [
+        "    _operand: Any\n\n",
+        "    def _operate(self, function: Any, other: Any) -> Any:\n        raise NotImplementedError\n",
+    ]
     text += ["\n    _operate_reversed = _operate_in_place = _operate\n"]
     for name, op in OPERATORS.items():
         for prefix, how in (("", "_operate"), ("r", "_operate_reversed"), ("i", "_operate_in_place")):

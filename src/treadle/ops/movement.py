@@ -388,13 +388,13 @@ def _pad_vjp(g: Node, y: Node, x: Node, value: Node, widths: Any) -> tuple[Node,
     from treadle.ops.reduction import sum
 
     # Where elements were cut off, the cotangent has none to give.
-    cut = tuple((builtins.max(0, -low), builtins.max(0, -high), 0) for low, high, _ in widths)
-    if builtins.any(low or high for low, high, _ in cut):
+    cut = tuple((max(0, -low), max(0, -high), 0) for low, high, _ in widths)
+    if any(low or high for low, high, _ in cut):
         g = make(PAD, (g, filled(0, (), g.dtype)), (cut,))
-    start = [builtins.max(0, low) for low, _, _ in widths]
+    start = [max(0, low) for low, _, _ in widths]
     stop = [
-        builtins.max(0, low) + size + (inner * (size - 1) if size else 0) if (low, high, inner) != (0, 0, 0) else size
-        for size, (low, high, inner) in zip(x.shape, widths, strict=True)
+        first + size + (inner * (size - 1) if size else 0) if (low, high, inner) != (0, 0, 0) else size
+        for first, size, (low, high, inner) in zip(start, x.shape, widths, strict=True)
     ]
     inside = take_slice(g, start, stop, [inner + 1 for _, _, inner in widths])
     return inside, subtract(sum(g), sum(inside))

@@ -327,7 +327,8 @@ def _seen(address: int, type: Type, strides: tuple[int, ...] | None) -> np.ndarr
         for size in type.shape:
             high *= size  # type: ignore[assignment]
         high -= type.dtype.itemsize
-    memory = (ctypes.c_char * max(0, high - low + type.dtype.itemsize)).from_address(address + low)
+    nbytes = max(0, high - low + type.dtype.itemsize)
+    memory: Any = (ctypes.c_char * nbytes).from_address(address + low)
     return np.ndarray(type.shape, type.dtype.numpy, memory, -low, strides)
 
 
