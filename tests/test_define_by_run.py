@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import treadle as td
-
 from treadle.errors import GradientError, IndexingError, PlaceholderError, ShapeError, StateError
 from treadle.state import pending
 
@@ -19,7 +18,9 @@ evaluate = importlib.import_module("treadle.evaluate")
 
 
 def broken(w):
-    """A value of w's shape that can be made and not computed: an index out of range, known only when it runs."""
+    """A value of w's shape that can be made and not computed: an index out of range, known only
+    when it runs.
+    """
     index = td.asarray(np.full(w.shape, 100))
     return td.take(w, index, axis=0)
 
@@ -115,7 +116,9 @@ def test_in_place_syntax_moves_the_handle():
 
 def test_in_place_syntax_keeps_shape_and_dtype():
     x = td.asarray([1, 2])
-    with pytest.raises(TypeError, match=r"keeps shape and dtype: the array is int64\[2\], the result float32\[2\]"):
+    with pytest.raises(
+        TypeError, match=r"keeps shape and dtype: the array is int64\[2\], the result float32\[2\]"
+    ):
         x += 0.5
     assert x.tolist() == [1, 2]
 
@@ -215,7 +218,7 @@ def test_a_failed_program_leaves_every_variable_as_it_was():
         td.evaluate()
     assert not pending.versions
     assert a.tolist() == [1.0, 2.0] and b.tolist() == [3.0, 4.0]
-    with pytest.raises(StateError, match="the assignment of b did not happen.*IndexingError"):
+    with pytest.raises(StateError, match=r"the assignment of b did not happen.*IndexingError"):
         b_next.numpy()
     with pytest.raises(StateError, match="the assignment of a did not happen"):
         a_next.numpy()

@@ -199,12 +199,12 @@ def test_feeding_what_the_fetches_do_not_need_is_harmless():
 @pytest.mark.parametrize(
     ("feeds", "message"),
     [
-        ({}, r"the placeholder 'x', float32\[2\], made at .*test_doors.py:\d+: x = td.placeholder.* is not fed"),
+        ({}, r"the placeholder 'x', float32\[2\], made at .*doors.py:\d+: x = td.placeholder.* is not fed"),
         ({"z": 1.0}, "no placeholders of these fetches are named 'z'; there are: x"),
         ({3: 1.0}, "only placeholders are fed; this is a int"),
         ({None: 1.0}, "only placeholders are fed; this is a NoneType"),
         ({"x": [1.0, 2.0, 3.0]}, r"'x' takes float32\[2\], made at .*; it was fed float32\[3\]"),
-        ({"x": np.zeros(2)}, r"'x' takes float32\[2\], made at .*; it was fed float64\[2\]: convert it with astype"),
+        ({"x": np.zeros(2)}, r"'x' takes float32\[2\], made at .*; it was fed float64\[2\]: convert it"),
         ({"x": 1.0}, r"it was fed float32\[\]"),
         ([("x", 1.0)], "feed_dict is a list; it is a dict"),
     ],
@@ -316,14 +316,14 @@ def test_demanding_a_placeholders_value_names_it_and_its_line():
 def test_demanding_an_update_says_who_performs_it():
     n = td.Variable(0.0, name="n")
     step = td.update(n, n + 1)
-    with pytest.raises(PlaceholderError, match="depends on the update of n, made at .*step = td.update"):
+    with pytest.raises(PlaceholderError, match=r"depends on the update of n, made at .*step = td.update"):
         float(step)
     assert float(n) == 0.0
 
 
 def test_assigning_a_value_that_depends_on_a_placeholder_is_an_error():
     x, w = td.placeholder(()), td.Variable(1.0, name="w")
-    with pytest.raises(StateError, match=r"depends on a placeholder.*pass td.update\(w, value\).*or updates= of td.function"):
+    with pytest.raises(StateError, match=r"pass td.update\(w, value\).*or updates= of td.function"):
         w.assign(w * x)
     with pytest.raises(StateError, match="depends on a placeholder"):
         w += x
@@ -338,7 +338,7 @@ def test_building_a_static_graph_allocates_and_computes_nothing(monkeypatch):
     original = host.allocate
     for name, module in list(sys.modules.items()):
         if name.startswith("treadle") and getattr(module, "allocate", None) is original:
-            monkeypatch.setattr(module, "allocate", lambda nbytes: allocated.append(nbytes) or original(nbytes))
+            monkeypatch.setattr(module, "allocate", lambda n: allocated.append(n) or original(n))
     tracemalloc.start()
     x = td.placeholder((100_000, 64), name="x")
     hidden = td.maximum(x @ w + 1.5, 0.0)
@@ -455,7 +455,7 @@ def test_static_values_are_told_apart_by_type():
     x = td.asarray([1.0])
     f(x, 1), f(x, True), f(x, 1)
     assert calls == [1, True]
-    with pytest.raises(ArgumentError, match=r"argument \[0\]\[1\] is a set: static arguments must be hashable"):
+    with pytest.raises(ArgumentError, match=r"argument \[0\]\[1\] is a set: .* must be hashable"):
         f(x, {1})
 
 
@@ -579,7 +579,10 @@ def test_moving_an_outer_handle_inside_is_an_error_with_the_line():
     assert g(np.ones(2, np.float32)).tolist() == [5.0, 2.0]
 
 
-@pytest.mark.parametrize("demand", [float, bool, int, lambda v: v.numpy(), lambda v: v.tolist(), lambda v: f"{v:.2f}"])
+DEMANDS = [float, bool, int, lambda v: v.numpy(), lambda v: v.tolist(), lambda v: f"{v:.2f}"]
+
+
+@pytest.mark.parametrize("demand", DEMANDS)
 def test_demanding_a_value_inside_a_trace_is_an_error(demand):
     w = td.Variable(1.0)
 

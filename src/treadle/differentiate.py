@@ -41,8 +41,10 @@ def gradients(
         GradientError: there is no gradient: not connected, not floating point, not differentiable, or the
             history ended.
 
-    >>> import treadle as td >>> x = td.Variable([1.0, 2.0]) >>> td.gradients((x * x).sum(), x).tolist() [2.0,
-    4.0]
+    >>> import treadle as td
+    >>> x = td.Variable([1.0, 2.0])
+    >>> td.gradients((x * x).sum(), x).tolist()
+    [2.0, 4.0]
     """
     if unconnected not in ("error", "zero"):
         raise ArgumentError(f'[gradients] unconnected={unconnected!r}; it is "error" or "zero"')
@@ -209,8 +211,10 @@ def vjp(function: Callable[..., Any], *inputs: ArrayLike) -> tuple[Any, Callable
         (value, pull): ``pull(cotangent)``, with as many cotangents as values, gives a tuple of arrays, one
         an input.
 
-    >>> import treadle as td >>> y, pull = td.vjp(td.exp, td.asarray([0.0])) >>>
-    pull(td.asarray([2.0]))[0].tolist() [2.0]
+    >>> import treadle as td
+    >>> y, pull = td.vjp(td.exp, td.asarray([0.0]))
+    >>> pull(td.asarray([2.0]))[0].tolist()
+    [2.0]
     """
     with surrounded(tracking=True):
         starts = [autodiff.start(as_node(x)) for x in inputs]

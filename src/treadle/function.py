@@ -12,7 +12,6 @@ from treadle.door import PLACEHOLDER, Door, feed_buffer
 from treadle.errors import ArgumentError, FeedError
 from treadle.graph.graph import rewrite
 from treadle.graph.node import Node
-from treadle.ops.movement import broadcast
 from treadle.ops.record import cast
 
 Pairs = Mapping[Any, ArrayLike] | Sequence[tuple[Any, ArrayLike]]
@@ -64,9 +63,7 @@ class Function:
                 raise ArgumentError(
                     f"[function] updates are of variables; this is a {type(variable).__name__}"
                 )
-            node = as_node(value)
-            if node.shape == () and variable.shape != ():
-                node = broadcast(cast(node, variable.dtype), variable.shape)
+            node = variable.value_node(value)
             state.check_assignable(variable.cell, node)
             cells.append(variable.cell)
             values.append(state.packed(variable.cell, node))

@@ -58,8 +58,10 @@ class Session:
     """Runs static graphs: fetches in, values out. It holds nothing but the programs it has compiled;
     variables outlive it.
 
-    >>> import treadle as td >>> a, b = td.placeholder((), name="a"), td.placeholder((), name="b") >>>
-    td.Session().run({"sum": a + b, "product": a * b}, {a: 2.0, b: 3.0})["product"].item() 6.0
+    >>> import treadle as td
+    >>> a, b = td.placeholder((), name="a"), td.placeholder((), name="b")
+    >>> td.Session().run({"sum": a + b, "product": a * b}, {a: 2.0, b: 3.0})["product"].item()
+    6.0
     """
 
     def __init__(self) -> None:

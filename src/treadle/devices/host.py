@@ -64,8 +64,10 @@ class HostBuffer:
 
     def __del__(self) -> None:
         global _kept
+        if self.held_by_views():
+            return
         raw = self.raw
-        if not self.borrowed and sys.getrefcount(raw) <= _ALONE + 1 and _kept + raw.nbytes <= _KEPT_NBYTES:
+        if _kept + raw.nbytes <= _KEPT_NBYTES:
             _kept += raw.nbytes
             _free.setdefault(self.nbytes, []).append(raw)
 
