@@ -102,7 +102,7 @@ def main() -> None:
     peers.use_threads(arguments.threads)
     facts = {
         "date": datetime.date.today().isoformat(),
-        "command": " ".join(["bench/core.py", *sys.argv[1:]]),
+        "command": " ".join(["./dev bench core", *[w for w in sys.argv[1:] if "/" not in w]]),
         "machine": peers.machine(),
         "versions": peers.versions(),
         "threads": arguments.threads,
@@ -122,7 +122,7 @@ def main() -> None:
             results.append(result)
             print(row(result), flush=True)
     if arguments.output is not None:
-        path = Path(arguments.output or RESULTS / f"core-{facts['date']}.json")
+        path = Path(arguments.output or RESULTS / f"core-{facts['date']}{'-one-thread' * ONE_THREAD}.json")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({**facts, "results": [asdict(r) for r in results]}, indent=1) + "\n")
         print(f"kept in {path}")
