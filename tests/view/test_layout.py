@@ -99,12 +99,13 @@ def test_nets_that_cross_are_untangled():
 
 
 def test_a_long_chain_with_skips_is_laid_out():
-    """What a deep net's gradients look like: every forward value is read far below. The longest go
-    straight.
-    """
+    """As the gradients of a deep net: forward values are read far below. The longest nets share a lane."""
     count = 1000
     edges = [(i, i + 1) for i in range(2 * count - 1)] + [(i, 2 * count - 1 - i) for i in range(count - 1)]
     layout = lay_out([(40.0, 20.0)] * (2 * count), [()] * (2 * count), edges, {})
     tops = [box.y for box in layout.boxes]
     assert tops == sorted(tops)
     assert len(layout.routes) == len(set(edges))
+    inside = max(box.x + box.width for box in layout.boxes)
+    lane = {points[1][0] for points in layout.routes.values() if points[1][0] > inside and len(points) == 4}
+    assert len(lane) == 1

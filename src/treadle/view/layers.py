@@ -14,7 +14,7 @@ from typing import Any
 
 LANE_WIDTH = 8.0
 MOST_POINTS = 12_000
-"""Above so many points of passing edges, the longest nets are drawn straight instead."""
+"""Above so many points of passing edges, the longest nets are bundled into one lane at the side instead."""
 SWEEPS = 6
 
 
@@ -32,14 +32,14 @@ class Net:
 @dataclass
 class Level:
     """Layers of items and of passing points, top down. `x` are middles; `points[net, layer]` is the item of a
-    passing point; nets in `straight` have none.
+    passing point; nets in `bundled` have none.
     """
 
     layers: list[list[int]]
     x: list[float]
     layer_of: list[int]
     points: dict[tuple[Any, int], int]
-    straight: set[Any]
+    bundled: set[Any]
 
 
 def arrange(
@@ -54,23 +54,23 @@ def arrange(
     layer_of = _layers(len(widths), edges, set(first), set(last))
     widths = list(widths)
     points: dict[tuple[Any, int], int] = {}
-    straight: set[Any] = set()
+    bundled: set[Any] = set()
     left = MOST_POINTS
     for key, net in sorted(nets.items(), key=lambda item: _span(item[1], layer_of)):
         left -= max(0, _span(net, layer_of) - 1)
         if left < 0:
-            straight.add(key)
+            bundled.add(key)
             continue
         for layer in range(layer_of[net.source] + 1, layer_of[net.source] + _span(net, layer_of)):
             points[key, layer] = len(widths)
             layer_of.append(layer)
             widths.append(LANE_WIDTH)
-    segments = _segments(nets, layer_of, points, straight)
+    segments = _segments(nets, layer_of, points, bundled)
     layers: list[list[int]] = [[] for _ in range(max(layer_of, default=-1) + 1)]
     for item, layer in enumerate(layer_of):
         layers[layer].append(item)
     _order(layers, segments, len(widths))
-    return Level(layers, _positions(layers, segments, widths, gap), layer_of, points, straight)
+    return Level(layers, _positions(layers, segments, widths, gap), layer_of, points, bundled)
 
 
 def _span(net: Net, layer_of: Sequence[int]) -> int:
@@ -128,11 +128,11 @@ def _segments(
     nets: Mapping[Any, Net],
     layer_of: Sequence[int],
     points: Mapping[tuple[Any, int], int],
-    straight: set[Any],
+    bundled: set[Any],
 ) -> list[Segment]:
     found: list[Segment] = []
     for key, net in nets.items():
-        if key in straight:
+        if key in bundled:
             continue
         above = layer_of[net.source]
         for layer in range(above + 1, above + _span(net, layer_of)):

@@ -163,11 +163,14 @@ def _lay_out_frame(
         tops[depth] = y
         y += heights[depth] + LAYER_GAP
     frame.height = y - LAYER_GAP + padding
-    spread = [level.x[i] + side * (extents[i][0] if i < len(order) else 0) / 2
-              for i in range(len(level.x)) for side in (-1, 1)]  # fmt: skip
-    left = min(spread, default=0.0)
-    frame.width = max(max(spread, default=0.0) - left, header_width) + 2 * padding
-    shift = (frame.width - (max(spread, default=0.0) - left)) / 2 - left
+    reach = [extents[i][0] / 2 if i < len(order) else 0.0 for i in range(len(level.x))]
+    left = min((x - half for x, half in zip(level.x, reach)), default=0.0)
+    right = max((x + half for x, half in zip(level.x, reach)), default=0.0)
+    side_lane = right + GAP
+    if level.bundled:
+        right = side_lane
+    frame.width = max(right - left, header_width) + 2 * padding
+    shift = (frame.width - (right - left)) / 2 - left
     for item, i in number.items():
         width, height = extents[i]
         depth = level.layer_of[i]
@@ -178,11 +181,13 @@ def _lay_out_frame(
         frame.places[item] = Rectangle(level.x[i] + shift - width / 2, y, width, height)
     for value, source, target in steps:
         chain: list[Point] = []
-        if value not in level.straight:
-            for depth in range(level.layer_of[number[source]] + 1, level.layer_of[number[target]]):
-                x = level.x[level.points[value, depth]] + shift
-                chain.append((x, tops[depth]))
-                chain.append((x, tops[depth] + heights[depth]))
+        for depth in range(level.layer_of[number[source]] + 1, level.layer_of[number[target]]):
+            x = (side_lane if value in level.bundled else level.x[level.points[value, depth]]) + shift
+            chain.append((x, tops[depth]))
+            chain.append((x, tops[depth] + heights[depth]))
+        if value in level.bundled:
+            # The lane is one line from end to end.
+            chain = [*chain[:1], *chain[-1:]]
         frame.chains[value, target] = chain
 
 

@@ -78,6 +78,8 @@ function draw() {
     group.element.classList.toggle("folded", group.folded);
     group.element.setAttribute("aria-expanded", String(!group.folded));
     if (hidden) continue;
+    // A chip covers the edges that pass; an open group lies below them.
+    svg.insertBefore(group.element, group.folded ? boxes[0].element : lines.length ? lines[0].element : boxes[0].element);
     if (group.folded) {
       chips.set(group, chip(group));
       keep(chips.get(group));
@@ -106,9 +108,14 @@ function draw() {
   }
   for (const box of boxes)
     box.element.setAttribute("transform", `translate(${x.map(box.place.x)},${y.map(box.place.y)})`);
+  const joined = new Set();
   for (const line of lines) {
     const [from, to] = [folded(line.from), folded(line.to)];
-    const inside = from !== null && from === to;
+    // Of the edges between two chips, or a chip and a box, one is enough.
+    const ends = `${from ? "g" + groups.indexOf(from) : line.element.dataset.from} ` +
+      `${to ? "g" + groups.indexOf(to) : line.element.dataset.to} ${line.tip}`;
+    const inside = (from !== null && from === to) || joined.has(ends);
+    joined.add(ends);
     line.element.classList.toggle("hidden", inside || (line.tip && to !== null));
     if (!inside) line.element.setAttribute("d", line.tip ? tipAt(line, x, y) : any ? bend(line, chips, x.map, y.map) : line.d);
   }
@@ -151,7 +158,7 @@ function resize() {
   svg.setAttribute("height", whole.shown.height * scale);
 }
 
-function fold(group, wanted) { group.folded = wanted; draw(); }
+function fold(group, wanted) { group.folded = wanted; draw(); group.element.focus({ preventScroll: true }); }
 function foldAll(wanted) { for (const group of groups) group.folded = wanted; draw(); }
 
 for (const group of groups) {
