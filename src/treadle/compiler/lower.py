@@ -381,7 +381,7 @@ def in_place_pairs(operands: Sequence[Operand], stages: Sequence[Stage]) -> tupl
                 loads.setdefault(instruction.attribute.operand, set()).add(instruction.attribute)
                 latest[instruction.attribute.operand] = number
             elif instruction.op == "gather":
-                loads.setdefault(instruction.attribute.operand, set()).update((None, instruction.attribute))
+                gathered.add(instruction.attribute.operand)
         for store in stage.stores:
             stores.setdefault(store.access.operand, []).append((number, store.access))
     pairs = []
@@ -394,7 +394,7 @@ def in_place_pairs(operands: Sequence[Operand], stages: Sequence[Stage]) -> tupl
                 operands[read].dtype == operands[written].dtype
                 and operands[read].size == operands[written].size
             )
-            if alike and len(accesses) == 1 and latest[read] <= number:
+            if alike and read not in gathered and len(accesses) == 1 and latest[read] <= number:
                 (load,) = accesses
                 if load.index == access.index and not load.guards:
                     pairs.append((written, read))

@@ -91,9 +91,9 @@ class Simplifier:
         op = OPS[name]
         return self.node(op, inputs, tuple([attributes[a] for a in op.attributes]))
 
-    def constant(self, value: Any, like: Node) -> Node:
-        """A number in the type of a node."""
-        dtype = like.dtype
+    def constant(self, value: Any, type: Type) -> Node:
+        """A number, repeated in a type's shape."""
+        dtype = type.dtype
         leaf = new(CONSTANT, (), (value, dtype), Type((), dtype))
         node = self.node(CONSTANT, (), leaf.attributes, leaf)
-        return self("broadcast_to", node, shape=like.shape) if like.shape else node
+        return self("broadcast_to", node, shape=type.shape) if type.shape else node

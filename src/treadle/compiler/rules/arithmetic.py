@@ -63,7 +63,7 @@ def divide_by_power_of_two(make: Simplifier, node: Node) -> Node | None:
         return make("negative", x)
     mantissa, exponent = math.frexp(value)
     if abs(mantissa) == 0.5 and abs(exponent) < 10:
-        return make("multiply", x, make.constant(1 / value, other))
+        return make("multiply", x, make.constant(1 / value, other.type))
     return None
 
 

@@ -30,7 +30,7 @@ def constant_result(make: Simplifier, node: Node) -> Node | None:
     with np.errstate(all="ignore"):
         result = np.asarray(node.op.reference(*values, **node.keywords())).astype(node.dtype.numpy)
     value = float(result) if node.dtype is dtypes.bfloat16 else result.item()
-    return make.constant(value, node)
+    return make.constant(value, node.type)
 
 
 @rule("elementwise")
@@ -49,18 +49,9 @@ def compute_then_repeat(make: Simplifier, node: Node) -> Node | None:
     inputs = []
     for child in node.inputs:
         value = number(child)
-        inputs.append(
-            child.inputs[0] if value is None else make.constant(value, _Like(Type(shape, child.dtype)))
-        )
+        inputs.append(child.inputs[0] if value is None else make.constant(value, Type(shape, child.dtype)))
     keywords = node.keywords()
     return make("broadcast_to", make(node.op.name, *inputs, **keywords), shape=node.shape)
-
-
-class _Like:
-    """The type of a node that need not exist."""
-
-    def __init__(self, type: Type):
-        self.dtype, self.shape = type.dtype, type.shape
 
 
 @rule("sum")
@@ -73,11 +64,11 @@ def sum_of_number(make: Simplifier, node: Node) -> Node | None:
     if is_float(node):
         with np.errstate(all="ignore"):
             total = float(node.dtype.numpy.type(float(value) * count if count else 0.0))
-        return make.constant(total, node) if math.isfinite(total) else None
+        return make.constant(total, node.type) if math.isfinite(total) else None
     width = 8 * node.dtype.itemsize
     total = int(value) * count & (1 << width) - 1
     signed = node.dtype.kind == "int" and total >> width - 1
-    return make.constant(total - (1 << width) if signed else total, node)
+    return make.constant(total - (1 << width) if signed else total, node.type)
 
 
 @rule("max", "min", "any", "all")
@@ -87,4 +78,4 @@ def extreme_of_number(make: Simplifier, node: Node) -> Node | None:
     axes = node.attribute("axes")
     if value is None or 0 in [node.inputs[0].shape[axis] for axis in axes]:
         return None
-    return make.constant(value, node)
+    return make.constant(value, node.type)

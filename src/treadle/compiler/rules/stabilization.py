@@ -30,7 +30,7 @@ def log_one_plus(make: Simplifier, node: Node) -> Node | None:
 def softplus(make: Simplifier, node: Node) -> Node | None:
     """log1p(exp(x)) -> logaddexp(x, 0)."""
     x = node.inputs[0]
-    return make("logaddexp", x.inputs[0], make.constant(0.0, x)) if is_op(x, "exp") else None
+    return make("logaddexp", x.inputs[0], make.constant(0.0, x.type)) if is_op(x, "exp") else None
 
 
 @rule("subtract")
@@ -56,7 +56,7 @@ def log_sigmoid(make: Simplifier, node: Node) -> Node | None:
     if not is_op(x, "sigmoid"):
         return None
     below = make("negative", x.inputs[0])
-    return make("negative", make("logaddexp", below, make.constant(0.0, below)))
+    return make("negative", make("logaddexp", below, make.constant(0.0, below.type)))
 
 
 @rule("log")
@@ -83,8 +83,8 @@ def log_sum_exp(make: Simplifier, node: Node) -> Node | None:
         return None
     top = make("max", x, axes=axes)
     magnitude = make("abs", top)
-    finite = make("less", magnitude, make.constant(math.inf, magnitude))
-    top = make("where", finite, top, make.constant(0.0, top))
+    finite = make("less", magnitude, make.constant(math.inf, magnitude.type))
+    top = make("where", finite, top, make.constant(0.0, top.type))
     kept = tuple([1 if axis in axes else size for axis, size in enumerate(x.shape)])
     spread = make("broadcast_to", make("reshape", top, shape=kept), shape=x.shape)
     rest = make("log", make("sum", make("exp", make("subtract", x, spread)), axes=axes))
