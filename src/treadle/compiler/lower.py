@@ -373,6 +373,7 @@ def in_place_pairs(operands: Sequence[Operand], stages: Sequence[Stage]) -> tupl
     after the write. Of several for one operand any one may be chosen.
     """
     loads: dict[int, set[Access]] = {}
+    gathered: set[int] = set()
     latest: dict[int, int] = {}
     stores: dict[int, list[tuple[int, Access]]] = {}
     for number, stage in enumerate(stages):
