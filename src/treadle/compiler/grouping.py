@@ -28,7 +28,8 @@ def visit(groups: Groups, node: Node) -> None:
     """Decide where a node is computed, all who ask for it being known."""
     asking = groups.asking[node]
     name = node.op.name
-    if name == "input" or not (asking or node in groups.stored):
+    if name == "input" or not (asking or node in groups.outputs):
+        # Nobody asks for what only empty values are made of.
         return
     if groups.size[node] == 0:
         groups.stored.add(node)
