@@ -436,6 +436,13 @@ def test_empty_arrays():
     check(outputs, [normal(0, 4), normal(3, 4)])
 
 
+def test_what_only_empty_values_are_made_of_is_not_computed():
+    x = leaf(0, 3, 4)
+    product = MATMUL(ew.exp(x), movement.permute_dims(x, (1, 0)))
+    fused = check([movement.take_slice(product, (1, 0), (1, 3), (1, 1))], [normal(3, 4)])
+    assert not fused.calls
+
+
 def test_numbers():
     x = leaf(0)
     outputs = [ew.exp(x), reduction.sum(broadcast(x, (3,))), movement.reshape(x, (1, 1)), ew.add(x, 1.0)]
