@@ -262,7 +262,6 @@ ARRAY = (
     ("long", "PyTorch", "`td.astype(x, td.int64)`"),
     ("int", "PyTorch", "`td.astype(x, td.int32)`"),
     ("bool", "PyTorch", "`td.astype(x, td.bool)`"),
-    ("tolist", "NumPy, PyTorch, JAX", "`x.numpy().tolist()`"),
     ("eval", "TensorFlow", "`x.numpy()`"),
     ("block_until_ready", "JAX", "`td.evaluate(x)`"),
     ("at", "JAX", "index assignment: `x[i] = values`"),

@@ -267,10 +267,12 @@ def evaluate(nodes: Sequence[Node]) -> None:
     if nodes and not targets:
         return
     _check_static(targets)
-    versions = dict(pending.versions)
+    versions = pending.versions
     if not targets and not versions:
         return
     try:
+        # Taken away: a finaliser that demands a value while this runs must not run them a second time.
+        pending.versions = {}
         _run(targets, versions)
     except BaseException as failure:
         state.discard({c: v for c, v in versions.items() if v is not c.current}, failure)

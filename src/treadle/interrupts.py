@@ -4,7 +4,8 @@ programs.
 
 from __future__ import annotations
 
-import signal
+# Not `signal`: it turns every handler into an enum and back, which took longer than a small program's run.
+import _signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,27 +26,27 @@ def held() -> Iterator[None]:
     interrupted at all.
     """
     previous = (
-        signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
+        _signal.getsignal(_signal.SIGINT) if threading.get_ident() == threading.main_thread().ident else None
     )
     if not callable(previous) or previous is _note:
         yield
         return
     _previous.append(previous)
-    signal.signal(signal.SIGINT, _note)
+    _signal.signal(_signal.SIGINT, _note)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, previous)
+        _signal.signal(_signal.SIGINT, previous)
         _previous.pop()
         if _noted:
             frame = _noted.pop()
             _noted.clear()
-            previous(signal.SIGINT, frame)
+            previous(_signal.SIGINT, frame)
 
 
 def deliver() -> None:
     """Raise now what a surrounding `held` holds back: for places before the first store into a variable."""
-    if _noted and threading.current_thread() is threading.main_thread():
+    if _noted and threading.get_ident() == threading.main_thread().ident:
         frame = _noted.pop()
         _noted.clear()
-        _previous[-1](signal.SIGINT, frame)
+        _previous[-1](_signal.SIGINT, frame)

@@ -343,8 +343,6 @@ def discard(versions: dict[Cell, Version], failure: BaseException) -> None:
         node = version.read_node() if version.read_node is not None else None
         if node is not None and node.buffer is None:
             node.inputs = ()
-        if pending.versions.get(cell) is version:
-            del pending.versions[cell]
 
 
 def commit(versions: dict[Cell, Version]) -> None:
@@ -355,8 +353,6 @@ def commit(versions: dict[Cell, Version]) -> None:
         version.value = version.base = None
         cell.current.buffer = None
         cell.current = version
-        if pending.versions.get(cell) is version:
-            del pending.versions[cell]
         node = version.read_node() if version.read_node is not None else None
         if node is not None:
             node.buffer = version.buffer

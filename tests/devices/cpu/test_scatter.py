@@ -37,7 +37,8 @@ def test_values_are_written_in_order(isa, dtype, shape, axes, add):
     made, given = row_major(shape), row_major(values.shape)
     spec = Scatter(
         dtype, add, points, tuple(shape[a] for a in others), tuple(made[a] for a in axes),
-        tuple(made[a] for a in others), given[:2], given[2:], ("int64",) * len(axes), (row_major(points),) * len(axes),
+        tuple(made[a] for a in others), given[:2], given[2:], ("int64",) * len(axes), (row_major(points),) *
+        len(axes),
         tuple(shape[a] for a in axes),
     )  # fmt: skip
     status = np.zeros(1, np.int32)

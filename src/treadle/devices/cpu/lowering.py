@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from treadle.compiler.costs import INLINE, REDUCTIONS
 from treadle.compiler.indexmap import MOVEMENT
 from treadle.compiler.kernel import Access, Affine, Instruction, LoopKernel, Operand, Stage, Store
 from treadle.compiler.program import Call, LibraryCall, LoopCall, View
-from treadle.devices.cpu import convolution, loops, pooling
-from treadle.devices.cpu.contraction import Contraction
-from treadle.devices.cpu.contraction import lower as lower_contraction
-from treadle.devices.cpu.cumulative import Cumulative, cumulative
+from treadle.devices.cpu import loops
 from treadle.devices.cpu.expression import supported
 from treadle.devices.cpu.native import Lowered, Step
 from treadle.devices.cpu.registers import Unsupported
-from treadle.devices.cpu.scatter import Scatter, scatter
 from treadle.devices.cpu.target import Isa
 from treadle.graph.node import Node, Type
+
+if TYPE_CHECKING:
+    from treadle.devices.cpu.convolution import Convolution
+    from treadle.devices.cpu.pooling import AvgPool
 
 NATIVE_FLOATS = ("float32", "float64")
 
@@ -37,7 +37,12 @@ def _sizes(type: Type) -> tuple[int, ...]:
     return tuple(int(n) for n in type.shape)
 
 
+# Generators are loaded by the first program that needs them: each takes milliseconds.
+
+
 def _matmul(call: LibraryCall, isa: Isa) -> Lowered:
+    from treadle.devices.cpu.contraction import Contraction, lower
+
     a, b = call.inputs
     shape = _sizes(call.node.type)
     batch, (m, n) = shape[:-2], shape[-2:]
@@ -53,15 +58,17 @@ def _matmul(call: LibraryCall, isa: Isa) -> Lowered:
         call.epilogue,
         call.extra,
     )
-    return lower_contraction(spec, isa)
+    return lower(spec, isa)
 
 
 def _convolution(
     call: LibraryCall, x: tuple[Any, Any], w: tuple[Any, Any], y: tuple[Any, Any]
-) -> convolution.Convolution:
+) -> Convolution:
     """The geometry a convolution and its gradients share: (shape, strides) of input, weight, output."""
+    from treadle.devices.cpu.convolution import Convolution
+
     node = call.node
-    return convolution.Convolution(
+    return Convolution(
         batch=x[0][0],
         groups=node.attribute("groups"),
         in_channels=x[0][1],
@@ -90,18 +97,24 @@ def _made(node: Node) -> tuple[Any, Any]:
 
 
 def _conv(call: LibraryCall, isa: Isa) -> Lowered:
+    from treadle.devices.cpu.convolution import forward
+
     x, w = call.inputs
-    return convolution.forward(_convolution(call, _seen(x), _seen(w), _made(call.node)), isa)
+    return forward(_convolution(call, _seen(x), _seen(w), _made(call.node)), isa)
 
 
 def _conv_input_gradient(call: LibraryCall, isa: Isa) -> Lowered:
+    from treadle.devices.cpu.convolution import input_gradient
+
     g, w = call.inputs
-    return convolution.input_gradient(_convolution(call, _made(call.node), _seen(w), _seen(g)), isa)
+    return input_gradient(_convolution(call, _made(call.node), _seen(w), _seen(g)), isa)
 
 
 def _conv_weight_gradient(call: LibraryCall, isa: Isa) -> Lowered:
+    from treadle.devices.cpu.convolution import weight_gradient
+
     x, g = call.inputs
-    return convolution.weight_gradient(_convolution(call, _seen(x), _made(call.node), _seen(g)), isa)
+    return weight_gradient(_convolution(call, _seen(x), _made(call.node), _seen(g)), isa)
 
 
 def _copied(view: View, dtype: str, isa: Isa, source: tuple[str, int], target: tuple[str, int]) -> Step:
@@ -117,6 +130,8 @@ def _copied(view: View, dtype: str, isa: Isa, source: tuple[str, int], target: t
 
 
 def _scatter(call: LibraryCall, isa: Isa) -> Lowered:
+    from treadle.devices.cpu.scatter import Scatter, scatter
+
     x, values, *indices = call.inputs
     node = call.node
     shape = _sizes(node.type)
@@ -148,6 +163,8 @@ def _scatter(call: LibraryCall, isa: Isa) -> Lowered:
 
 
 def _cumulative(call: LibraryCall, isa: Isa) -> Lowered:
+    from treadle.devices.cpu.cumulative import Cumulative, cumulative
+
     view, node = call.inputs[0], call.node
     shape = _sizes(node.type)
     axis = node.attribute("axis")
@@ -164,12 +181,12 @@ def _cumulative(call: LibraryCall, isa: Isa) -> Lowered:
     return Lowered((copy, Step(kernel, (("temp", 0), ("out", 0)))), (math.prod(shape) * node.dtype.itemsize,))
 
 
-def _max_pool(
-    lower: Callable[..., Lowered], output_like: int | None
-) -> Callable[[LibraryCall, Isa], Lowered]:
+def _max_pool(kernel: str, output_like: int | None) -> Callable[[LibraryCall, Isa], Lowered]:
     """A max-pooling op. `output_like`: the operand shaped like the pooled output; None: the result is."""
 
     def lowered(call: LibraryCall, isa: Isa) -> Lowered:
+        from treadle.devices.cpu import pooling
+
         x = call.inputs[0]
         made = row_major(_sizes(call.node.type))
         if output_like is None:
@@ -180,7 +197,7 @@ def _max_pool(
             output_like is not None and made != x.strides
         ):
             raise Unsupported("the operands of a pooling op lie differently in memory")
-        return lower(
+        return getattr(pooling, kernel)(
             pooling.MaxPool(
                 x.shape[0],
                 x.shape[1],
@@ -200,12 +217,14 @@ def _max_pool(
     return lowered
 
 
-def _averages(call: LibraryCall, x: tuple[Any, Any], y: tuple[Any, Any]) -> pooling.AvgPool:
+def _averages(call: LibraryCall, x: tuple[Any, Any], y: tuple[Any, Any]) -> AvgPool:
     """The geometry an average pooling and its gradient share: (shape, strides) of what is pooled, and of
     the means.
     """
+    from treadle.devices.cpu.pooling import AvgPool
+
     node = call.node
-    return pooling.AvgPool(
+    return AvgPool(
         x[0][0],
         x[0][1],
         tuple(x[0][2:]),
@@ -221,11 +240,15 @@ def _averages(call: LibraryCall, x: tuple[Any, Any], y: tuple[Any, Any]) -> pool
 
 
 def _average_pool(call: LibraryCall, isa: Isa) -> Lowered:
-    return pooling.average_pool(_averages(call, _seen(call.inputs[0]), _made(call.node)), isa)
+    from treadle.devices.cpu.pooling import average_pool
+
+    return average_pool(_averages(call, _seen(call.inputs[0]), _made(call.node)), isa)
 
 
 def _average_pool_gradient(call: LibraryCall, isa: Isa) -> Lowered:
-    return pooling.average_pool_gradient(_averages(call, _made(call.node), _seen(call.inputs[0])), isa)
+    from treadle.devices.cpu.pooling import average_pool_gradient
+
+    return average_pool_gradient(_averages(call, _made(call.node), _seen(call.inputs[0])), isa)
 
 
 LIBRARY: dict[str, Callable[[LibraryCall, Isa], Lowered]] = {
@@ -233,9 +256,9 @@ LIBRARY: dict[str, Callable[[LibraryCall, Isa], Lowered]] = {
     "conv": _conv,
     "conv_input_gradient": _conv_input_gradient,
     "conv_weight_gradient": _conv_weight_gradient,
-    "max_pool": _max_pool(pooling.max_pool, None),
-    "max_pool_gradient": _max_pool(pooling.max_pool_gradient, 1),
-    "max_pool_select": _max_pool(pooling.max_pool_select, None),
+    "max_pool": _max_pool("max_pool", None),
+    "max_pool_gradient": _max_pool("max_pool_gradient", 1),
+    "max_pool_select": _max_pool("max_pool_select", None),
     "average_pool": _average_pool,
     "average_pool_gradient": _average_pool_gradient,
     "scatter_add": _scatter,
