@@ -28,7 +28,11 @@ class Schedule:
 def schedule(fused: Fused, donors: Sequence[int | None], can_fail: Callable[[Call], bool]) -> Schedule:
     """Order the calls of a program and settle which donations are possible."""
     calls = fused.calls
-    writer = {buffer: i for i, call in enumerate(calls) for buffer in call.writes}
+    needs = _needs(calls)
+    writers: dict[int, list[int]] = {}
+    for i, call in enumerate(calls):
+        for buffer in call.writes:
+            writers.setdefault(buffer, []).append(i)
     readers: dict[int, list[int]] = {}
     for i, call in enumerate(calls):
         for buffer in set(call.reads):
@@ -38,15 +42,15 @@ def schedule(fused: Fused, donors: Sequence[int | None], can_fail: Callable[[Cal
     late: set[int] = set()
     # What must come before each late call, besides what it needs: the readers of the memory it overwrites.
     taken: set[int] = set()
-    order = _later(calls, late, {})
+    order = _later(needs, late, {})
     before: dict[int, set[int]] = {}
     for output, leaf in enumerate(donors):
         if leaf is None or leaf not in leaf_buffer:
             continue
         new, old = fused.outputs[output], leaf_buffer[leaf]
-        call = writer.get(new)
+        call = writers.get(new, [-1])[0]
         if (
-            call is None
+            len(writers.get(new, ())) != 1
             or old in taken
             or fused.buffers[new].source != "output"
             or fused.buffers[new].type is not fused.buffers[old].type
@@ -57,7 +61,7 @@ def schedule(fused: Fused, donors: Sequence[int | None], can_fail: Callable[[Cal
         if old in calls[call].reads and not _in_place(calls[call], new, old):
             continue
         wanted = {**before, call: before.get(call, set()) | {r for r in readers.get(old, []) if r != call}}
-        trial = _later(calls, late | {call}, wanted)
+        trial = _later(needs, late | {call}, wanted)
         if trial is None or any(can_fail(calls[i]) for i in trial[1]):
             continue
         late.add(call)
@@ -66,7 +70,7 @@ def schedule(fused: Fused, donors: Sequence[int | None], can_fail: Callable[[Cal
         taken.add(old)
     assert order is not None
     early, last = order
-    early = _short_lived(fused, early, last)
+    early = _short_lived(fused, needs, early, last)
     return Schedule([calls[i] for i in (*early, *last)], len(early), donations)
 
 
@@ -79,19 +83,28 @@ def _in_place(call: Call, new: int, old: int) -> bool:
     return (new, old) in pairs and operands.count(old) == 1
 
 
+def _needs(calls: Sequence[Call]) -> list[set[int]]:
+    """For every call, the earlier ones that write what it reads or writes: a buffer may be written in parts."""
+    writers: dict[int, list[int]] = {}
+    needs: list[set[int]] = []
+    for i, call in enumerate(calls):
+        needs.append({w for buffer in (*call.reads, *call.writes) for w in writers.get(buffer, ())})
+        for buffer in call.writes:
+            writers.setdefault(buffer, []).append(i)
+    return needs
+
+
 def _later(
-    calls: Sequence[Call], late: set[int], before: dict[int, set[int]]
+    needs: Sequence[set[int]], late: set[int], before: dict[int, set[int]]
 ) -> tuple[list[int], list[int]] | None:
     """The calls, early ones first: late ones and what needs them come after, each after those in `before`.
-    None if that is
-    impossible: two stores that each need what the other overwrites."""
-    writer = {buffer: i for i, call in enumerate(calls) for buffer in call.writes}
-    needs = [{writer[b] for b in call.reads if b in writer} - {i} for i, call in enumerate(calls)]
-    is_late = [False] * len(calls)
-    for i in range(len(calls)):
+    None if that is impossible: two stores that each need what the other overwrites.
+    """
+    is_late = [False] * len(needs)
+    for i in range(len(needs)):
         is_late[i] = i in late or any(is_late[n] for n in needs[i])
-    early = [i for i in range(len(calls)) if not is_late[i]]
-    waiting = [i for i in range(len(calls)) if is_late[i]]
+    early = [i for i in range(len(needs)) if not is_late[i]]
+    waiting = [i for i in range(len(needs)) if is_late[i]]
     last: list[int] = []
     done = set(early)
     while waiting:
@@ -104,23 +117,22 @@ def _later(
     return early, last
 
 
-def _short_lived(fused: Fused, early: list[int], last: list[int]) -> list[int]:
+def _short_lived(fused: Fused, needs: Sequence[set[int]], early: list[int], last: list[int]) -> list[int]:
     """The early calls in an order that keeps little alive: whatever frees at least as much as it takes runs
     as soon as it can, such as the gradient of a weight, which ends the life of a cotangent; the rest keeps
     its order.
     """
     calls = fused.calls
     nbytes = [info.nbytes if info.source == "temporary" else 0 for info in fused.buffers]
-    writer = {buffer: i for i in early for buffer in calls[i].writes}
     reads = {i: set(calls[i].reads) for i in (*early, *last)}
     readers: dict[int, int] = {}
     for i in (*early, *last):
         for buffer in reads[i]:
             readers[buffer] = readers.get(buffer, 0) + 1
-    waiting = {i: {writer[b] for b in reads[i] if b in writer} - {i} for i in early}
+    waiting = {i: set(needs[i]) for i in early}
     after: dict[int, list[int]] = {}
-    for i, needs in waiting.items():
-        for n in needs:
+    for i in early:
+        for n in needs[i]:
             after.setdefault(n, []).append(i)
     place = {i: p for p, i in enumerate(early)}
     ready = sorted((i for i in early if not waiting[i]), key=place.__getitem__)

@@ -687,7 +687,7 @@ def gelu(x: Operand, /, *, approximate: bool = False) -> Node:
     x = expect_node("gelu", "x", x)
     expect_kind("gelu", "x", x, "real floating")
     if approximate:
-        inner = multiply(add(x, multiply(pow(x, 3.0), 0.044715)), math.sqrt(2 / math.pi))
+        inner = multiply(add(x, multiply(multiply(square(x), x), 0.044715)), math.sqrt(2 / math.pi))
         phi = multiply(add(tanh(inner), 1.0), 0.5)
     else:
         phi = multiply(add(erf(multiply(x, math.sqrt(0.5))), 1.0), 0.5)
