@@ -36,6 +36,9 @@ def attribute_text(value: Any) -> str:
         return value.name
     if isinstance(value, Dimension):
         return f"dim({str(value)!r})"
+    if isinstance(value, complex):
+        # Python's own spelling as a sum loses the sign of a zero.
+        return f"complex({value.real!r}, {value.imag!r})"
     if type(value) is tuple:
         return "(" + ", ".join(map(attribute_text, value)) + ("," if len(value) == 1 else "") + ")"
     return repr(value)
@@ -168,9 +171,9 @@ def _value(tree: ast.expr) -> Any:
         return float(tree.id) if tree.id in ("nan", "inf") else BY_NAME[tree.id]
     if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub):
         return -_value(tree.operand)
-    if isinstance(tree, ast.BinOp) and isinstance(tree.op, (ast.Add, ast.Sub)):
-        left, right = _value(tree.left), _value(tree.right)
-        return left + right if isinstance(tree.op, ast.Add) else left - right
+    if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and tree.func.id == "complex":
+        real, imaginary = map(_value, tree.args)
+        return complex(real, imaginary)
     if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and tree.func.id == "dim":
         return _size(_value(tree.args[0]))
     raise ValueError(f"{ast.unparse(tree)} is no attribute value")
