@@ -1,0 +1,123 @@
+"""Random graphs come to the same values however they are run: by references, compiled, simplified or not,
+fused or node by node, in memory that is full of what was there before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import random_graphs
+from hypothesis import assume, given, settings
+from random_graphs import RECIPES, Step
+
+from treadle import config, dtypes
+from treadle.compiler import pipeline
+from treadle.devices.cpu.device import chosen_isa
+from treadle.devices.cpu.program import CpuExecutable
+from treadle.devices.host import from_array
+from treadle.devices.reference import compute, leaf_array
+from treadle.evaluate import data, detached, leaf_value, structure_of
+from treadle.graph.graph import ordered
+from treadle.graph.node import Node, Type, make
+
+
+def is_leaf(node: Node) -> bool:
+    return node.op.leaf and node.op.reference is None
+
+
+class Program:
+    """Nodes compiled, apart from the cache of programs, and left as they are."""
+
+    def __init__(self, outputs: Sequence[Node]):
+        structure = structure_of(outputs, is_leaf, is_leaf)
+        with config.configured(check=True):
+            donors = [None] * len(outputs)
+            self.executable = CpuExecutable(detached(structure, list(outputs)), donors, chosen_isa())
+        self.leaves = [leaf_value(leaf) for leaf in structure.leaves]
+        self.types = [output.type for output in outputs]
+
+    def run(self) -> list[np.ndarray]:
+        buffers = self.executable.run(self.leaves, [None] * len(self.types))
+        return [buffer.view(type) for buffer, type in zip(buffers, self.types, strict=True)]
+
+    def poison(self) -> None:
+        """Fill the memory of temporary values with NaN, -1 and True."""
+        for context in self.executable._free:
+            nbytes = self.executable.arena_nbytes
+            context.arena.writable(Type((nbytes,), dtypes.uint8)).fill(0xFF)
+
+
+def by_references(outputs: Sequence[Node]) -> list[np.ndarray]:
+    given = [node for node in ordered(outputs) if is_leaf(node)]
+    return compute(outputs, {node: leaf_array(node.type, leaf_value(node)) for node in given})
+
+
+def node_by_node(outputs: Sequence[Node]) -> list[np.ndarray]:
+    """Every op as a program of its own."""
+    values: dict[Node, Node] = {}
+    for node in ordered(outputs):
+        if is_leaf(node):
+            values[node] = node
+        elif not node.op.leaf:
+            alone = make(node.op, tuple(values.get(child, child) for child in node.inputs), node.attributes)
+            (value,) = Program([alone]).run()
+            values[node] = data(from_array(value, node.type), node.type)
+    return by_references([values.get(output, output) for output in outputs])
+
+
+def agree(found: Sequence[np.ndarray], expected: Sequence[np.ndarray], whole: Sequence[bool]) -> None:
+    for value, wanted, exact in zip(found, expected, whole, strict=True):
+        assert (value.shape, value.dtype) == (wanted.shape, wanted.dtype)
+        if exact:
+            np.testing.assert_array_equal(value, wanted)
+        else:
+            np.testing.assert_allclose(value, wanted, rtol=1e-4, atol=2e-4)
+
+
+@settings(max_examples=60)
+@given(RECIPES)
+def test_compiled_programs_agree_with_the_references(recipe: list[Step]):
+    outputs, whole = random_graphs.build(recipe)
+    program = Program(outputs)
+    first = [value.copy() for value in program.run()]
+    agree(first, by_references(outputs), whole)
+    program.poison()
+    for before, after in zip(first, program.run(), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+@settings(max_examples=20)
+@given(RECIPES)
+def test_what_is_not_simplified_is_the_same(recipe: list[Step]):
+    outputs, whole = random_graphs.build(recipe)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "GRAPH_PASSES", pipeline.GRAPH_PASSES[:1])
+        found = Program(outputs).run()
+    agree(found, by_references(outputs), whole)
+
+
+@settings(max_examples=12)
+@given(RECIPES)
+def test_what_is_not_fused_is_the_same(recipe: list[Step]):
+    outputs, whole = random_graphs.build(recipe)
+    agree(node_by_node(outputs), by_references(outputs), whole)
+
+
+@settings(max_examples=15)
+@given(RECIPES)
+def test_narrow_vectors_give_the_same(recipe: list[Step]):
+    outputs, whole = random_graphs.build(recipe)
+    expected = by_references(outputs)
+    for isa in ("avx2", "sse"):
+        with config.configured(isa=isa):
+            agree(Program(outputs).run(), expected, whole)
+
+
+@settings(max_examples=30)
+@given(RECIPES)
+def test_gradients_agree_with_the_references(recipe: list[Step]):
+    outputs = random_graphs.with_gradients(recipe)
+    assume(outputs)
+    agree(Program(outputs).run(), by_references(outputs), [False] * len(outputs))
