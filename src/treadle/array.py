@@ -269,6 +269,11 @@ class Array(ArrayMethods):
             return f"Array({node.op.name}, {node.type!r}, of a static graph)"
         return f"Array({np.array2string(self.numpy(), separator=', ', prefix='Array(')}, dtype={self.dtype})"
 
+    def _repr_html_(self) -> str:
+        from treadle.view import array_html
+
+        return array_html(self)
+
     def __str__(self) -> str:
         node = self.node
         return repr(self) if node.flags & STATIC else str(self.numpy())

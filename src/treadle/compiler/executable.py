@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from treadle.graph.graph import ordered
 from treadle.graph.node import Node
+from treadle.graph.text import graph_text
 
 if TYPE_CHECKING:
     from treadle.devices.host import HostBuffer
@@ -43,8 +44,14 @@ class Executable:
         return {"inputs": 0, "outputs": 0, "arena": 0}
 
     def explain(self) -> str:
-        """What it does, for a person to read."""
-        raise NotImplementedError
+        """What it does, for a person to read: here the graph, which is walked node by node."""
+        return graph_text(self.outputs)
+
+    def _repr_html_(self) -> str:
+        # A display may look upwards: nothing else here knows of pictures.
+        from treadle.view import program_html
+
+        return program_html(self)
 
 
 class Committed(BaseException):

@@ -84,7 +84,7 @@ def _in_place(call: Call, new: int, old: int) -> bool:
 
 
 def _needs(calls: Sequence[Call]) -> list[set[int]]:
-    """For every call, the earlier ones that write what it reads or writes: a buffer may be written in parts."""
+    """For every call, the earlier ones that write what it touches: a buffer may be written in parts."""
     writers: dict[int, list[int]] = {}
     needs: list[set[int]] = []
     for i, call in enumerate(calls):

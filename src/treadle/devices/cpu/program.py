@@ -27,6 +27,7 @@ from treadle.devices.reference import ReferenceExecutable, apply, leaf_array
 from treadle.dtypes import uint8
 from treadle.errors import OutOfMemory
 from treadle.graph.node import Node, Type
+from treadle.graph.text import graph_text
 
 ARENA = 0
 SCALAR_NBYTES = 16
@@ -282,8 +283,6 @@ class CpuExecutable(Executable):
 
     def explain(self) -> str:
         """The passes, the calls, and their code."""
-        from treadle.graph.text import graph_text
-
         lines = []
         for name, ms, graph in self.passes.graphs:
             lines += [f"== {name}: {ms:.2f} ms", graph_text(graph)]
