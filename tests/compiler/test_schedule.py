@@ -1,0 +1,151 @@
+"""The order of calls: what is read was written, what is overwritten is read no more, nothing fails late."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from treadle import dtypes
+from treadle.compiler.fuse import fuse
+from treadle.compiler.program import Call, Fused
+from treadle.compiler.schedule import Schedule, schedule
+from treadle.devices.cpu.device import chosen_isa
+from treadle.devices.cpu.lowering import is_library
+from treadle.devices.cpu.program import CpuExecutable, _can_fail
+from treadle.devices.host import HostBuffer, from_array
+from treadle.devices.reference import compute
+from treadle.graph.node import Node, Type, new
+from treadle.ops.contraction import matmul
+from treadle.ops.elementwise import add, multiply, subtract, tanh
+from treadle.ops.gather import take
+from treadle.ops.movement import flip, permute_dims
+from treadle.ops.record import INPUT, broadcast
+from treadle.ops.reduction import sum as total
+
+WEIGHTS = 4
+TYPE = Type((5, 5), dtypes.float32)
+ROWS = Type((5,), dtypes.int64)
+
+
+def leaves() -> list[Node]:
+    """The weights, and row numbers."""
+    weights = [new(INPUT, (), (i,), TYPE) for i in range(WEIGHTS)]
+    return [*weights, new(INPUT, (), (WEIGHTS,), ROWS)]
+
+
+STEPS = (
+    lambda a, b, rows: add(a, b),
+    lambda a, b, rows: subtract(a, b),
+    lambda a, b, rows: multiply(a, tanh(b)),
+    lambda a, b, rows: tanh(matmul(a, b)),
+    lambda a, b, rows: permute_dims(a, (1, 0)),
+    lambda a, b, rows: multiply(a, broadcast(total(b, axis=0, keepdims=True), (5, 5))),
+    lambda a, b, rows: flip(a, axis=0),
+    lambda a, b, rows: add(take(a, rows, axis=0), b),
+)
+RECIPES = st.lists(st.tuples(*[st.integers(0, 31)] * 3), min_size=1, max_size=12)
+CHOICES = st.lists(st.integers(0, 31), min_size=WEIGHTS, max_size=WEIGHTS)
+
+
+def updates(recipe: Sequence[tuple[int, int, int]], choices: Sequence[int]) -> tuple[list[Node], list[Node]]:
+    """Leaves, and the next value of every weight."""
+    given = leaves()
+    pool, rows = given[:-1], given[-1]
+    for kind, a, b in recipe:
+        left, right = pool[-1 - a % min(len(pool), 6)], pool[-1 - b % min(len(pool), 6)]
+        pool.append(STEPS[kind % len(STEPS)](left, right, rows))
+    # Each is made of the weight it replaces or not; two weights may swap, or become the same value.
+    return given, [pool[-1 - choice % len(pool)] for choice in choices]
+
+
+def check(fused: Fused, made: Schedule) -> None:
+    assert sorted(map(id, made.calls)) == sorted(map(id, fused.calls))
+    writers: dict[int, list[Call]] = {}
+    for call in fused.calls:
+        for buffer in call.writes:
+            writers.setdefault(buffer, []).append(call)
+    place = {id(call): i for i, call in enumerate(made.calls)}
+    for call in fused.calls:
+        for buffer in call.reads:
+            for writer in writers.get(buffer, ()):
+                assert writer is call or place[id(writer)] < place[id(call)], "read before it is written"
+    for calls in writers.values():
+        order = [place[id(call)] for call in calls]
+        assert order == sorted(order), "written in another order"
+    late = made.calls[made.commit :]
+    assert not any(map(_can_fail, late)), "fails after the first store"
+    taken = [leaf for leaf in made.donations if leaf is not None]
+    assert len(set(taken)) == len(taken), "one memory for two outputs"
+    leaf_buffer = {info.index: b for b, info in enumerate(fused.buffers) if info.source == "input"}
+    for output, leaf in enumerate(made.donations):
+        if leaf is None:
+            continue
+        old, (store,) = leaf_buffer[leaf], writers[fused.outputs[output]]
+        assert place[id(store)] >= made.commit, "stored before the commit point"
+        for call in fused.calls:
+            if old in call.reads and call is not store:
+                assert place[id(call)] < place[id(store)], "read after it is overwritten"
+
+
+@settings(max_examples=150)
+@given(RECIPES, CHOICES)
+def test_orders_of_random_programs(recipe, choices):
+    _, outputs = updates(recipe, choices)
+    fused = fuse(outputs, is_library)
+    check(fused, schedule(fused, list(range(WEIGHTS)), _can_fail))
+    undonated = schedule(fused, [None] * WEIGHTS, _can_fail)
+    check(fused, undonated)
+    assert undonated.commit == len(undonated.calls) and undonated.donations == [None] * WEIGHTS
+
+
+@settings(max_examples=40)
+@given(RECIPES, CHOICES)
+def test_donated_memory_never_changes_a_result(recipe, choices):
+    given_nodes, outputs = updates(recipe, choices)
+    arrays = [np.random.default_rng(i).normal(size=(5, 5)).astype(np.float32) for i in range(WEIGHTS)]
+    arrays.append(np.array([4, 0, 2, 2, 1]))
+    expected = compute(outputs, dict(zip(given_nodes, arrays, strict=True)))
+    program = CpuExecutable(outputs, list(range(WEIGHTS)), chosen_isa())
+    buffers: list[HostBuffer] = [
+        from_array(array, node.type) for array, node in zip(arrays, given_nodes, strict=True)
+    ]
+    buffers = buffers[: program.leaf_count]
+    reuse = [None if leaf is None else buffers[leaf] for leaf in program.donations]
+    for found, wanted, donated in zip(program.run(buffers, reuse), expected, reuse, strict=True):
+        np.testing.assert_allclose(found.view(TYPE), wanted, rtol=1e-4, atol=1e-4)
+        assert donated is None or found.address == donated.address
+
+
+def test_a_plain_step_takes_the_memory_of_every_weight():
+    given_nodes = leaves()
+    w, v, g = given_nodes[:3]
+    momentum = add(multiply(v, tanh(v)), g)
+    fused = fuse([subtract(w, momentum), momentum], is_library)
+    assert schedule(fused, [0, 1], _can_fail).donations == [0, 1]
+
+
+def test_what_another_output_still_needs_is_not_overwritten_first():
+    """w becomes v and v becomes w: at most one of the two can be written into the other's memory."""
+    w, v = leaves()[:2]
+    outputs = [tanh(v), matmul(w, w)]
+    fused = fuse(outputs, is_library)
+    made = schedule(fused, [0, 1], _can_fail)
+    check(fused, made)
+    assert made.donations == [0, None] or made.donations == [None, 1]
+
+
+def test_a_product_is_not_written_over_its_own_operand():
+    w = leaves()[0]
+    fused = fuse([matmul(w, w)], is_library)
+    assert schedule(fused, [0], _can_fail).donations == [None]
+
+
+def test_what_can_fail_comes_before_the_first_store():
+    w, v, *_, rows = leaves()
+    fused = fuse([tanh(w), take(v, rows, axis=0)], is_library)
+    made = schedule(fused, [0, None], _can_fail)
+    check(fused, made)
+    assert any(map(_can_fail, made.calls[: made.commit]))
