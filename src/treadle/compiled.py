@@ -7,12 +7,13 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from treadle import evaluate, state
 from treadle.array import Array, Variable, asarray
+from treadle.compiler.executable import Executable
 from treadle.door import Door, feed_buffer
 from treadle.door import placeholder as placeholder_node
 from treadle.errors import ArgumentError
@@ -23,7 +24,15 @@ from treadle.ops.record import DATA, SCALAR
 MOST_TRACES = 256
 
 
-def compile(function: Callable[..., Any]) -> Compiled:
+@overload
+def compile(function: Callable[..., Any], *, debug: bool = False) -> Compiled: ...
+
+
+@overload
+def compile(*, debug: bool = False) -> Callable[[Callable[..., Any]], Compiled]: ...
+
+
+def compile(function: Callable[..., Any] | None = None, *, debug: bool = False) -> Any:
     """A function traced once per signature and then run as one program; for use as a decorator.
 
     Arrays, NumPy arrays and floats are traced. Other Python values are static: another value is another
@@ -32,6 +41,7 @@ def compile(function: Callable[..., Any]) -> Compiled:
 
     Args:
         function: takes and returns arrays, in whatever lists, tuples and dicts.
+        debug: run node by node by the references, so that an error names the node's line.
 
     Returns:
         Function of the same arguments; `.traces` tells why it was traced, `.memory(*args)` what a call will
@@ -49,7 +59,9 @@ def compile(function: Callable[..., Any]) -> Compiled:
     >>> step(1.5).item(), float(w)
     (5.0, 2.5)
     """
-    return Compiled(function)
+    if function is None:
+        return functools.partial(Compiled, debug=debug)
+    return Compiled(function, debug)
 
 
 class _Traced:
@@ -64,9 +76,10 @@ class _Traced:
 class Compiled:
     """What `compile` makes."""
 
-    def __init__(self, function: Callable[..., Any]):
+    def __init__(self, function: Callable[..., Any], debug: bool = False):
         functools.update_wrapper(self, function)
         self.function = function
+        self.debug = debug
         self.traces: list[str] = []
         """Why every trace was made, the last ones."""
         self._traced: dict[Any, _Traced] = {}
@@ -84,11 +97,14 @@ class Compiled:
         outputs = iter([Array(node) for node in traced.door.run(feeds, next(self._runs))])
         return _fill(traced.result, outputs)
 
+    def program(self, *args: Any, **keywords: Any) -> Executable:
+        """The program that a call runs, compiled if it is new, and not run."""
+        door, feeds = self.door(*args, **keywords)
+        return door.plan(feeds).executable
+
     def memory(self, *args: Any, **keywords: Any) -> dict[str, int]:
         """The bytes a call will need, by kind (inputs, outputs, arena), before it runs."""
-        traced, values = self._find(args, keywords)
-        feeds = {node: feed_buffer(node, value)[0] for node, value in zip(traced.inputs, values, strict=True)}
-        return traced.door.plan(feeds).executable.memory()
+        return self.program(*args, **keywords).memory()
 
     def door(self, *args: Any, **keywords: Any) -> tuple[Door, dict[Node, Type]]:
         """The static graph of a call's signature, and the types it is fed: for pictures and explanations."""
@@ -126,7 +142,7 @@ class Compiled:
         values_assigned = [version.value for version in trace.updates.values() if version.value is not None]
         nodes = _closed([*outputs, *values_assigned])
         updates = list(zip(trace.updates, nodes[len(outputs) :], strict=True))
-        return _Traced(inputs, Door(nodes[: len(outputs)], updates), result)
+        return _Traced(inputs, Door(nodes[: len(outputs)], updates, self.debug), result)
 
 
 def _closed(nodes: list[Node]) -> list[Node]:

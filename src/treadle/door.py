@@ -45,9 +45,14 @@ def _given(node: Node) -> bool:
 
 
 class Door:
-    """Outputs and updates of a static graph, compiled once for each combination of fed sizes."""
+    """Outputs and updates of a static graph, compiled once for each combination of fed sizes; with `debug`
+    run node by node by the references.
+    """
 
-    def __init__(self, outputs: Sequence[Node], updates: Sequence[tuple[Cell, Node]] = ()):
+    def __init__(
+        self, outputs: Sequence[Node], updates: Sequence[tuple[Cell, Node]] = (), debug: bool = False
+    ):
+        self.debug = debug
         nodes = _late([*outputs, *[value for _, value in updates]])
         self.outputs = nodes[: len(outputs)]
         self.updates = dict(zip([cell for cell, _ in updates], nodes[len(outputs) :], strict=True))
@@ -121,6 +126,9 @@ class Door:
         """Run once on fed buffers; the outputs as nodes whose values are there. `number` says which run it is
         of those that draw random numbers one after the other.
         """
+        if self.debug and not config.options.debug:
+            with config.configured(debug=True):
+                return self.run(feeds, number)
         if state.pending.trace is not None:
             raise StateError(
                 "a session or function runs inside a compiled function: it would run once, while tracing; "

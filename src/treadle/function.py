@@ -8,6 +8,7 @@ from typing import Any
 
 from treadle import state
 from treadle.array import Array, ArrayLike, Variable, as_node
+from treadle.compiler.executable import Executable
 from treadle.door import PLACEHOLDER, Door, feed_buffer
 from treadle.errors import ArgumentError, FeedError
 from treadle.graph.graph import rewrite
@@ -18,7 +19,12 @@ Pairs = Mapping[Any, ArrayLike] | Sequence[tuple[Any, ArrayLike]]
 
 
 def function(
-    inputs: Sequence[Array], outputs: Any = (), *, updates: Pairs = (), givens: Pairs = ()
+    inputs: Sequence[Array],
+    outputs: Any = (),
+    *,
+    updates: Pairs = (),
+    givens: Pairs = (),
+    debug: bool = False,
 ) -> Function:
     """A static graph as a callable: feeds in order, values out, variables updated together at the end.
 
@@ -27,6 +33,7 @@ def function(
         outputs: an array or a list of arrays.
         updates: pairs (variable, its next value), or a dict.
         givens: pairs (array of the graph, what stands in its place), or a dict.
+        debug: run node by node by the references, so that an error names the node's line.
 
     Returns:
         Function taking one value an input; it returns an array, or a list if outputs is one.
@@ -41,13 +48,15 @@ def function(
     >>> add(2.0).item(), add(3.0).item(), float(total)
     (2.0, 5.0, 5.0)
     """
-    return Function(inputs, outputs, updates, givens)
+    return Function(inputs, outputs, updates, givens, debug)
 
 
 class Function:
     """What `function` makes; `memory(*values)` gives the bytes a call will need."""
 
-    def __init__(self, inputs: Sequence[Array], outputs: Any, updates: Pairs, givens: Pairs):
+    def __init__(
+        self, inputs: Sequence[Array], outputs: Any, updates: Pairs, givens: Pairs, debug: bool = False
+    ):
         self.inputs = [as_node(x) for x in inputs]
         for i, node in enumerate(self.inputs):
             if node.op is not PLACEHOLDER:
@@ -68,7 +77,8 @@ class Function:
             cells.append(variable.cell)
             values.append(state.packed(variable.cell, node))
         nodes = _substituted([*targets, *values], givens)
-        self.door = Door(nodes[: len(targets)], list(zip(cells, nodes[len(targets) :], strict=True)))
+        changes = list(zip(cells, nodes[len(targets) :], strict=True))
+        self.door = Door(nodes[: len(targets)], changes, debug)
         for node in self.door.placeholders:
             if node not in self.inputs:
                 raise FeedError(
@@ -87,11 +97,13 @@ class Function:
         found = [Array(node) for node in self.door.run(self._feeds(values), next(self._runs))]
         return found if self.many else found[0]
 
+    def program(self, *values: ArrayLike) -> Executable:
+        """The program that a call runs, compiled if it is new, and not run."""
+        return self.door.plan({node: type for node, (type, _) in self._feeds(values).items()}).executable
+
     def memory(self, *values: ArrayLike) -> dict[str, int]:
         """The bytes a call will need, by kind (inputs, outputs, arena), before it runs."""
-        return self.door.plan(
-            {node: type for node, (type, _) in self._feeds(values).items()}
-        ).executable.memory()
+        return self.program(*values).memory()
 
 
 def _pairs(pairs: Pairs) -> list[tuple[Any, ArrayLike]]:

@@ -10,7 +10,10 @@ from typing import Any
 from treadle import config
 from treadle import evaluate as _evaluate
 from treadle.array import Array, as_node
+from treadle.compiled import Compiled
+from treadle.compiler.executable import Executable
 from treadle.devices import registry
+from treadle.function import Function
 from treadle.graph.node import surrounded, surroundings
 
 
@@ -71,16 +74,45 @@ def cache_info() -> dict[str, Any]:
     }
 
 
-def memory(*arrays: Array) -> dict[str, int]:
-    """The bytes that computing arrays will need, by kind (inputs, outputs, arena), without computing them."""
-    return _evaluate.planned([as_node(array) for array in arrays]).memory()
+def memory(*what: Any) -> dict[str, int]:
+    """The bytes that a run will need, by kind (inputs, outputs, arena), before anything is computed.
 
+    Args:
+        what: arrays to be computed together; or a compiled function, or one of `function`, and the arguments
+            of a call.
 
-def explain(*arrays: Array) -> str:
-    """What computing arrays runs: the graph after each compiler pass with the pass's time, the calls, and
-    the kernels' code.
+    Raises:
+        PlaceholderError: an array depends on a placeholder: ask the session or function that runs it.
+
+    >>> import treadle as td
+    >>> td.memory(td.exp(td.ones((100, 100))))["outputs"]
+    40000
     """
-    return _evaluate.planned([as_node(array) for array in arrays]).explain()
+    return _program(what).memory()
+
+
+def explain(*what: Any) -> str:
+    """What a run does: the graph after each compiler pass with the pass's time, the calls, the kernels' code.
+
+    Args:
+        what: arrays to be computed together; or a compiled function, or one of `function`, and the arguments
+            of a call.
+
+    Raises:
+        PlaceholderError: an array depends on a placeholder: ask the session or function that runs it.
+
+    >>> import treadle as td
+    >>> "exp" in td.explain(td.exp(td.ones((100, 100))))
+    True
+    """
+    return _program(what).explain()
+
+
+def _program(what: tuple[Any, ...]) -> Executable:
+    """The program of arrays, or of a call of a function."""
+    if what and isinstance(what[0], (Compiled, Function)):
+        return what[0].program(*what[1:])
+    return _evaluate.planned([as_node(array) for array in what])
 
 
 def num_threads() -> int:

@@ -58,13 +58,17 @@ class Session:
     """Runs static graphs: fetches in, values out. It holds nothing but the programs it has compiled;
     variables outlive it.
 
+    Args:
+        debug: run node by node by the references, so that an error names the node's line.
+
     >>> import treadle as td
     >>> a, b = td.placeholder((), name="a"), td.placeholder((), name="b")
     >>> td.Session().run({"sum": a + b, "product": a * b}, {a: 2.0, b: 3.0})["product"].item()
     6.0
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, debug: bool = False) -> None:
+        self.debug = debug
         self._doors: dict[tuple[Node | Cell, ...], Door] = {}
         self._runs = itertools.count()
 
@@ -128,7 +132,8 @@ class Session:
                 [
                     item if isinstance(item, Node) else state.unpacked(item, state.late_read(item))
                     for item in fetches
-                ]
+                ],
+                debug=self.debug,
             )
         return door
 

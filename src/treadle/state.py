@@ -337,7 +337,7 @@ def replace(cell: Cell, buffer: Any) -> Version:
 
 def discard(versions: dict[Cell, Version], failure: BaseException) -> None:
     """Drop pending assignments whose program failed: arrays that read them will say so."""
-    for cell, version in versions.items():
+    for version in versions.values():
         version.failure = failure
         version.value = None
         node = version.read_node() if version.read_node is not None else None
