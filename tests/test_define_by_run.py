@@ -248,6 +248,7 @@ def test_an_error_when_an_operation_is_made_discards_nothing():
 # -- who holds the memory
 
 
+@td.debug(False)
 def test_a_new_version_takes_the_memory_of_the_old_one():
     w = td.Variable(np.arange(1000, dtype=np.float32))
     w += 1
@@ -283,6 +284,7 @@ def test_a_version_that_someone_holds_is_never_overwritten(holder):
     np.testing.assert_array_equal(w.numpy(), start + 2)
 
 
+@td.debug(False)
 def test_memory_is_taken_again_once_nobody_holds_it():
     w = td.Variable(np.zeros(1000, np.float32))
     view = w.numpy()

@@ -76,7 +76,8 @@ def parse_free(w):
 
 UNARY = ["negative", "exp", "abs", "stop_gradient", "sqrt"]
 BINARY = ["add", "multiply", "subtract", "maximum", "less"]
-FLOATS = st.one_of(st.floats(allow_nan=False), st.just(math.nan))
+FLOATS = st.one_of(st.floats(allow_nan=False, width=32), st.just(math.nan))
+COMPLEX = st.builds(complex, FLOATS, FLOATS)
 
 
 @st.composite
@@ -123,7 +124,7 @@ def test_the_text_of_a_random_graph_parses_back(outputs):
 
 ATTRIBUTES = st.recursive(
     st.one_of(
-        st.none(), st.booleans(), st.integers(), FLOATS, st.builds(complex, FLOATS, FLOATS), st.text(max_size=5),
+        st.none(), st.booleans(), st.integers(), FLOATS, COMPLEX, st.text(max_size=5),
         st.sampled_from([td.float32, td.bfloat16, td.bool]),
     ),
     lambda inner: st.lists(inner, max_size=3).map(tuple),
