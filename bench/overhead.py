@@ -1,5 +1,5 @@
-"""What a node costs in define-by-run before anything is computed: making it, its part of the program's key, and
-its release.
+"""What a node costs in define-by-run before anything is computed: making it, its part of the program's key,
+and its release.
 
     PYTHONPATH=src python bench/overhead.py [NODES]
 

@@ -710,6 +710,9 @@ def test_structures_go_in_and_come_out():
 
     out = f({"x": np.ones(2, np.float32), "y": [td.asarray([1.0, 2.0])]}, scale=2.0)
     assert out["sum"].tolist() == [2.0, 3.0] and out["n"] == 3
+    again = td.compile(lambda **named: named["a"] - named["b"])
+    assert again(a=1.0, b=2.0).item() == again(b=2.0, a=1.0).item() == -1.0
+    assert len(again.traces) == 1
     assert out["pair"][0].tolist() == [2.0, 2.0] and out["pair"][1] is None
 
 

@@ -359,3 +359,12 @@ def test_checkpoint_keeps_structure_and_second_order(x):
     assert isinstance(pair, tuple) and pair[1].tolist() == [2.0, 3.0, 4.0]
     f = lambda a: td.checkpoint(lambda b: (b * b * b).sum(), a)  # noqa: E731
     assert td.grad(lambda a: td.grad(f)(a).sum())(x).tolist() == [6.0, 12.0, 18.0]
+
+
+def test_variables_are_not_marked():
+    w, n = td.Variable(1.0, name="w"), td.Variable(1)
+    w.requires_grad = True
+    assert w.requires_grad and not n.requires_grad
+    for variable, wanted in ((w, False), (n, True)):
+        with pytest.raises(GradientError, match="a mark for arrays"):
+            variable.requires_grad = wanted

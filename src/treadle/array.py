@@ -594,6 +594,19 @@ class Variable(Array):
         self._trace = None
 
     @property
+    def requires_grad(self) -> bool:
+        """Whether gradients may be asked of it: of floating dtype always."""
+        return self.dtype.kind in dtypes.KINDS["floating"]
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        if wanted != self.requires_grad:
+            raise GradientError(
+                f"requires_grad is a mark for arrays, and {self.name} is a variable of dtype {self.dtype}: make "
+                f"it with trainable=False to keep it out of backward(), or use td.stop_gradient"
+            )
+
+    @property
     def grad(self) -> Array | None:
         """What `backward` has added up; None before, or when set to None."""
         return self.cell.gradient

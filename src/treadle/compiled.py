@@ -116,7 +116,7 @@ class Compiled:
     def _find(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[_Traced, list[Any]]:
         values: list[Any] = []
         description: dict[str, Any] = {}
-        shape = _split((args, keywords), values, description, "")
+        shape = _split((args, dict(sorted(keywords.items()))), values, description, "")
         key = tuple(description.items())
         found = self._traced.get(key)
         if found is None:
