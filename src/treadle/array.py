@@ -602,7 +602,7 @@ class Variable(Array):
     def requires_grad(self, wanted: bool) -> None:
         if wanted != self.requires_grad:
             raise GradientError(
-                f"requires_grad is a mark for arrays, and {self.name} is a variable of dtype {self.dtype}: make "
+                f"requires_grad is a mark for arrays; {self.name} is a variable of dtype {self.dtype}: make "
                 f"it with trainable=False to keep it out of backward(), or use td.stop_gradient"
             )
 

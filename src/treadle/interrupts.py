@@ -5,7 +5,7 @@ programs.
 from __future__ import annotations
 
 # Not `signal`: it turns every handler into an enum and back, which took longer than a small program's run.
-import _signal
+import _signal  # pyright: ignore[reportMissingImports]
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
