@@ -278,7 +278,7 @@ def normal_axes(name: str, axis: int | Sequence[int] | None, ndim: int) -> tuple
     """Axes counted from the front, sorted; None means all."""
     if axis is None:
         return tuple(range(ndim))
-    given: Sequence[Any] = axis if isinstance(axis, (tuple, list)) else (axis,)
+    given: list[Any] = list(axis) if isinstance(axis, (tuple, list)) else [axis]
     axes = [normal_axis(name, a, ndim) for a in given]
     if len(set(axes)) != len(axes):
         raise ArgumentError(f"[{name}] axis={axis} names a dimension twice")
