@@ -43,6 +43,7 @@ from treadle.dtypes import (
     uint64,
 )
 from treadle.function import function
+from treadle.keywords import advising
 from treadle.namespace import *  # noqa: F403
 from treadle.runtime import (
     cache_info,
@@ -141,6 +142,9 @@ def __getattr__(name: str) -> Any:
     advice = advice_for_attribute("module", name, __all__)
     raise NameUnknown(f"treadle has no {name!r}" + (f": {advice}" if advice else ""))
 
+
+for _name in _namespace.__all__:
+    globals()[_name] = advising(globals()[_name])
 
 # Loaded when first used, so that importing Treadle stays quick.
 _LAZY: dict[str, str] = {"show": "treadle.view.show"}

@@ -30,6 +30,7 @@ from treadle.errors import (
 )
 from treadle.graph.dimension import Shape, is_known, product
 from treadle.graph.node import STATIC, TRACKED, Node, Type, surroundings
+from treadle.keywords import advising
 from treadle.ops import elementwise, indexing, movement
 from treadle.ops.record import Operand, cast, expect_node
 
@@ -533,6 +534,9 @@ def _operand_or_none(value: Any) -> Operand | None:
 
 
 Array._operand = staticmethod(as_operand)
+for _name, _method in vars(ArrayMethods).items():
+    if not _name.startswith("_") and callable(_method):
+        setattr(Array, _name, advising(_method))
 
 
 # -- variables

@@ -88,6 +88,10 @@ class NameUnknown(TreadleError, AttributeError):
     """A name of another system, or a misspelled one: the message names ours."""
 
 
+class KeywordUnknown(TreadleError, TypeError):
+    """A keyword of another system, or a misspelled one: the message names ours."""
+
+
 class GradientError(TreadleError, ValueError):
     """No gradient: not connected, not differentiable, or its history ended at an assignment."""
 

@@ -1,0 +1,44 @@
+"""Calls with another system's keyword, such as ``dim=``: the error names ours. Knows nothing of the functions."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def advising(function: F) -> F:
+    """The function, whose error for an unknown keyword says what to write instead."""
+
+    @wraps(function)
+    def called(*args: Any, **keywords: Any) -> Any:
+        try:
+            return function(*args, **keywords)
+        except TypeError as error:
+            # Only the call itself: an error from inside the function has another frame below this one.
+            if error.__traceback__ is None or error.__traceback__.tb_next is not None or not keywords:
+                raise
+            raise _advised(function, keywords, error) from None
+
+    return called  # type: ignore[return-value]
+
+
+def _advised(function: Callable[..., Any], keywords: dict[str, Any], error: TypeError) -> TypeError:
+    """The error with what is known of the keyword that does not fit."""
+    from treadle.coming_from import advice_for_keyword
+    from treadle.errors import KeywordUnknown
+
+    ours = [
+        p.name
+        for p in inspect.signature(function).parameters.values()
+        if p.kind is p.KEYWORD_ONLY or p.kind is p.POSITIONAL_OR_KEYWORD
+    ]
+    for name in keywords:
+        if name not in ours:
+            advice = advice_for_keyword(name, ours)
+            known = f"it takes {', '.join(f'{o}=' for o in ours)}" if ours else "it takes no keywords"
+            return KeywordUnknown(f"[{function.__name__}] there is no keyword {name}=: {advice or known}")
+    return error
