@@ -108,3 +108,16 @@ def test_seeds_are_64_bits():
         td.random.seed(-1)
     td.random.seed(2**64 - 1)
     assert len(td.random.uniform((2,)).tolist()) == 2
+
+
+def test_threads_without_a_seed_draw_different_numbers():
+    drawn = []
+
+    def draw():
+        drawn.append(td.random.uniform((4,)).tolist())
+
+    for _ in range(2):
+        thread = threading.Thread(target=draw)
+        thread.start()
+        thread.join()
+    assert drawn[0] != drawn[1]

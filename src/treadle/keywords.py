@@ -1,4 +1,4 @@
-"""Calls with another system's keyword, such as ``dim=``: the error names ours. Knows nothing of the functions."""
+"""Calls with another system's keyword, such as ``dim=``: the error names ours."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ one as `key`. A session or compiled function that is run again draws anew in eve
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -22,10 +23,14 @@ Key = tuple[int, int]
 
 
 class _Generator(threading.local):
-    """A thread's source of keys: the seed, and how many have been drawn."""
+    """A thread's source of keys: the seed, and how many have been drawn. Threads that set no seed have one each,
+    in the order in which they first draw.
+    """
+
+    threads = itertools.count()
 
     def __init__(self) -> None:
-        self.key: Key = (0, 0)
+        self.key: Key = (0, next(self.threads))
         self.drawn = 0
 
 
