@@ -1,4 +1,6 @@
-"""`debug=True` runs any door node by node, and `explain` and `memory` say what a run will do before it runs."""
+"""`debug=True` runs any door node by node, and `explain` and `memory` say what a run will do before
+it runs.
+"""
 
 from __future__ import annotations
 
