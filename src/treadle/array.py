@@ -471,6 +471,18 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: str | None = None, copy: 
     )
 
 
+def borrowed(value: Any, dtype: Any = None) -> Array:
+    """A value as an array without a copy where that can be: for memory that is only read, until a run ends.
+
+    `dtype` is for values that have none of their own.
+    """
+    if not hasattr(value, "dtype"):
+        return asarray(value, dtype=dtype)
+    flags = getattr(value, "flags", None)
+    usable = flags is not None and flags.c_contiguous and flags.aligned
+    return asarray(value, copy=False if usable else None)
+
+
 def _as_numpy(obj: Any, dtype: Any) -> np.ndarray:
     """Any object's values as a NumPy array."""
     if isinstance(obj, np.ndarray):

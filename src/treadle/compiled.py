@@ -12,7 +12,7 @@ from typing import Any, overload
 import numpy as np
 
 from treadle import evaluate, state
-from treadle.array import Array, Variable, asarray
+from treadle.array import Array, Variable, borrowed
 from treadle.compiler.executable import Executable
 from treadle.door import Door, feed_buffer
 from treadle.door import placeholder as placeholder_node
@@ -185,7 +185,7 @@ def _split(structure: Any, values: list[Any], description: dict[str, Any], path:
         description[path] = ("variable", structure.cell)
         return structure
     if isinstance(structure, (Array, np.ndarray, np.generic)) or type(structure) is float:
-        value = structure if isinstance(structure, Array) else asarray(structure)
+        value = structure if isinstance(structure, Array) else borrowed(structure)
         if value.node.flags & STATIC:
             raise ArgumentError(f"argument {path} depends on a placeholder: a compiled function takes values")
         description[path] = value.node.type

@@ -8,7 +8,7 @@ commits the updates together at the end.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from typing import Any
 
 from treadle import config, evaluate, interrupts, state
@@ -138,17 +138,27 @@ class Door:
         self.check_feeds(feeds)
         evaluate.run_pending()
         plan = self.plan({node: type for node, (type, _) in feeds.items()})
-        with ExitStack() as locks:
-            if self.updates:
-                locks.enter_context(interrupts.held())
-            # A variable is locked while its memory is looked up: another thread's program may be writing it.
-            # Always in one order, and those that are written for the whole run.
+        with interrupts.held() if self.updates else _NOTHING:
+            by_target, interrupt = self._run_locked(plan, feeds, number)
+        if interrupt is not None:
+            raise interrupt
+        return [evaluate.data(by_target[output], plan.types[output], plan.device) for output in self.outputs]
+
+    def _run_locked(
+        self, plan: Plan, feeds: Any, number: int
+    ) -> tuple[dict[Node, Any], BaseException | None]:
+        """The values of the targets, and an interrupt that came after the commit."""
+        # A variable is locked while its memory is looked up: another thread's program may be writing it.
+        # Always in one order, and those that are written for the whole run.
+        locked = []
+        try:
             for cell in plan.cells:
                 cell.lock.acquire()
-                locks.callback(cell.lock.release)
+                locked.append(cell)
             leaves = [_leaf(binding, feeds, number) for binding in plan.bindings]
             if not self.updates:
-                locks.close()
+                while locked:
+                    locked.pop().lock.release()
             reuse = [None if cell is None else _free_to_overwrite(cell, leaves) for cell in plan.donors]
             interrupt = None
             try:
@@ -158,9 +168,13 @@ class Door:
             by_target = dict(zip(self.targets, buffers, strict=True))
             for cell, value in self.updates.items():
                 evaluate.end_history(state.replace(cell, by_target[value]))
-        if interrupt is not None:
-            raise interrupt
-        return [evaluate.data(by_target[output], plan.types[output], plan.device) for output in self.outputs]
+            return by_target, interrupt
+        finally:
+            while locked:
+                locked.pop().lock.release()
+
+
+_NOTHING = nullcontext()
 
 
 def _updated(node: Node) -> Node:
@@ -261,19 +275,14 @@ def feed_buffer(node: Node, value: Any) -> tuple[Type, HostBuffer]:
     Raises:
         FeedError: its shape or dtype does not fit.
     """
-    from treadle.array import Array, asarray
+    from treadle.array import Array, borrowed
 
-    name = node.attributes[0]
     if not isinstance(value, Array):
-        kind = getattr(value, "dtype", None)
-        if kind is None:
-            value = asarray(value, dtype=node.dtype)
-        else:
-            # Fed memory is only read, and only until the run ends: it need not be copied.
-            flags = getattr(value, "flags", None)
-            usable = flags is not None and flags.c_contiguous and flags.aligned
-            value = asarray(value, copy=False if usable else None)
+        value = borrowed(value, node.dtype)
     given = value.node
+    if given.type is node.type and given.buffer is not None:
+        return given.type, given.buffer
+    name = node.attributes[0]
     if given.flags & STATIC:
         raise FeedError(f"[feed] the value for {name!r} depends on a placeholder itself")
     if given.dtype is not node.dtype:

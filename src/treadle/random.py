@@ -23,8 +23,8 @@ Key = tuple[int, int]
 
 
 class _Generator(threading.local):
-    """A thread's source of keys: the seed, and how many have been drawn. Threads that set no seed have one each,
-    in the order in which they first draw.
+    """A thread's source of keys: the seed, and how many have been drawn. Threads that set no seed have one
+    each, in the order in which they first draw.
     """
 
     threads = itertools.count()

@@ -20,8 +20,8 @@ from treadle.devices.cpu import fork_join, jit
 
 MAXIMUM_THREADS = 1024
 SPIN_S = 300e-6
-"""How long an idle thread spins before it sleeps. Waking one takes 30 to 80 us, and between two steps of a training
-loop Python works for about 100 us: with that much spinning the threads slept, and were woken, in every step.
+"""How long an idle thread spins before it sleeps. Waking one takes 30 to 80 us, and between two steps of a
+training loop Python works for about 100 us: a thread that spins for less sleeps in every step.
 """
 
 
