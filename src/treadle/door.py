@@ -280,8 +280,9 @@ def feed_buffer(node: Node, value: Any) -> tuple[Type, HostBuffer]:
     if not isinstance(value, Array):
         value = borrowed(value, node.dtype)
     given = value.node
-    if given.type is node.type and given.buffer is not None:
-        return given.type, given.buffer
+    buffer: Any = given.buffer
+    if given.type is node.type and buffer is not None:
+        return given.type, buffer
     name = node.attributes[0]
     if given.flags & STATIC:
         raise FeedError(f"[feed] the value for {name!r} depends on a placeholder itself")
@@ -299,4 +300,5 @@ def feed_buffer(node: Node, value: Any) -> tuple[Type, HostBuffer]:
             f"[feed] {name!r} takes {node.type!r}, made at {node.line}; it was fed {given.type!r}"
         )
     evaluate.evaluate([given])
-    return given.type, given.buffer
+    buffer = given.buffer
+    return given.type, buffer
