@@ -15,7 +15,7 @@ from treadle.errors import GradientError, ShapeError
 from treadle.graph.graph import consumers, depending, late, ordered, rebuild, rewrite
 from treadle.graph.node import DETACHED, STATIC, Node, Op, Type, make, new, surroundings
 from treadle.ops.elementwise import STOP_GRADIENT, add, cast, multiply
-from treadle.ops.record import broadcast, filled, register
+from treadle.ops.record import RESULT, broadcast, filled, register
 from treadle.ops.reduction import sum
 
 FLOATING = dtypes.KINDS["floating"]
@@ -23,6 +23,11 @@ FLOATING = dtypes.KINDS["floating"]
 
 def _describe(node: Node) -> str:
     return f"{node.op.name} {node.type!r}" + (f", made at {node.line}" if node.line else "")
+
+
+def _floating(node: Node) -> bool:
+    """Whether a cotangent can go through a node."""
+    return any(type.dtype.kind in FLOATING for type in node.types)
 
 
 def ends_here(node: Node) -> bool:
@@ -87,24 +92,34 @@ def gradients(
 def _propagate(
     order: list[Node], on_path: set[Node], wanted: set[Node], cotangents: dict[Node, Node]
 ) -> None:
-    """Carry the cotangents from the ys back to the xs, each node once, after all its consumers."""
+    """Carry the cotangents from the ys back to the xs, each node once, after all its consumers. Those of a
+    node's several results are collected in `several`.
+    """
+    several: dict[Node, list[Node | None]] = {}
     for node in reversed(order):
         if node not in on_path or ends_here(node):
             continue
-        g = cotangents.get(node)
+        g: Any = several.pop(node, None) or cotangents.get(node)
         if g is None:
             continue
-        if node not in wanted:
+        if node in cotangents and node not in wanted:
             del cotangents[node]
         if not any(child in on_path for child in node.inputs):
+            continue
+        if node.op is RESULT:
+            (source,), (index,) = node.inputs, node.attributes
+            parts = several.setdefault(source, [None] * len(source.types))
+            earlier = parts[index]
+            parts[index] = g if earlier is None else add(earlier, g)
             continue
         vjp = node.op.vjp
         if vjp is None:
             reason = node.op.no_gradient or "no rule is defined for it"
             raise GradientError(f"[gradients] {_describe(node)} has no gradient: {reason}", node.line)
         surroundings.line, surroundings.scope = node.line, node.scope
+        given = tuple(g) if type(g) is list else g
         attributes = zip(node.op.attributes, node.attributes, strict=True)
-        for child, part in zip(node.inputs, vjp(g, node, *node.inputs, **dict(attributes)), strict=True):
+        for child, part in zip(node.inputs, vjp(given, node, *node.inputs, **dict(attributes)), strict=True):
             if part is None or child not in on_path:
                 continue
             if part.type is not child.type:
@@ -135,7 +150,7 @@ def _no_path(order: list[Node], x: Node, i: int) -> str:
         return f"ys do not depend on xs[{i}], {_describe(x)}{hint}"
     blocked = depending(order, [x])
     for node in order:
-        if node in blocked and node is not x and node.dtype.kind not in FLOATING and not node.op.leaf:
+        if node in blocked and node is not x and not _floating(node) and not node.op.leaf:
             reason = node.op.no_gradient or "its result is not a floating-point value"
             return f"ys depend on xs[{i}] only through {_describe(node)}, which has no gradient: {reason}"
     return f"no gradient reaches xs[{i}], {_describe(x)}"
@@ -272,7 +287,7 @@ def _frontier(outputs: Sequence[Node], inputs: Sequence[Node]) -> list[Node]:
     """The floating values that a region takes from outside: its inputs, and the variables it reads."""
     known = set(inputs)
     region = ordered(outputs, stop=lambda node: node in known)
-    return [node for node in region if node.dtype.kind in FLOATING and (node in known or _reads(node))]
+    return [node for node in region if (node in known or _reads(node)) and _floating(node)]
 
 
 def _reads(node: Node) -> bool:

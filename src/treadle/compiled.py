@@ -18,7 +18,7 @@ from treadle.door import Door, feed_buffer
 from treadle.door import placeholder as placeholder_node
 from treadle.errors import ArgumentError
 from treadle.graph.graph import ordered, rewrite
-from treadle.graph.node import STATIC, Node, Type
+from treadle.graph.node import STATIC, Node, Type, Types
 from treadle.ops.record import DATA, SCALAR
 
 MOST_TRACES = 256
@@ -164,7 +164,8 @@ def _closed(nodes: list[Node]) -> list[Node]:
 
 
 def _from_outside(node: Node) -> bool:
-    return not node.flags & STATIC
+    # Of a node with several results the single ones are taken.
+    return not node.flags & STATIC and type(node.type) is not Types
 
 
 def _is_constant(node: Node) -> bool:

@@ -21,8 +21,8 @@ from treadle.devices.reference import compute, leaf_array
 from treadle.dtypes import float32
 from treadle.errors import PlaceholderError, TreadleError
 from treadle.graph.graph import ordered, rebuild
-from treadle.graph.node import PINNED, STATIC, TRACKED, Node, Type, bits, new
-from treadle.ops.record import DATA, INPUT
+from treadle.graph.node import PINNED, STATIC, TRACKED, Node, Type, Types, bits, new
+from treadle.ops.record import DATA, INPUT, held_results
 from treadle.program_cache import programs
 from treadle.state import READ, Cell, Version, pending
 
@@ -145,16 +145,19 @@ def small(order: Sequence[Node]) -> bool:
     for node in order:
         if node.op is READ:
             return False
-        size = 1
-        for n in node.type.shape:
-            size *= n  # type: ignore[assignment]
+        size = 0
+        for type in node.types:
+            elements = 1
+            for n in type.shape:
+                elements *= n
+            size += elements
         # A product or convolution takes a long sum for every element.
         depth = (
             max((max(child.type.shape, default=1) for child in node.inputs), default=1)
             if node.op.name in _DEEP
             else 1
         )
-        work += size * depth  # type: ignore[operator]
+        work += size * depth
     return work <= config.SMALL_ELEMENTS
 
 
@@ -224,6 +227,10 @@ def evaluate(nodes: Sequence[Node]) -> None:
 def _run(targets: list[Node], versions: dict[Cell, Version]) -> None:
     outputs = list(dict.fromkeys([*targets, *[v.value for v in versions.values() if v.value is not None]]))
     structure = structure_of(outputs, _stops, _is_given)
+    beside = _results_beside(structure)
+    if beside:
+        outputs += beside
+        structure = structure_of(outputs, _stops, _is_given)
     device = _device_of(structure.order)
     if not versions and small(structure.order):
         _run_small(outputs, structure)
@@ -338,7 +345,19 @@ def _worth_keeping(structure: Structure, outputs: list[Node], held: set[Node], a
         and node.buffer is None
         and node.inputs
         and node.op is not READ
+        and type(node.type) is not Types
         and (assigning or not node.op.view)
+    ]
+
+
+def _results_beside(structure: Structure) -> list[Node]:
+    """Results that somebody holds of nodes that are computed for the sake of others of their results."""
+    return [
+        value
+        for node in structure.order
+        if type(node.type) is Types
+        for value in held_results(node)
+        if value not in structure.index and value.buffer is None
     ]
 
 

@@ -90,7 +90,7 @@ def _run_library(call: LibraryCall, buffers: list[np.ndarray]) -> None:
     inputs = [_seen(view, buffers[view.buffer]) for view in call.inputs]
     result = np.asarray(call.node.op.reference(*inputs, **call.node.keywords()))
     if not call.epilogue:
-        buffers[call.output][:] = result.reshape(-1)
+        buffers[call.outputs[0]][:] = result.reshape(-1)
         return
     sizes = result.shape
     place = Affine(0, tuple(math.prod(sizes[axis + 1 :]) for axis in range(len(sizes))))
@@ -105,7 +105,7 @@ def _run_library(call: LibraryCall, buffers: list[np.ndarray]) -> None:
     stage = Stage("row", body, stores=(Store(Access(count + 1, place), len(body) - 1),))
     extra = [buffers[b] for b in call.extra_buffers]
     kernel = LoopKernel(sizes, len(sizes), operands, (stage,))
-    interpret(kernel, [*extra, np.ascontiguousarray(result).reshape(-1), buffers[call.output]])
+    interpret(kernel, [*extra, np.ascontiguousarray(result).reshape(-1), buffers[call.outputs[0]]])
 
 
 def _seen(view: View, buffer: np.ndarray) -> np.ndarray:

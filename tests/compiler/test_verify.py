@@ -255,7 +255,7 @@ def test_a_view_outside_its_buffer(program):
 
 
 def test_a_library_call_into_another_size(program):
-    product_of(program).output = 0
+    product_of(program).outputs = (0,)
     refuse_program(program, "another size")
 
 

@@ -45,15 +45,12 @@ def values(nodes: Sequence[Node], instead: dict[Node, np.ndarray] | None = None)
             found[node] = bound(node)
             continue
         with np.errstate(all="ignore"):
-            result = np.asarray(
-                node.op.reference(*[found[child] for child in node.inputs], **node.keywords())
-            )
-        assert (result.shape, result.dtype) == (node.shape, node.dtype.numpy), (
-            node,
-            result.shape,
-            result.dtype,
-        )
-        found[node] = result
+            result = node.op.reference(*[found[child] for child in node.inputs], **node.keywords())
+        several = isinstance(result, tuple)
+        parts = tuple(map(np.asarray, result if several else (result,)))
+        got = [(part.shape, part.dtype) for part in parts]
+        assert got == [(type.shape, type.dtype.numpy) for type in node.types], (node, got)
+        found[node] = parts if several else parts[0]
     return [found[node] for node in nodes]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from treadle.compiler.indexmap import MOVEMENT
-from treadle.graph.node import Node
+from treadle.graph.node import Node, Types
 
 LIGHT = frozenset(
     """
@@ -107,5 +107,5 @@ def estimate(
         several = readers.get(node, 0) > 1 and instructions > MOST_REPEATED
         if (node in stored or not inline or several) and name != "constant":
             kept.add(node)
-            seen[node] = 0, int(node.shape != ())
+            seen[node] = 0, int(type(node.type) is Types or node.shape != ())
     return costs

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from treadle import dtypes
 from treadle.compiler.grouping import group_nodes
@@ -42,9 +43,12 @@ def fuse(
     order = ordered(outputs)
     same: dict[Node, Node] = {}
     inputs: dict[Node, tuple[Node, ...]] = {}
+    results_of: dict[tuple[Node, int], Node] = {}
     for node in order:
         inputs[node] = tuple([same[child] for child in node.inputs])
         same[node] = inputs[node][0] if _is_identity(node) else node
+        if node.op.name == "result":
+            same[node] = results_of.setdefault((inputs[node][0], node.attribute("index")), node)
     results = _results([same[output] for output in outputs], outputs, inputs)
     needed = _needed(results, inputs)
     groups = Groups([node for node in order if node in needed], results, inputs, library, epilogue)
@@ -94,7 +98,7 @@ class _Program:
 
     def __init__(self, groups: Groups, results: Sequence[Node], outputs: Sequence[Node]):
         self.fused = Fused()
-        self.buffers: dict[Node, int] = {}
+        self.buffers: dict[Any, int] = {}
         self.status = -1
         self.codes: dict[Node, int] = {}
         by_leaf: dict[int, int] = {}
@@ -110,7 +114,12 @@ class _Program:
             elif node in numbers:
                 number = numbers[node]
                 self.buffers[node] = self.add(BufferInfo(outputs[number].type, "output", number, node))
-            elif node in groups.stored and groups.asking[node]:
+            elif node in groups.results:
+                # What nobody needs is written all the same.
+                for index, result in enumerate(groups.results_of(node)):
+                    if not isinstance(result, Node):
+                        self.buffers[result] = self.add(BufferInfo(node.type[index], "temporary", 0, node))
+            elif node in groups.stored and (groups.asking[node] or node.op.name == "result"):
                 self.buffers[node] = self.add(BufferInfo(node.type, "temporary", 0, node))
         self.fused.outputs = [self.buffers[node] for node in results]
         if any(node.op.name == "gather" and not groups.is_library[node] for node in groups.order):

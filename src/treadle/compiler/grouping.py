@@ -28,10 +28,12 @@ def visit(groups: Groups, node: Node) -> None:
     """Decide where a node is computed, all who ask for it being known."""
     asking = groups.asking[node]
     name = node.op.name
-    if name == "input" or not (asking or node in groups.outputs):
-        # Nobody asks for what only empty values are made of.
+    if node in groups.results:
+        call_library(groups, node)
+    elif name in ("input", "result") or not (asking or node in groups.outputs):
+        # Nobody asks for what only empty values are made of; results come with what they are of.
         return
-    if groups.size[node] == 0:
+    elif groups.size[node] == 0:
         groups.stored.add(node)
     elif groups.is_library[node]:
         call_library(groups, node)
@@ -153,7 +155,7 @@ def call_library(groups: Groups, node: Node) -> None:
     group = epilogue_of(groups, node) if len(asking) == 1 and node not in groups.outputs else None
     if group is None:
         group = groups.new_group((), ())
-        groups.precede(group, asking)
+        groups.precede(group, groups.readers(node))
     group.library = node
     for child in groups.inputs[node]:
         view = groups.view(child)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from treadle.compiler import costs
 from treadle.compiler.indexmap import (
@@ -25,7 +26,7 @@ from treadle.compiler.indexmap import (
     refined_place,
     weighted,
 )
-from treadle.graph.node import Node
+from treadle.graph.node import Node, Types
 
 MOST_NODES = 160
 """Nodes written into one kernel: the time to compile grows faster than that."""
@@ -106,17 +107,21 @@ class Groups:
     ):
         self.order = order
         self.inputs = inputs
-        self.is_library = {node: node.op.name != "input" and library(node) for node in order}
+        self.is_library = {node: node.op.name not in ("input", "result") and library(node) for node in order}
         self.takes_epilogue = takes_epilogue
         self.outputs = set(outputs)
         self.stored: set[Node] = set(self.outputs)
         """What has a buffer, as far as known: outputs, leaves, results of library ops, and what groups
         exchange.
         """
+        self.results: dict[Node, dict[int, Node]] = {}
+        """Of a node that has several results, those that are needed."""
         for node in order:
-            if node.op.name == "input" or self.is_library[node] or node.op.name == "concat":
+            if node.op.name == "result":
+                self.results.setdefault(inputs[node][0], {})[node.attribute("index")] = node
+            if node.op.name in ("input", "concat", "result") or self.is_library[node]:
                 self.stored.add(node)
-        self.size = {node: math.prod(node.shape) for node in order}
+        self.size = {node: max(math.prod(type.shape) for type in node.types) for node in order}
         self.position = {node: i for i, node in enumerate(order)}
         self.costs = costs.estimate(order, inputs, self.stored, self.is_library, takes_epilogue)
         self.all: list[Group] = []
@@ -128,6 +133,21 @@ class Groups:
         group = Group(len(self.all), list(sizes), list(rows), list(inner))
         self.all.append(group)
         return group
+
+    def results_of(self, node: Node) -> list[Any]:
+        """What stands for each result of a library op among the buffers: the node, or its results; for one
+        that nobody needs, its number.
+        """
+        if type(node.type) is not Types:
+            return [node]
+        needed = self.results[node]
+        return [needed.get(index, (node, index)) for index in range(len(node.type))]
+
+    def readers(self, node: Node) -> list[Group]:
+        """The groups that ask for a node, or for any of its results."""
+        return list(
+            dict.fromkeys(g for n in (node, *self.results.get(node, {}).values()) for g in self.asking[n])
+        )
 
     def ask(self, group: Group, node: Node, place: Place) -> None:
         """Let a group ask for a value at a place."""

@@ -128,16 +128,16 @@ class Writer:
                     tuple([strides.get(a, 0) for a in range(child.ndim)]),
                 )
             )
-        call = LibraryCall(node, tuple(views), 0, nodes=(node, *[n for n in self.nodes() if n is not node]))
+        call = LibraryCall(node, tuple(views), (), nodes=(node, *[n for n in self.nodes() if n is not node]))
         if not group.targets:
-            call.output = self.buffers[node]
+            call.outputs = tuple([self.buffers[result] for result in self.groups.results_of(node)])
             return call
         target = group.targets[0]
         body = Body()
         last = self.write(body, [(target.node, target.place)])[0]
         if body.instructions[last].op != "accumulator":
             call.epilogue = tuple(body.instructions[: last + 1])
-        call.output = self.buffers[target.owner]
+        call.outputs = (self.buffers[target.owner],)
         call.extra, call.extra_buffers = tuple(self.operands), tuple(self.operand_buffers)
         return call
 

@@ -68,12 +68,12 @@ class LoopCall:
 class LibraryCall:
     """A library op on views. The epilogue (see `devices.cpu.contraction`) is applied to the op's result
     before it is stored; its loads name operands of `extra`, whose buffers are `extra_buffers`. `nodes` are
-    those it computes, the op's own first.
+    those it computes, the op's own first. `outputs` has a buffer for each of the op's results.
     """
 
     node: Node
     inputs: tuple[View, ...]
-    output: int
+    outputs: tuple[int, ...]
     epilogue: tuple[Instruction, ...] = ()
     extra: tuple[Operand, ...] = ()
     extra_buffers: tuple[int, ...] = ()
@@ -85,7 +85,7 @@ class LibraryCall:
 
     @property
     def writes(self) -> tuple[int, ...]:
-        return (self.output,)
+        return self.outputs
 
 
 Call = LoopCall | LibraryCall

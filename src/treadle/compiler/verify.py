@@ -49,7 +49,7 @@ def verify(outputs: Sequence[Node], after: str) -> None:
         else:
             inferred = op.infer(*[child.type for child in node.inputs], **node.keywords())
             _expect(inferred is node.type, after, f"{node!r} is inferred as {inferred!r}", node)
-        known = all(type(size) is int and size >= 0 for size in node.shape)
+        known = all(type(size) is int and size >= 0 for result in node.types for size in result.shape)
         _expect(known, after, f"{node!r} has a size that is not known", node)
 
 
@@ -106,7 +106,8 @@ class _Written:
     def note(self, call: LoopCall | LibraryCall) -> None:
         """Remember what a call writes."""
         if isinstance(call, LibraryCall):
-            self.put(call, call.output, np.arange(self.sizes[call.output]))
+            for output in call.outputs:
+                self.put(call, output, np.arange(self.sizes[output]))
             return
         kernel = call.kernel
         if math.prod(kernel.sizes[: kernel.rows]) == 0:
@@ -156,8 +157,9 @@ def _verify_library(fused: Fused, call: LibraryCall, after: str) -> None:
         _expect(
             inside, after, f"{_name(call)} sees elements {low} to {high} of a buffer of {size}", call.node
         )
+    written = [fused.buffers[output].nbytes for output in call.outputs]
     _expect(
-        fused.buffers[call.output].nbytes == call.node.dtype.itemsize * math.prod(call.node.shape),  # type: ignore[arg-type]
+        written == [type.dtype.itemsize * math.prod(type.shape) for type in call.node.types],  # type: ignore[arg-type]
         after, f"{_name(call)} writes a buffer of another size", call.node,
     )  # fmt: skip
     _expect(len(call.inputs) == len(call.node.inputs), after, f"{_name(call)} lacks an operand", call.node)
@@ -167,7 +169,7 @@ def _verify_library(fused: Fused, call: LibraryCall, after: str) -> None:
         _verify_operands(fused, call.extra, call.extra_buffers, after, _name(call))
         _verify_body(stage, 0, (), sizes, call.extra, after, _name(call))
         _expect(
-            call.epilogue[-1].dtype == fused.buffers[call.output].type.dtype.name,
+            call.epilogue[-1].dtype == fused.buffers[call.outputs[0]].type.dtype.name,
             after, f"the epilogue of {_name(call)} gives another dtype", call.node,
         )  # fmt: skip
 

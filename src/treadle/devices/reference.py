@@ -16,12 +16,14 @@ from treadle.devices.host import HostBuffer, allocate, from_array, nbytes_of
 from treadle.errors import TreadleError
 from treadle.graph.dimension import Dimension
 from treadle.graph.graph import ordered
-from treadle.graph.node import Node, Type
+from treadle.graph.node import Node, Type, Types
 from treadle.ops.record import CONSTANT, INPUT
 
 
-def apply(node: Node, arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """One op by its reference, as an array of exactly the node's shape and dtype."""
+def apply(node: Node, arrays: Sequence[Any]) -> Any:
+    """One op by its reference, as an array of exactly the node's shape and dtype; a tuple of them if it has
+    several results.
+    """
     if node.op is CONSTANT and isinstance(node.attributes[0], Dimension):
         raise TreadleError(f"the size {node.attributes[0]} has no value here", node.line)
     reference = node.op.reference
@@ -33,17 +35,24 @@ def apply(node: Node, arrays: Sequence[np.ndarray]) -> np.ndarray:
     except TreadleError as error:
         # Raised while running: the line to name is the one that made the node.
         raise type(error)(error.message, node.line) from None
-    result = np.asarray(result)
-    if result.dtype != node.dtype.numpy:
-        result = result.astype(node.dtype.numpy)
-    if result.shape != node.shape:
-        raise AssertionError(f"the reference of {node.op.name} gives {result.shape}, inference {node.shape}")
-    return result
+    if type(node.type) is Types:
+        return tuple([_exactly(node, value, type) for value, type in zip(result, node.type, strict=True)])
+    return _exactly(node, result, node.type)
 
 
-def compute(outputs: Sequence[Node], values: dict[Node, np.ndarray], watch: Any = None) -> list[np.ndarray]:
+def _exactly(node: Node, value: Any, type: Type) -> np.ndarray:
+    """A reference's result as an array of the dtype that is promised, its shape checked."""
+    value = np.asarray(value)
+    if value.dtype != type.dtype.numpy:
+        value = value.astype(type.dtype.numpy)
+    if value.shape != type.shape:
+        raise AssertionError(f"the reference of {node.op.name} gives {value.shape}, inference {type.shape}")
+    return value
+
+
+def compute(outputs: Sequence[Node], given: dict[Node, np.ndarray], watch: Any = None) -> list[np.ndarray]:
     """The values of outputs, given those of some nodes. `watch(node, array)` sees every value as it comes."""
-    values = dict(values)
+    values: dict[Node, Any] = dict(given)
     order = ordered(outputs, stop=lambda node: node in values)
     last = {child: node for node in order for child in node.inputs}
     wanted = set(outputs)

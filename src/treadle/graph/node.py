@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -54,6 +54,34 @@ class Type:
         return Type, (self.shape, self.dtype)
 
 
+class Types(tuple[Type, ...]):
+    """The types of the results of a node that has several. Interned: equal ones are the same object."""
+
+    __slots__ = ()
+    _interned: ClassVar[dict[tuple[Type, ...], Types]] = {}
+
+    def __new__(cls, types: Iterable[Type]) -> Types:
+        key = tuple(types)
+        found = cls._interned.get(key)
+        if found is None:
+            found = cls._interned[key] = super().__new__(cls, key)
+        return found
+
+    @property
+    def shape(self) -> Shape:
+        raise AssertionError(f"a node with the results {self!r} has no shape: take one of its results")
+
+    @property
+    def dtype(self) -> DType:
+        raise AssertionError(f"a node with the results {self!r} has no dtype: take one of its results")
+
+    def __repr__(self) -> str:
+        return f"({', '.join(map(repr, self))}{',' * (len(self) == 1)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Types, (tuple(self),)
+
+
 @dataclass(eq=False)
 class Op:
     """An operation, in one record.
@@ -61,10 +89,13 @@ class Op:
     `infer(*types, **attributes)` gives the result's `Type`, raising the user's error. `vjp(g, y, *inputs,
     **attributes)`, on nodes, gives one cotangent (or None) an input. `reference(*arrays, **attributes)`, on
     NumPy arrays, is the meaning of the op and the oracle of its tests.
+
+    An op with several results infers `Types`; its reference returns a tuple, and its vjp takes as `g` a tuple
+    with None where no cotangent arrived. Other nodes take one of them by way of the op `result`.
     """
 
     name: str
-    infer: Callable[..., Type]
+    infer: Callable[..., Type | Types]
     reference: Callable[..., Any] | None
     vjp: Callable[..., Sequence[Node | None]] | None = None
     attributes: tuple[str, ...] = ()
@@ -112,7 +143,8 @@ class Node:
     op: Op
     inputs: tuple[Node, ...]
     attributes: tuple[Any, ...]
-    type: Type
+    type: Any
+    """A `Type`, or `Types` if it has several results."""
     device: str
     flags: int
     line: Line | None
@@ -132,6 +164,11 @@ class Node:
     @property
     def ndim(self) -> int:
         return len(self.type.shape)
+
+    @property
+    def types(self) -> tuple[Type, ...]:
+        """The types of its results, one or several."""
+        return self.type if type(self.type) is Types else (self.type,)
 
     def attribute(self, name: str) -> Any:
         """The attribute of that name."""
@@ -176,7 +213,7 @@ class Surroundings(threading.local):
 
 
 surroundings = Surroundings()
-_inferred: dict[tuple[Any, ...], Type] = {}
+_inferred: dict[tuple[Any, ...], Type | Types] = {}
 _INFERRED_MOST = 100_000
 
 
@@ -202,7 +239,9 @@ def make(op: Op, inputs: tuple[Node, ...], attributes: tuple[Any, ...] = ()) -> 
     return node
 
 
-def new(op: Op, inputs: tuple[Node, ...], attributes: tuple[Any, ...], type: Type, flags: int = 0) -> Node:
+def new(
+    op: Op, inputs: tuple[Node, ...], attributes: tuple[Any, ...], type: Type | Types, flags: int = 0
+) -> Node:
     """A node without checks."""
     node = Node.__new__(Node)
     node.op = op

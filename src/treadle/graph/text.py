@@ -8,6 +8,9 @@
     %3 = multiply(%0, %2) : float32[3]                                # example.py:4
     return %3
 
+A node with several results says the types of all, ``(float32[3], int64[])``, and others take one of them with
+``result``.
+
 What a leaf is bound to stands in braces: the bytes of data in base64, a number, a random key, a variable's
 name. Parsing makes leaves through a function of the caller, since what values live in is not known here.
 """
@@ -24,7 +27,7 @@ from treadle.dtypes import BY_NAME, DType
 from treadle.errors import FormatError
 from treadle.graph.dimension import Dimension
 from treadle.graph.graph import ordered
-from treadle.graph.node import Node, Op, Type, make, new
+from treadle.graph.node import Node, Op, Type, Types, make, new
 
 LINE_COLUMN = 66
 ELIDED_NBYTES = 256
@@ -87,8 +90,9 @@ def graph_text(outputs: Sequence[Node], elide: bool = True, lines: bool = True) 
 _LINE = re.compile(
     r"%(?P<name>\d+) = "
     r"(?P<op>\w+)(\((?P<inputs>[^)]*)\))?(\[(?P<attributes>.*)\])?(\{(?P<binding>[^}]*)\})? : "
-    r"(?P<dtype>\w+)\[(?P<shape>[^\]]*)\]\s*(#.*)?$"
+    r"(?P<type>\([^)#]*\)|\w+\[[^\]]*\])\s*(#.*)?$"
 )
+_TYPE = re.compile(r"(?P<dtype>\w+)\[(?P<shape>[^\]]*)\]")
 
 
 def parse_graph(text: str, ops: dict[str, Op], bind: Callable[[Node, str], None]) -> list[Node]:
@@ -114,10 +118,7 @@ def parse_graph(text: str, ops: dict[str, Op], bind: Callable[[Node, str], None]
         op = ops.get(found["op"])
         if op is None:
             raise FormatError(f"line {number}: there is no op {found['op']!r}")
-        if found["dtype"] not in BY_NAME:
-            raise FormatError(f"line {number}: {found['dtype']!r} is no dtype")
-        shape = tuple(_size(size) for size in found["shape"].split(",") if size.strip())
-        type = Type(shape, BY_NAME[found["dtype"]])
+        type = _type(found["type"], number)
         attributes = _attributes(found["attributes"] or "", number)
         if tuple(attributes) != op.attributes and attributes:
             raise FormatError(
@@ -137,6 +138,17 @@ def parse_graph(text: str, ops: dict[str, Op], bind: Callable[[Node, str], None]
                 raise FormatError(f"line {number}: {op.name} gives {node.type!r}, the line says {type!r}")
         nodes[f"%{found['name']}"] = node
     raise FormatError("the text has no return")
+
+
+def _type(text: str, number: int) -> Type | Types:
+    """A type as it is written; several in parentheses."""
+    types = []
+    for found in _TYPE.finditer(text):
+        if found["dtype"] not in BY_NAME:
+            raise FormatError(f"line {number}: {found['dtype']!r} is no dtype")
+        shape = tuple(_size(size) for size in found["shape"].split(",") if size.strip())
+        types.append(Type(shape, BY_NAME[found["dtype"]]))
+    return Types(types) if text.startswith("(") else types[0]
 
 
 def _size(text: str) -> int | Dimension:

@@ -6,6 +6,7 @@ own. The names that users see are those marked `public`.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ from treadle import dtypes
 from treadle.dtypes import DType
 from treadle.errors import ArgumentError, DTypeError, ShapeError
 from treadle.graph.dimension import Dimension, Shape, product
-from treadle.graph.node import Node, Op, Type, make, new
+from treadle.graph.node import Node, Op, Type, Types, make, new
 
 Operand = Node | bool | int | float | complex
 """What an op's function takes: a node or a Python number."""
@@ -123,6 +124,43 @@ def filled(value: bool | int | float | complex | Node, shape: Shape, dtype: DTyp
     if not isinstance(value, Node):
         value = number(value, dtype)
     return broadcast(value, shape)
+
+
+# -- one of several results
+
+RESULT = register(
+    Op(
+        "result",
+        infer=lambda types, index: types[index],
+        reference=lambda values, index: values[index],
+        attributes=("index",),
+        doc="Result number `index` of a node that has several. Gradients know it without a rule.",
+    )
+)
+_known_results: weakref.WeakKeyDictionary[Node, list[weakref.ref[Node] | None]] = weakref.WeakKeyDictionary()
+
+
+def results(node: Node) -> tuple[Node, ...]:
+    """The results of a node, each a node of its own; the same ones as before as long as somebody holds
+    them.
+    """
+    if type(node.type) is not Types:
+        return (node,)
+    known = _known_results.setdefault(node, [None] * len(node.type))
+    found = []
+    for index, reference in enumerate(known):
+        value = None if reference is None else reference()
+        if value is None:
+            value = make(RESULT, (node,), (index,))
+            known[index] = weakref.ref(value)
+        found.append(value)
+    return tuple(found)
+
+
+def held_results(node: Node) -> list[Node]:
+    """Those of a node's results that somebody holds."""
+    found = [reference() for reference in _known_results.get(node, ()) if reference is not None]
+    return [value for value in found if value is not None]
 
 
 # -- operands

@@ -286,7 +286,8 @@ def is_library(node: Node) -> bool:
     its reference between two native segments, as sorting does and what users add.
     """
     name = node.op.name
-    if name in LIBRARY or any(value.dtype.kind == "complex" for value in (node, *node.inputs)):
+    types = [type for value in (node, *node.inputs) for type in value.types]
+    if name in LIBRARY or len(node.types) > 1 or any(type.dtype.kind == "complex" for type in types):
         return True
     if not node.op.elementwise:
         return name not in LOOPED

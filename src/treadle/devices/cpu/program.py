@@ -36,13 +36,13 @@ TARGET = Target("cpu", is_library, EPILOGUES)
 
 @dataclass(frozen=True)
 class HostStep:
-    """A library call that runs its reference: where its operands and its result are, as (slot, offset,
+    """A library call that runs its reference: where its operands and its results are, as (slot, offset,
     type, strides).
     """
 
     node: Node
     inputs: tuple[tuple[int, int, Type, tuple[int, ...]], ...]
-    output: tuple[int, int, Type]
+    outputs: tuple[tuple[int, int, Type], ...]
 
 
 class _Context:
@@ -189,7 +189,7 @@ class CpuExecutable(Executable):
         if isinstance(call, LoopCall):
             return self.slots[call.buffers[i]]
         if kind == "out":
-            return self.slots[call.output]
+            return self.slots[call.outputs[i]]
         if i >= len(call.inputs):
             return self.slots[call.extra_buffers[i - len(call.inputs)]]
         view = call.inputs[i]
@@ -205,7 +205,8 @@ class CpuExecutable(Executable):
             itemsize = child.dtype.itemsize
             strides = tuple(s * itemsize for s in view.strides)
             inputs.append((slot, offset + view.offset * itemsize, Type(view.shape, child.dtype), strides))
-        return HostStep(call.node, tuple(inputs), (*self.slots[call.output], call.node.type))
+        outputs = zip(call.outputs, call.node.types, strict=True)
+        return HostStep(call.node, tuple(inputs), tuple([(*self.slots[b], type) for b, type in outputs]))
 
     # -- running
 
@@ -312,8 +313,11 @@ class CpuExecutable(Executable):
 def _run_on_host(step: Any, bases: Sequence[int]) -> None:
     """Run a host step's reference on the program's memory."""
     arrays = [_seen(bases[slot] + offset, type, strides) for slot, offset, type, strides in step.inputs]
-    slot, offset, type = step.output
-    _seen(bases[slot] + offset, type, None)[...] = apply(step.node, arrays)
+    results = apply(step.node, arrays)
+    for (slot, offset, type), value in zip(
+        step.outputs, results if isinstance(results, tuple) else (results,), strict=True
+    ):
+        _seen(bases[slot] + offset, type, None)[...] = value
 
 
 def _seen(address: int, type: Type, strides: tuple[int, ...] | None) -> np.ndarray:
