@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from treadle import dtypes
 from treadle.compiler.fuse import fuse
-from treadle.compiler.program import Call, Fused
+from treadle.compiler.program import Call, Fused, LibraryCall
 from treadle.compiler.schedule import Schedule, schedule
 from treadle.devices.cpu.device import chosen_isa
 from treadle.devices.cpu.lowering import is_library
@@ -141,6 +141,24 @@ def test_a_product_is_not_written_over_its_own_operand():
     w = leaves()[0]
     fused = fuse([matmul(w, w)], is_library)
     assert schedule(fused, [0], _can_fail).donations == [None]
+
+
+def test_a_product_stores_the_next_weight_over_the_old_one():
+    w, v, g = leaves()[:3]
+    given_up = matmul(g, permute_dims(w, (1, 0)))
+    fused = fuse([subtract(w, matmul(permute_dims(v, (1, 0)), g)), given_up], is_library)
+    made = schedule(fused, [0, None], _can_fail)
+    check(fused, made)
+    assert made.donations == [0, None] and made.calls[-1].epilogue and made.calls[-1].in_place
+
+
+def test_a_product_is_not_stored_over_what_it_reads_elsewhere():
+    w, v = leaves()[:2]
+    for read in (permute_dims(w, (1, 0)), add(w, flip(w, axis=0))):
+        fused = fuse([subtract(read, matmul(v, v))], is_library)
+        made = schedule(fused, [0], _can_fail)
+        check(fused, made)
+        assert not any(isinstance(call, LibraryCall) and call.in_place for call in made.calls)
 
 
 def test_what_can_fail_comes_before_the_first_store():

@@ -9,6 +9,9 @@ from treadle.compiler.groups import Group, Groups, Target
 from treadle.compiler.indexmap import Place, Split, identity, linear, row_major, unravel
 from treadle.graph.node import Node
 
+IN_PLACE = frozenset(["matmul"])
+"""Ops that can store over what their epilogue reads at the same element."""
+
 
 def epilogue_of(groups: Groups, node: Node) -> Group | None:
     """The one group that reads a library op's result, turned into its epilogue; or None."""
@@ -27,7 +30,7 @@ def epilogue_of(groups: Groups, node: Node) -> Group | None:
         or target.address != points
         or any(place.guards or linear(place, node.shape) != points for place in places)
         or not costs.NO_EPILOGUE.isdisjoint({local.op.name for local in group.local})
-        or updates(groups, group, target)
+        or (node.op.name not in IN_PLACE and updates(groups, group, target))
     ):
         return None
     return group if rebase(groups, group, node) else None
@@ -35,7 +38,7 @@ def epilogue_of(groups: Groups, node: Node) -> Group | None:
 
 def updates(groups: Groups, group: Group, target: Target) -> bool:
     """Whether an output could take the place of an input that is read element by element, as a parameter's
-    next value does: only a loop kernel may write where it reads.
+    next value does.
     """
     if target.node not in groups.outputs:
         return False

@@ -78,6 +78,10 @@ class LibraryCall:
     extra: tuple[Operand, ...] = ()
     extra_buffers: tuple[int, ...] = ()
     nodes: tuple[Node, ...] = ()
+    in_place: bool = False
+    """Whether the result takes the memory of something that the epilogue reads, element by element: what the
+    schedule decides.
+    """
 
     @property
     def reads(self) -> tuple[int, ...]:

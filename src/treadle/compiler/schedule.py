@@ -8,9 +8,14 @@ leaf must come before the store, and nothing that can fail may come after the fi
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from treadle.compiler.epilogue import IN_PLACE
+from treadle.compiler.indexmap import row_major
+from treadle.compiler.kernel import Access, Affine, Operand, Stage, Store
+from treadle.compiler.lower import in_place_pairs
 from treadle.compiler.program import Call, Fused, LibraryCall
 
 
@@ -58,12 +63,15 @@ def schedule(fused: Fused, donors: Sequence[int | None], can_fail: Callable[[Cal
             continue
         if fused.outputs.count(new) > 1 or old in fused.outputs:
             continue
-        if old in calls[call].reads and not _in_place(calls[call], new, old):
+        over = old in calls[call].reads
+        if over and not _in_place(calls[call], new, old):
             continue
         wanted = {**before, call: before.get(call, set()) | {r for r in readers.get(old, []) if r != call}}
         trial = _later(needs, late | {call}, wanted)
         if trial is None or any(can_fail(calls[i]) for i in trial[1]):
             continue
+        if over and isinstance(writer := calls[call], LibraryCall):
+            writer.in_place = True
         late.add(call)
         before, order = wanted, trial
         donations[output] = leaf
@@ -77,10 +85,26 @@ def schedule(fused: Fused, donors: Sequence[int | None], can_fail: Callable[[Cal
 def _in_place(call: Call, new: int, old: int) -> bool:
     """Whether the call may write `new` into the memory of `old`, which it reads."""
     if isinstance(call, LibraryCall):
-        return False
-    operands = call.buffers
-    pairs = {(operands[w], operands[r]) for w, r in call.kernel.in_place}
+        operands, found = (*call.extra_buffers, new), _epilogue_pairs(call)
+        if any(view.buffer == old for view in call.inputs):
+            return False
+    else:
+        operands, found = call.buffers, call.kernel.in_place
+    pairs = {(operands[w], operands[r]) for w, r in found}
     return (new, old) in pairs and operands.count(old) == 1
+
+
+def _epilogue_pairs(call: LibraryCall) -> tuple[tuple[int, int], ...]:
+    """Of a library call's extra operands, with the result as the last: the pairs (result, read) that may be
+    one memory.
+    """
+    if call.node.op.name not in IN_PLACE or not call.epilogue:
+        return ()
+    sizes: tuple[int, ...] = call.node.shape  # type: ignore[assignment]
+    strides = [stride if size != 1 else 0 for stride, size in zip(row_major(sizes), sizes, strict=True)]
+    result = Operand(call.epilogue[-1].dtype, math.prod(sizes), written=True)
+    store = Store(Access(len(call.extra), Affine(0, tuple(strides))), len(call.epilogue) - 1)
+    return in_place_pairs((*call.extra, result), [Stage("row", call.epilogue, stores=(store,))])
 
 
 def _needs(calls: Sequence[Call]) -> list[set[int]]:

@@ -64,9 +64,9 @@ def check(
     **more,
 ) -> np.ndarray:
     """Run, compare with `expected` of the sum, and return the result."""
-    run_lowered(
-        lower(contraction_of(a, b, c, **more), isa, schedule), [a.stored, b.stored, *read], [c.stored], isa
-    )
+    lowered = lower(contraction_of(a, b, c, **more), isa, schedule)
+    over = 2 if more.get("in_place") else None
+    run_lowered(lowered, [a.stored, b.stored, *read], [c.stored], isa, over=over)
     wide_a, wide_b = a.view.astype(np.float64), b.view.astype(np.float64)
     steps = 4 + a.view.shape[-1] ** 0.5
     rounding = 2 * np.finfo(a.stored.dtype).eps * steps * (1 + (abs(wide_a) @ abs(wide_b)).max(initial=0))
@@ -239,6 +239,30 @@ def test_epilogue(isa: Isa, dtype: str, name: str, way: str) -> None:
     more = {"epilogue": body(*rows, dtype=dtype), "extra": (Operand(dtype, extra.size),)}
     choice = schedule if way in ("blocks", "ranges") else None
     check(a, b, c, isa, choice, lambda t: expected(t, extra.astype(np.float64)), [extra], **more)
+
+
+HALF = [("constant", (), 0.5), ("multiply", (0, 1), None), ("load", (), LOAD_RESIDUAL), ("add", (2, 3), None)]
+IN_PLACE = {
+    "cheap": (HALF, lambda t: t / 2),
+    "costly": ([("tanh", (0,), None), ("load", (), LOAD_RESIDUAL), ("add", (1, 2), None)], np.tanh),
+}
+
+
+@targets
+@pytest.mark.parametrize("name", IN_PLACE)
+@pytest.mark.parametrize("way", ["one block", "blocks", "ranges", "dot products", "nothing to sum"])
+def test_epilogue_over_what_it_reads(isa: Isa, dtype: str, name: str, way: str) -> None:
+    """c takes the memory of a residual, as a parameter's next value does."""
+    rows, change = IN_PLACE[name]
+    m, k = (3 if way == "dot products" else 18), {"nothing to sum": 0, "dot products": 331}.get(way, 100)
+    a, b, c = plain(m, N, k, dtype, "NTN" if way == "dot products" else "TNN")
+    schedule = Schedule(
+        4, 2, 2, 100 if way == "one block" else 30, 3 if way == "ranges" else 1, (2, 2), 0, True
+    )
+    old = np.random.default_rng(1).standard_normal((m, N)).astype(dtype)
+    more = {"epilogue": body(*rows, dtype=dtype), "extra": (Operand(dtype, old.size),), "in_place": True}
+    choice = schedule if way in ("one block", "blocks", "ranges") else None
+    check(a, b, c, isa, choice, lambda t: change(t) + old, [old], **more)
 
 
 def test_epilogue_of_a_batch_and_another_dtype() -> None:

@@ -47,6 +47,8 @@ class Contraction:
     """A straight-line body whose op ``accumulator`` is the sum and whose last instruction is stored; its
     loads are accesses to `extra`, affine over (batch..., m, n). Empty: the sum is stored."""
     extra: tuple[Operand, ...] = ()
+    in_place: bool = False
+    """Whether C may lie where an operand of `extra` does that the epilogue reads at the same element."""
 
 
 def lower(contraction: Contraction, isa: Isa, schedule: Schedule | DotSchedule | None = None) -> Lowered:
@@ -78,7 +80,10 @@ def lower(contraction: Contraction, isa: Isa, schedule: Schedule | DotSchedule |
     if isinstance(schedule, DotSchedule):
         return Lowered((Step(dot_kernel(p, schedule, isa, label), (a, b, C, *extra)),))
     if schedule.splits == 1 and p.c[-1] == 1 and (p.epilogue is None or p.epilogue.dtype == p.dtype):
-        return Lowered((Step(ProductWriter(p, schedule, isa).kernel(label), (a, b, C, *extra)),))
+        writer = ProductWriter(p, schedule, isa)
+        # Sums that wait in c for an epilogue would destroy what it reads there.
+        if writer.inline or not contraction.in_place:
+            return Lowered((Step(writer.kernel(label), (a, b, C, *extra)),))
     sizes = (*p.batch, p.m, p.n)
     dense, size, sums = tuple(prod(sizes[axis + 1 :]) for axis in range(len(sizes))), prod(sizes), ("temp", 0)
     writer = ProductWriter(replace(p, c=dense, epilogue=None), schedule, isa, size)

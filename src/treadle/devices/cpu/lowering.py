@@ -57,6 +57,7 @@ def _matmul(call: LibraryCall, isa: Isa) -> Lowered:
         call.node.dtype.name,
         call.epilogue,
         call.extra,
+        call.in_place,
     )
     return lower(spec, isa)
 
