@@ -16,7 +16,7 @@ from op_examples import ONLY, OPS, REAL, Example, examples
 
 from treadle import config, dtypes
 from treadle.autodiff import gradients
-from treadle.devices.cpu.program import HostStep
+from treadle.devices.cpu.image import HostStep
 from treadle.devices.cpu.target import host_isas
 from treadle.devices.host import from_array
 from treadle.devices.reference import compute, leaf_array

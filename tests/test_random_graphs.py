@@ -45,7 +45,7 @@ class Program:
     def poison(self) -> None:
         """Fill the memory of temporary values with NaN, -1 and True."""
         for context in self.executable._free:
-            nbytes = self.executable.arena_nbytes
+            nbytes = self.executable.image.arena_nbytes
             context.arena.writable(Type((nbytes,), dtypes.uint8)).fill(0xFF)
 
 

@@ -12,9 +12,10 @@ from treadle import dtypes
 from treadle.compiler.fuse import fuse
 from treadle.compiler.program import Call, Fused, LibraryCall
 from treadle.compiler.schedule import Schedule, schedule
+from treadle.devices.cpu.build import can_fail
 from treadle.devices.cpu.device import chosen_isa
 from treadle.devices.cpu.lowering import is_library
-from treadle.devices.cpu.program import CpuExecutable, _can_fail
+from treadle.devices.cpu.program import CpuExecutable
 from treadle.devices.host import HostBuffer, from_array
 from treadle.devices.reference import compute
 from treadle.graph.node import Node, Type, new
@@ -76,7 +77,7 @@ def check(fused: Fused, made: Schedule) -> None:
         order = [place[id(call)] for call in calls]
         assert order == sorted(order), "written in another order"
     late = made.calls[made.commit :]
-    assert not any(map(_can_fail, late)), "fails after the first store"
+    assert not any(map(can_fail, late)), "fails after the first store"
     taken = [leaf for leaf in made.donations if leaf is not None]
     assert len(set(taken)) == len(taken), "one memory for two outputs"
     leaf_buffer = {info.index: b for b, info in enumerate(fused.buffers) if info.source == "input"}
@@ -95,8 +96,8 @@ def check(fused: Fused, made: Schedule) -> None:
 def test_orders_of_random_programs(recipe, choices):
     _, outputs = updates(recipe, choices)
     fused = fuse(outputs, is_library)
-    check(fused, schedule(fused, list(range(WEIGHTS)), _can_fail))
-    undonated = schedule(fused, [None] * WEIGHTS, _can_fail)
+    check(fused, schedule(fused, list(range(WEIGHTS)), can_fail))
+    undonated = schedule(fused, [None] * WEIGHTS, can_fail)
     check(fused, undonated)
     assert undonated.commit == len(undonated.calls) and undonated.donations == [None] * WEIGHTS
 
@@ -112,7 +113,7 @@ def test_donated_memory_never_changes_a_result(recipe, choices):
     buffers: list[HostBuffer] = [
         from_array(array, node.type) for array, node in zip(arrays, given_nodes, strict=True)
     ]
-    buffers = buffers[: program.leaf_count]
+    buffers = buffers[: len(program.image.leaves)]
     reuse = [None if leaf is None else buffers[leaf] for leaf in program.donations]
     for found, wanted, donated in zip(program.run(buffers, reuse), expected, reuse, strict=True):
         np.testing.assert_allclose(found.view(TYPE), wanted, rtol=1e-4, atol=1e-4)
@@ -124,7 +125,7 @@ def test_a_plain_step_takes_the_memory_of_every_weight():
     w, v, g = given_nodes[:3]
     momentum = add(multiply(v, tanh(v)), g)
     fused = fuse([subtract(w, momentum), momentum], is_library)
-    assert schedule(fused, [0, 1], _can_fail).donations == [0, 1]
+    assert schedule(fused, [0, 1], can_fail).donations == [0, 1]
 
 
 def test_what_another_output_still_needs_is_not_overwritten_first():
@@ -132,7 +133,7 @@ def test_what_another_output_still_needs_is_not_overwritten_first():
     w, v = leaves()[:2]
     outputs = [tanh(v), matmul(w, w)]
     fused = fuse(outputs, is_library)
-    made = schedule(fused, [0, 1], _can_fail)
+    made = schedule(fused, [0, 1], can_fail)
     check(fused, made)
     assert made.donations == [0, None] or made.donations == [None, 1]
 
@@ -140,7 +141,7 @@ def test_what_another_output_still_needs_is_not_overwritten_first():
 def test_a_product_is_not_written_over_its_own_operand():
     w = leaves()[0]
     fused = fuse([matmul(w, w)], is_library)
-    assert schedule(fused, [0], _can_fail).donations == [None]
+    assert schedule(fused, [0], can_fail).donations == [None]
 
 
 def test_a_product_stores_the_next_weight_over_the_old_one():
@@ -164,6 +165,6 @@ def test_a_product_is_not_stored_over_what_it_reads_elsewhere():
 def test_what_can_fail_comes_before_the_first_store():
     w, v, *_, rows = leaves()
     fused = fuse([tanh(w), take(v, rows, axis=0)], is_library)
-    made = schedule(fused, [0, None], _can_fail)
+    made = schedule(fused, [0, None], can_fail)
     check(fused, made)
-    assert any(map(_can_fail, made.calls[: made.commit]))
+    assert any(map(can_fail, made.calls[: made.commit]))

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from treadle.devices.cpu import jit
-from treadle.devices.cpu.native import Lowered, NativeKernel
+from treadle.devices.cpu.native import LoadedKernel, Lowered, NativeKernel
 from treadle.devices.cpu.target import Isa
 
 PAGE = mmap.PAGESIZE
@@ -131,17 +131,17 @@ def _guarded(array: np.ndarray, edge: str) -> GuardedBuffer:
 
 
 def _call(
-    loaded: jit.LoadedKernel,
+    loaded: LoadedKernel,
     buffers: Sequence[GuardedBuffer],
     edge: str,
     generator: np.random.Generator | None,
 ) -> None:
     """Do all tasks, with fresh poison in the scratch memory before each range."""
-    label = loaded.kernel.label
-    scratch = GuardedBuffer(loaded.scratch_nbytes, edge, align=64)
+    label = loaded.facts.label
+    scratch = GuardedBuffer(loaded.facts.scratch_nbytes, edge, align=64)
     arguments = GuardedBuffer(8 * len(buffers), edge)
     arguments.contents.view(np.int64)[:] = [buffer.address for buffer in buffers]
-    for first, last in ranges(loaded.kernel.tasks, generator):
+    for first, last in ranges(loaded.facts.tasks, generator):
         scratch.contents[:] = POISON
         loaded.entry(arguments.address, first, last, scratch.address)
     scratch.check_padding(f"{label}: scratch")

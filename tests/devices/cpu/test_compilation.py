@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from treadle.devices.cpu import codegen, compilation, jit, threads
+from treadle.devices.cpu import codegen, compilation, jit, objects, threads
 from treadle.devices.cpu.native import NativeKernel
 from treadle.devices.cpu.target import host_isas
 
@@ -72,12 +72,12 @@ def test_many_kernels_are_loaded_in_order(monkeypatch, tmp_path):
     )
     kernels = [NativeKernel(text(100 + number % 7), f"store {number}", 1) for number in range(10)]
     loaded = compilation.load_many(kernels)
-    assert [entry.kernel.label for entry in loaded] == [kernel.label for kernel in kernels]
+    assert [entry.facts.label for entry in loaded] == [kernel.label for kernel in kernels]
     assert len({entry.address for entry in loaded}) == 7
     assert asked == [(7, 2)]
     # Loaded already, then on the disk: nothing is compiled.
     compilation.load_many(kernels)
-    jit._libraries.clear()
+    objects._libraries.clear()
     compilation.load_many(kernels)
     assert asked == [(7, 2)]
 

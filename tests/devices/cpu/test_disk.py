@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from treadle.devices.cpu import disk, ir, jit
+from treadle.devices.cpu import disk, ir, jit, objects
 from treadle.devices.cpu.disk import DiskCache
 from treadle.devices.cpu.native import NativeKernel
 
@@ -39,7 +39,7 @@ def kernel(tag: str) -> NativeKernel:
 
 def load_afresh(kernel: NativeKernel) -> int:
     """Load as a new process would."""
-    jit._libraries.clear()
+    objects._libraries.clear()
     return jit.load(kernel).address
 
 

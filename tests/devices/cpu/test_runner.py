@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from treadle.devices.cpu import ir, jit, threads
-from treadle.devices.cpu.native import NativeKernel
+from treadle.devices.cpu.native import LoadedKernel, NativeKernel
 from treadle.devices.cpu.runner import Entry, Frame, Table
 
 LANES = 4
@@ -30,7 +30,7 @@ def same_threads():
     threads.set_num_threads(before)
 
 
-def chunked(write, length: int, operands: int, scratch_nbytes: int = 0, flops: int = 0) -> jit.LoadedKernel:
+def chunked(write, length: int, operands: int, scratch_nbytes: int = 0, flops: int = 0) -> LoadedKernel:
     """A kernel on float64 arrays, a task for every `CHUNK` elements; `write(f, pointers, element,
     scratch)`.
     """
@@ -50,7 +50,7 @@ def chunked(write, length: int, operands: int, scratch_nbytes: int = 0, flops: i
     return jit.load(NativeKernel(module.text(), "test", tasks, scratch_nbytes, flops))
 
 
-def binary(opcode: str, length: int, shift: int = 0, **options) -> jit.LoadedKernel:
+def binary(opcode: str, length: int, shift: int = 0, **options) -> LoadedKernel:
     """out[i] = a[i] OP b[(i + shift) % length]: with a shift, tasks read what other tasks of an earlier entry
     wrote.
     """
@@ -66,7 +66,7 @@ def binary(opcode: str, length: int, shift: int = 0, **options) -> jit.LoadedKer
     return chunked(write, length, 3, **options)
 
 
-def through_scratch(length: int, nbytes: int) -> jit.LoadedKernel:
+def through_scratch(length: int, nbytes: int) -> LoadedKernel:
     """out[i] = a[i] + 1, by way of the last word of the thread's scratch memory."""
 
     def write(f, pointers, i, scratch):
@@ -79,7 +79,7 @@ def through_scratch(length: int, nbytes: int) -> jit.LoadedKernel:
     return chunked(write, length, 2, scratch_nbytes=nbytes)
 
 
-def reporting(code: int) -> jit.LoadedKernel:
+def reporting(code: int) -> LoadedKernel:
     """A kernel that writes `code` to the fault word, its only operand."""
     module = ir.Module()
     f = module.function("kernel", ["ptr", "i64", "i64", "ptr"])
@@ -88,7 +88,7 @@ def reporting(code: int) -> jit.LoadedKernel:
     return jit.load(NativeKernel(module.text(), "fault", 1))
 
 
-def raising(number: int) -> jit.LoadedKernel:
+def raising(number: int) -> LoadedKernel:
     """A kernel that sends a signal to its own process, as a user at the keyboard would."""
     module = ir.Module()
     f = module.function("kernel", ["ptr", "i64", "i64", "ptr"])
@@ -359,7 +359,7 @@ def test_a_signal_from_outside_stops_a_long_table():
     program = textwrap.dedent("""
         import numpy as np
         from treadle.devices.cpu import ir, jit
-        from treadle.devices.cpu.native import NativeKernel
+        from treadle.devices.cpu.native import LoadedKernel, NativeKernel
         from treadle.devices.cpu.runner import Entry, Frame, Table
 
         def kernel(write):

@@ -14,7 +14,7 @@ import pytest
 
 from treadle.devices.cpu import fork_join, ir, jit, runner, threads
 from treadle.devices.cpu.fork_join import SHARES_PER_THREAD, atomic_add, atomic_load
-from treadle.devices.cpu.native import NativeKernel
+from treadle.devices.cpu.native import LoadedKernel, NativeKernel
 from treadle.devices.cpu.runner import Entry, Frame, Table
 from treadle.devices.cpu.target import ISAS
 
@@ -30,7 +30,7 @@ def same_threads():
     threads.set_num_threads(before)
 
 
-def rendezvous(tasks: int, flops: int = 0) -> jit.LoadedKernel:
+def rendezvous(tasks: int, flops: int = 0) -> LoadedKernel:
     """Each task waits until all have begun, which takes as many threads; the word after the counter counts
     those that gave up.
     """
@@ -54,7 +54,7 @@ def rendezvous(tasks: int, flops: int = 0) -> jit.LoadedKernel:
     return jit.load(NativeKernel(module.text(), "rendezvous", tasks, flops=flops))
 
 
-def counting(tasks: int, flops: int = 0) -> jit.LoadedKernel:
+def counting(tasks: int, flops: int = 0) -> LoadedKernel:
     """Each task adds one to its own word."""
     module = ir.Module()
     f = module.function("kernel", ["ptr", "i64", "i64", "ptr"])
@@ -188,7 +188,7 @@ def test_the_process_ends_cleanly(ending):
 def test_the_native_side_compiles_for_arm(monkeypatch):
     triple = "aarch64-unknown-linux-gnu"
     with monkeypatch.context() as patched:
-        patched.setattr(fork_join.llvm, "get_process_triple", lambda: triple)
+        patched.setattr(fork_join.target, "architecture", lambda: "aarch64")
         texts = [fork_join.module_text(), runner.module_text()]
     for text, instruction in zip(texts, ("yield", "blr"), strict=True):
         assert instruction in jit.assembly(text, ISAS["neon"], triple)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import llvmlite.binding as llvm
 
 from treadle.devices.cpu import codegen, jit
-from treadle.devices.cpu.native import NativeKernel
+from treadle.devices.cpu.native import ENTRY, LoadedKernel, NativeKernel
 from treadle.devices.cpu.target import Isa, host_isas
 from treadle.devices.cpu.threads import num_threads
 
@@ -28,7 +28,7 @@ PROCESS_S = 0.5
 MAXIMUM_PROCESSES = 16
 
 
-def load_many(kernels: Sequence[NativeKernel], isa: Isa | None = None) -> list[jit.LoadedKernel]:
+def load_many(kernels: Sequence[NativeKernel], isa: Isa | None = None) -> list[LoadedKernel]:
     """`jit.load` of each, sooner where many must be compiled."""
     isa = isa or host_isas()[0]
     texts = {kernel.text for kernel in kernels if not jit.is_loaded(kernel.text, isa)}
@@ -37,7 +37,7 @@ def load_many(kernels: Sequence[NativeKernel], isa: Isa | None = None) -> list[j
     processes = min(int(work_s / PROCESS_S), num_threads(), len(missing), MAXIMUM_PROCESSES)
     codes = compile_texts(missing, isa, processes) if processes > 1 else {}
     # Held until every kernel has taken hold of its own.
-    libraries = [jit.load_module(text, (jit.ENTRY,), isa, code) for text, code in codes.items()]
+    libraries = [jit.load_module(text, (ENTRY,), isa, code) for text, code in codes.items()]
     loaded = [jit.load(kernel, isa) for kernel in kernels]
     del libraries
     return loaded

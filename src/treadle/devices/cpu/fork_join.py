@@ -16,9 +16,7 @@ from __future__ import annotations
 
 import time
 
-import llvmlite.binding as llvm
-
-from treadle.devices.cpu import ir
+from treadle.devices.cpu import ir, target
 from treadle.devices.cpu.ir import Function, Index, Value
 
 SHARES_PER_THREAD = 4
@@ -253,7 +251,7 @@ def _shares(f: Function, word: Value) -> Value:
 
 def _pause(f: Function) -> None:
     """Tell the core that this is a spinning loop."""
-    name, arguments = PAUSES.get(llvm.get_process_triple().split("-")[0], ("", ()))
+    name, arguments = PAUSES.get(target.architecture(), ("", ()))
     if name:
         f.call("void", name, *arguments)
 

@@ -12,7 +12,28 @@ must not depend on how they are divided. `scratch` is memory of the calling thre
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from treadle.devices.cpu.objects import Library
+
+ENTRY = "kernel"
+ENTRY_TYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
+"""The ABI of every kernel's entry point, for calling one from Python (tests do; programs use the runner)."""
+
+
+class Facts(NamedTuple):
+    """What is to be known of a kernel besides its code."""
+
+    label: str
+    """What a person reads in a profile: ``matmul 64x1000x100 +bias+relu``."""
+    tasks: int
+    scratch_nbytes: int
+    flops: int
+    nbytes: int
+    """Bytes read and written if every operand is touched once."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +42,31 @@ class NativeKernel:
 
     text: str
     label: str
-    """What a person reads in a profile: ``matmul 64x1000x100 +bias+relu``."""
     tasks: int
     scratch_nbytes: int = 0
     flops: int = 0
     nbytes: int = 0
-    """Bytes read and written if every operand is touched once."""
+
+    @property
+    def facts(self) -> Facts:
+        """All but the code."""
+        return Facts(self.label, self.tasks, self.scratch_nbytes, self.flops, self.nbytes)
+
+
+class LoadedKernel:
+    """A kernel that can be called at `address`, as long as this object is alive."""
+
+    __slots__ = ("address", "facts", "library")
+
+    def __init__(self, facts: Facts, library: Library):
+        self.facts = facts
+        self.library = library
+        self.address = library[ENTRY]
+
+    @property
+    def entry(self) -> Callable[[int, int, int, int], None]:
+        """The entry point as a ctypes function ``(arguments, first, last, scratch)``."""
+        return ENTRY_TYPE(self.address)
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,10 @@ from functools import cache
 from typing import NamedTuple
 
 from treadle import interrupts
-from treadle.devices.cpu import ir, jit, threads
+from treadle.devices.cpu import ir, objects, threads
 from treadle.devices.cpu.fork_join import atomic_load, atomic_store, call_pointer, emit_clock
 from treadle.devices.cpu.ir import Function, Value
+from treadle.devices.cpu.native import LoadedKernel
 from treadle.devices.cpu.threads import Scratch
 
 INTERRUPTED = -1
@@ -61,7 +62,7 @@ BEGAN, ENDED, BUSY, TIMES_WORDS = 0, 2, 4, 5
 class Entry(NamedTuple):
     """One kernel of a table and where its operands are: (slot, byte offset) each."""
 
-    kernel: jit.LoadedKernel
+    kernel: LoadedKernel
     operands: tuple[tuple[int, int], ...]
 
 
@@ -102,7 +103,7 @@ class Table:
         operands = [(SELF, 8 * NO_FAULT) if fault is None else (BASES + fault[0], fault[1])]
         costs = [cost_s(entry.kernel) for entry in self.entries]
         shared = [
-            cost >= TOGETHER_S and e.kernel.kernel.tasks > 1
+            cost >= TOGETHER_S and e.kernel.facts.tasks > 1
             for e, cost in zip(self.entries, costs, strict=True)
         ]
         shared_s = sum(cost for cost, together in zip(costs, shared, strict=True) if together)
@@ -110,11 +111,11 @@ class Table:
         words = []
         for entry, together in zip(self.entries, shared, strict=True):
             kernel = entry.kernel
-            words += [kernel.address, kernel.kernel.tasks, 8 * len(operands), mode if together else ALONE]
+            words += [kernel.address, kernel.facts.tasks, 8 * len(operands), mode if together else ALONE]
             operands += [(BASES + slot, offset) for slot, offset in entry.operands]
         self.slots = max([slots, *(slot - BASES + 1 for slot, _ in operands if slot >= BASES)])
         self.arguments = len(operands)
-        self.scratch_nbytes = max((entry.kernel.scratch_nbytes for entry in self.entries), default=0)
+        self.scratch_nbytes = max((entry.kernel.facts.scratch_nbytes for entry in self.entries), default=0)
         self.shared = any(shared)
         self.watched = sum(costs) >= WATCH_S
         head = [len(self.entries), self.commit, 8 * (ENTRIES + len(words)), len(operands)]
@@ -201,11 +202,11 @@ class Frame:
         return timings
 
 
-def cost_s(kernel: jit.LoadedKernel) -> float:
+def cost_s(kernel: LoadedKernel) -> float:
     """A rough time for one thread, a function of the kernel alone."""
-    if not kernel.kernel.flops and not kernel.kernel.nbytes:
+    if not kernel.facts.flops and not kernel.facts.nbytes:
         return UNKNOWN_S
-    return max(kernel.kernel.flops / FLOPS, kernel.kernel.nbytes / BYTES_PER_S)
+    return max(kernel.facts.flops / FLOPS, kernel.facts.nbytes / BYTES_PER_S)
 
 
 _local = threading.local()
@@ -227,8 +228,8 @@ def _native_run() -> Callable[[int], int]:
 
 
 @cache
-def _library() -> jit.Library:
-    return jit.load_module(module_text(), ("run",))
+def _library() -> objects.Library:
+    return objects.load_written(module_text, ("run",))
 
 
 # -- the native side

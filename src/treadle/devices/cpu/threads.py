@@ -16,7 +16,7 @@ from functools import cache
 
 import numpy as np
 
-from treadle.devices.cpu import fork_join, jit
+from treadle.devices.cpu import fork_join, objects
 
 MAXIMUM_THREADS = 1024
 SPIN_S = 300e-6
@@ -189,8 +189,8 @@ def _cores(quota: str = "/sys/fs/cgroup/cpu.max") -> int:
 
 
 @cache
-def _native() -> jit.Library:
-    return jit.load_module(fork_join.module_text(), fork_join.SYMBOLS)
+def _native() -> objects.Library:
+    return objects.load_written(fork_join.module_text, fork_join.SYMBOLS)
 
 
 @cache
