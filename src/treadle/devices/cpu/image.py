@@ -138,19 +138,18 @@ def _step_written(step: HostStep) -> tuple[Any, ...]:
     node = step.node
     inputs = [(slot, offset, _type_written(type), strides) for slot, offset, type, strides in step.inputs]
     outputs = [(slot, offset, _type_written(type)) for slot, offset, type in step.outputs]
-    return node.op.name, tuple(map(_value_written, node.attributes)), inputs, outputs
+    several = type(node.type) is Types
+    return node.op.name, tuple(map(_value_written, node.attributes)), several, inputs, outputs
 
 
-def _step_read(op: str, attributes: tuple[Any, ...], inputs: Any, outputs: Any) -> HostStep:
+def _step_read(op: str, attributes: tuple[Any, ...], several: bool, inputs: Any, outputs: Any) -> HostStep:
     read_inputs = [
         (slot, offset, _type_read(*type), tuple(strides)) for slot, offset, type, strides in inputs
     ]
     read_outputs = [(slot, offset, _type_read(*type)) for slot, offset, type in outputs]
     leaves = tuple([new(INPUT, (), (i,), type) for i, (_, _, type, _) in enumerate(read_inputs)])
-    types = [type for _, _, type in read_outputs]
-    node = new(
-        OPS[op], leaves, tuple(map(_value_read, attributes)), types[0] if len(types) == 1 else Types(types)
-    )
+    type = Types(output[2] for output in read_outputs) if several else read_outputs[0][2]
+    node = new(OPS[op], leaves, tuple(map(_value_read, attributes)), type)
     node.line = None
     return HostStep(node, tuple(read_inputs), tuple(read_outputs))
 
