@@ -148,7 +148,7 @@ def test_a_product_stores_the_next_weight_over_the_old_one():
     w, v, g = leaves()[:3]
     given_up = matmul(g, permute_dims(w, (1, 0)))
     fused = fuse([subtract(w, matmul(permute_dims(v, (1, 0)), g)), given_up], is_library)
-    made = schedule(fused, [0, None], _can_fail)
+    made = schedule(fused, [0, None], can_fail)
     check(fused, made)
     assert made.donations == [0, None] and made.calls[-1].epilogue and made.calls[-1].in_place
 
@@ -157,7 +157,7 @@ def test_a_product_is_not_stored_over_what_it_reads_elsewhere():
     w, v = leaves()[:2]
     for read in (permute_dims(w, (1, 0)), add(w, flip(w, axis=0))):
         fused = fuse([subtract(read, matmul(v, v))], is_library)
-        made = schedule(fused, [0], _can_fail)
+        made = schedule(fused, [0], can_fail)
         check(fused, made)
         assert not any(isinstance(call, LibraryCall) and call.in_place for call in made.calls)
 
