@@ -50,7 +50,7 @@ class _Context:
             self.scalar_views.append(
                 None if piece is None else piece.view(type.dtype.numpy).reshape(type.shape)
             )
-        self.frames = [Frame(segment) if isinstance(segment, Table) else None for segment in program.segments]
+        self.steps = [Frame(s) if isinstance(s, Table) else s for s in program.segments]
 
 
 class CpuExecutable(Executable):
@@ -141,15 +141,15 @@ class CpuExecutable(Executable):
                 buffer = old if old is not None else allocate(nbytes)
                 made.append(buffer)
                 bases.append(buffer.address)
-        for segment, frame in zip(self.segments, context.frames, strict=True):
-            if frame is None:
+        for step in context.steps:
+            if isinstance(step, HostStep):
                 interrupts.deliver()
-                self._run_on_host(segment, bases, leaves)
+                self._run_on_host(step, bases, leaves)
                 continue
             try:
-                code = frame.run(bases, profile)
+                code = step.run(bases, profile)
             except BaseException as interrupt:
-                if frame.committed and segment is self.segments[-1]:
+                if step.committed and step is context.steps[-1]:
                     raise Committed(self._results(made, leaves), interrupt) from None
                 raise
             if code:
