@@ -84,6 +84,19 @@ def test_two_versions_of_one_variable_in_a_graph_are_an_error_with_both_lines():
     assert float(w) == 2.0
 
 
+def test_a_graph_goes_on_after_runs_that_updated_its_variables():
+    x, w = td.placeholder((), name="x"), td.Variable(2.0, name="weight")
+    loss = td.square(x * w)
+    session = td.Session()
+    session.run(td.update(w, w - x), {x: 1.0})
+    more = loss + w * x  # reads w at its value in the run, as what was built before the update does
+    (slope,) = td.gradients([more], [w])
+    assert [float(v) for v in session.run([more, slope], {x: 3.0})] == [12.0, 21.0]
+    w.assign(5.0)
+    with pytest.raises(StateError, match="two versions of weight"):
+        session.run(more + w, {x: 1.0})
+
+
 def test_a_run_first_runs_what_is_pending():
     a, b = td.Variable(1.0), td.Variable(10.0)
     x = td.placeholder(())

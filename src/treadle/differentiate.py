@@ -12,10 +12,10 @@ from treadle.array import Array, ArrayLike, Marked, Variable, as_node, asarray, 
 from treadle.dtypes import KINDS
 from treadle.errors import ArgumentError, GradientError, StateError
 from treadle.graph.graph import ordered
-from treadle.graph.node import DETACHED, STATIC, TRACKED, Node, surrounded
+from treadle.graph.node import DETACHED, PINNED, STATIC, TRACKED, Node, surrounded
 from treadle.ops.elementwise import add
 from treadle.ops.record import DATA
-from treadle.state import READ, Cell
+from treadle.state import READ, Cell, Version
 
 
 def gradients(
@@ -94,7 +94,7 @@ def _x_nodes(x: Any, order: Sequence[Node]) -> list[Node]:
     if not isinstance(x, Variable):
         return [as_node(x)]
     reads = [node for node in order if state.cell_of(node) is x.cell]
-    versions = {id(node.binding): node for node in reads}
+    versions = {_epoch(node): node for node in reads}
     if len(versions) > 1:
         lines = " and ".join(f"at {node.line}" for node in versions.values())
         raise GradientError(
@@ -102,6 +102,14 @@ def _x_nodes(x: Any, order: Sequence[Node]) -> list[Node]:
             f"held in an array"
         )
     return reads or [state.read_stored(x.cell)]
+
+
+def _epoch(read: Node) -> Any:
+    """What reads that may stand for one value have in common: between them lie no assignments, at most runs
+    of a door, for which a static graph reads late.
+    """
+    version = read.binding
+    return version.epoch if isinstance(version, Version) and read.flags & (STATIC | PINNED) else version
 
 
 def _ended_history(order: Sequence[Node]) -> Cell | None:

@@ -81,7 +81,7 @@ class Door:
         for node in self.leaves:
             if isinstance(node.binding, Version):
                 other = seen.setdefault(node.binding.cell, node)
-                if other.binding is not node.binding:
+                if other.binding.epoch != node.binding.epoch:
                     raise StateError(
                         f"one graph reads two versions of {node.binding.cell.name}, at {other.line} and at "
                         f"{node.line}, with an "

@@ -1,5 +1,5 @@
 """Writes the checked-in files that are made from the op records: public functions and methods over arrays,
-and the table page.
+and the pages of the documentation that tables and docstrings make.
 
 ``./dev generate`` runs it; a test checks that the files are fresh. Generated so that editors and type
 checkers see real signatures and docstrings, and so that adding an op touches its family's file and nothing
@@ -227,12 +227,14 @@ def _operators() -> list[str]:
 
 def files() -> dict[Path, str]:
     """Every generated file's path and text."""
+    from treadle import api_pages
     from treadle.coming_from import as_markdown
 
     made = {ROOT / "array_methods.py": tidy(methods()), ROOT / "namespace.py": tidy(namespace())}
     docs = ROOT.parent.parent / "docs"
     if docs.is_dir():
         made[docs / "coming-from.md"] = as_markdown()
+        made.update({docs / "api" / name: text for name, text in api_pages.pages().items()})
     return made
 
 
@@ -276,6 +278,7 @@ def main() -> int:
     """Write the files that differ."""
     for path, text in files().items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8", newline="\n")
             print(f"wrote {path.name}")
     return 0

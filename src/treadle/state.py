@@ -54,6 +54,7 @@ class Version:
         "buffer",
         "cell",
         "dependents",
+        "epoch",
         "failure",
         "late_node",
         "line",
@@ -69,6 +70,10 @@ class Version:
         self.value = value
         self.base = (pending.versions.get(cell) or cell.current) if value is not None else None
         """The version that this one replaces: what the assigning code saw."""
+        self.epoch = 0 if self.base is None else self.base.epoch + 1
+        """How many assignments came before; updates by a door's run do not count, since static graphs read
+        late.
+        """
         self.failure: BaseException | None = None
         self.line: Line | None = user_line()
         self.read_node: weakref.ref[Node] | None = None
@@ -330,6 +335,7 @@ def replace(cell: Cell, buffer: Any) -> Version:
     """
     before = cell.current
     cell.current = Version(cell, before.number + 1, buffer)
+    cell.current.epoch = before.epoch
     # Whoever read that version has its memory in the read's node.
     before.buffer = None
     return before
