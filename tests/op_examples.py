@@ -309,6 +309,7 @@ EXAMPLES: dict[str, Callable[[Op, DType], list[Example]]] = {
     "conv": _convolution, "conv_input_gradient": _convolution, "conv_weight_gradient": _convolution,
     "max_pool": _pooling, "max_pool_gradient": _pooling, "max_pool_select": _pooling,
     "average_pool": _pooling, "average_pool_gradient": _pooling,
+    "remark": plain((((3, 4),), ("a remark",))),
     "start": plain((((3, 4),), ())), "barrier": plain((((3, 4), (2,)), ())),
     "update": plain((((3, 4),), ())),
     "checkpoint": plain((((3, 4), (2,)), (1,))), "custom_vjp": plain((((3, 4), (2,)), (1,))),

@@ -14,6 +14,7 @@ from treadle import dtypes
 from treadle.errors import GradientError, ShapeError
 from treadle.graph.graph import consumers, depending, late, ordered, rebuild, rewrite
 from treadle.graph.node import DETACHED, STATIC, Node, Op, Type, make, new, surroundings
+from treadle.ops.batch import first
 from treadle.ops.elementwise import STOP_GRADIENT, add, cast, multiply
 from treadle.ops.record import RESULT, broadcast, filled, register
 from treadle.ops.reduction import sum
@@ -164,6 +165,7 @@ START = register(
         lambda g, y, x: (g,),
         identity=True,
         view=True,
+        batch=first,
         doc="x itself, as a node of its own to differentiate by.",
     )
 )
@@ -242,6 +244,7 @@ BARRIER = register(
         lambda x, after: x,
         lambda g, y, x, after: (g, None),
         view=True,
+        batch=first,
         doc="x, not to be had before `after` has been computed.",
     )
 )
@@ -269,6 +272,7 @@ CHECKPOINT = register(
         ("count",),
         identity=True,
         view=True,
+        batch=first,
         doc="y, computed again from the inputs when its gradient is.",
     )
 )

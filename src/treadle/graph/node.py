@@ -25,6 +25,8 @@ PINNED = 4
 """A static graph reaches it: its history is never released."""
 DETACHED = 8
 """Made under `no_grad`: gradients do not go through it."""
+MAPPED = 16
+"""Stands for one example of a batch that `vmap` maps over: it has no value of its own."""
 
 
 class Type:
@@ -90,6 +92,11 @@ class Op:
     **attributes)`, on nodes, gives one cotangent (or None) an input. `reference(*arrays, **attributes)`, on
     NumPy arrays, is the meaning of the op and the oracle of its tests.
 
+    `batch(y, size, inputs, batched)` gives what `vmap` makes of a node y of the op: the same for `size`
+    examples. Those `inputs` that are `batched` have a dimension of that size in front, which they do not
+    have in `y.inputs`; so has the result. Without a rule, elementwise ops are applied to all examples at
+    once, others to one after the other.
+
     An op with several results infers `Types`; its reference returns a tuple, and its vjp takes as `g` a tuple
     with None where no cotangent arrived. Other nodes take one of them by way of the op `result`.
     """
@@ -106,6 +113,7 @@ class Op:
     identity: bool = False
     """Its value is its first input's: it only means something to gradients, or to who runs the graph."""
     effect: bool = False
+    batch: Callable[[Node, Any, Sequence[Node], Sequence[bool]], Any] | None = None
     late: Callable[[Node], Node] | None = None
     """What a static graph takes in place of a node of this op."""
     no_gradient: str = ""
@@ -210,6 +218,8 @@ class Surroundings(threading.local):
     line: Line | None = None
     role: str = "forward"
     flags: int = 0
+    mapped: tuple[Any, ...] = ()
+    """The calls of `vmap` whose function is being called, outermost first."""
 
 
 surroundings = Surroundings()
@@ -231,11 +241,11 @@ def make(op: Op, inputs: tuple[Node, ...], attributes: tuple[Any, ...] = ()) -> 
     flags = 0
     for node in inputs:
         flags |= node.flags
-    node = new(op, inputs, attributes, type, flags & (TRACKED | STATIC))
+    node = new(op, inputs, attributes, type, flags & (TRACKED | STATIC | MAPPED))
     if flags & STATIC:
         _join_static(node)
     if not surroundings.tracking:
-        node.flags = node.flags & STATIC | DETACHED
+        node.flags = node.flags & (STATIC | MAPPED) | DETACHED
     return node
 
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from treadle import dtypes
 from treadle.errors import ArgumentError, DTypeError, ShapeError
-from treadle.graph.dimension import Shape, product
+from treadle.graph.dimension import Shape, Size, product
 from treadle.graph.node import Node, Op, Type, make
+from treadle.ops.batch import Flags
 from treadle.ops.elementwise import conj, multiply
 from treadle.ops.movement import matrix_transpose, moveaxis, permute_dims
 from treadle.ops.record import (
@@ -67,8 +68,24 @@ def _matmul_vjp(g: Node, z: Node, x: Node, y: Node) -> tuple[Node, Node]:
     return make(MATMUL, (g, conj(matrix_transpose(y)))), make(MATMUL, (conj(matrix_transpose(x)), g))
 
 
+def _matmul_batch(z: Node, size: Size, inputs: Sequence[Node], batched: Flags) -> Node:
+    """A stack of products; where one operand is the same for all examples, the rows or columns of the other
+    make one larger product.
+    """
+    x, y = inputs
+    if all(batched):
+        return make(MATMUL, (x, y))
+    *lead, m, n = z.shape
+    k = x.shape[-1]
+    if batched[0]:
+        rows = reshaped(moveaxis(x, 0, -3), (*lead, size * m, k))
+        return moveaxis(reshaped(make(MATMUL, (rows, y)), (*lead, size, m, n)), -3, 0)
+    columns = reshaped(moveaxis(y, 0, -2), (*lead, k, size * n))
+    return moveaxis(reshaped(make(MATMUL, (x, columns)), (*lead, m, size, n)), -2, 0)
+
+
 MATMUL = register(
-    Op("matmul", _infer_matmul, _matmul_reference, _matmul_vjp,
+    Op("matmul", _infer_matmul, _matmul_reference, _matmul_vjp, batch=_matmul_batch,
        doc="Products of the matrices of two equally shaped stacks, [batch..., m, k] and [batch..., k, n].")
 )  # fmt: skip
 

@@ -11,6 +11,7 @@ from treadle import dtypes
 from treadle.dtypes import DType, as_dtype
 from treadle.errors import ArgumentError, DTypeError
 from treadle.graph.node import Node, Op, Type, make
+from treadle.ops.batch import shifted
 from treadle.ops.elementwise import conj, divide, equal, like, logical_and, multiply, where
 from treadle.ops.movement import concat
 from treadle.ops.record import Operand, cast, expect_node, filled, method, normal_axis, register
@@ -30,7 +31,15 @@ def _running(name: str, reference: Callable[..., Any], vjp: Callable[..., Any]) 
         return np.flip(result, axis) if reverse else result
 
     return register(
-        Op(name, infer, meaning, vjp, ("axis", "reverse"), doc=f"The {name.replace('_', ' ')} along `axis`.")
+        Op(
+            name,
+            infer,
+            meaning,
+            vjp,
+            ("axis", "reverse"),
+            batch=shifted,
+            doc=f"The {name.replace('_', ' ')} along `axis`.",
+        )
     )
 
 

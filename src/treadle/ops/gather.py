@@ -12,9 +12,10 @@ from treadle.dtypes import DType, as_dtype
 from treadle.errors import ArgumentError, DTypeError, IndexingError, ShapeError
 from treadle.graph.dimension import Dimension, Shape, Size, product
 from treadle.graph.node import Node, Op, Type, make
+from treadle.ops.batch import Flags, in_front
 from treadle.ops.creation import iota
 from treadle.ops.elementwise import add, equal, less, like, where
-from treadle.ops.movement import permute_dims, take_slice
+from treadle.ops.movement import moveaxis, permute_dims, take_slice
 from treadle.ops.record import (
     Operand,
     broadcast,
@@ -86,8 +87,25 @@ def _gather_vjp(g: Node, y: Node, x: Node, *indices: Node, axes: Axes) -> list[N
     return [make(SCATTER_ADD, (like(0, x), g, *indices), (axes,)), *([None] * len(indices))]
 
 
+def _alike(size: Size, indices: Sequence[Node], batched: Flags) -> list[Node]:
+    """Indices with the dimension of the examples in front, and in front of them the number of the example."""
+    alike = [in_front(index, size, b) for index, b in zip(indices, batched, strict=True)]
+    return [positions(alike[0].shape, 0), *alike]
+
+
+def _gather_batch(y: Node, size: Size, inputs: Sequence[Node], batched: Flags) -> Node:
+    (x, *indices), (axes,) = inputs, y.attributes
+    later = tuple([axis + 1 for axis in axes])
+    if not any(batched[1:]):
+        return moveaxis(make(GATHER, tuple(inputs), (later,)), indices[0].ndim, 0)
+    numbered = _alike(size, indices, batched[1:])
+    if batched[0]:
+        return make(GATHER, (x, *numbered), ((0, *later),))
+    return make(GATHER, (x, *numbered[1:]), (axes,))
+
+
 GATHER = register(
-    Op("gather", _infer_gather, _gather_reference, _gather_vjp, attributes=("axes",),
+    Op("gather", _infer_gather, _gather_reference, _gather_vjp, attributes=("axes",), batch=_gather_batch,
        doc="x at integer places of the dimensions `axes`: the places' shape, then the other dimensions of x.")
 )  # fmt: skip
 
@@ -122,8 +140,19 @@ def _scatter_add_vjp(
     return [g, make(GATHER, (g, *indices), (axes,)), *([None] * len(indices))]
 
 
+def _scatter_batch(y: Node, size: Size, inputs: Sequence[Node], batched: Flags) -> Node:
+    (axes,) = y.attributes
+    later = tuple([axis + 1 for axis in axes])
+    x, values = (in_front(node, size, b) for node, b in zip(inputs[:2], batched, strict=False))
+    indices = inputs[2:]
+    if not any(batched[2:]):
+        return make(y.op, (x, moveaxis(values, 0, indices[0].ndim), *indices), (later,))
+    return make(y.op, (x, values, *_alike(size, indices, batched[2:])), ((0, *later),))
+
+
 SCATTER_ADD = register(
     Op("scatter_add", _infer_scatter_add, _scatter_add_reference, _scatter_add_vjp, attributes=("axes",),
+       batch=_scatter_batch,
        doc="x with values added at integer places of the dimensions `axes`, in the order of the values.")
 )  # fmt: skip
 
@@ -165,6 +194,7 @@ def _scatter_set_vjp(
 
 SCATTER_SET = register(
     Op("scatter_set", _infer_scatter_set, _scatter_set_reference, _scatter_set_vjp, attributes=("axes",),
+       batch=_scatter_batch,
        doc="x with values put at integer places of the dimensions `axes`; for one place the last stays.")
 )  # fmt: skip
 

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from treadle import dtypes
 from treadle.errors import ArgumentError, ShapeError
 from treadle.graph.dimension import Dimension, Shape, Size, product, quotient
 from treadle.graph.node import Node, Op, Type, make
+from treadle.ops.batch import Flags, in_front, shifted
 from treadle.ops.record import (
     BROADCAST,
     RESHAPE,
@@ -20,6 +22,7 @@ from treadle.ops.record import (
     broadcast,
     broadcast_shapes,
     cast,
+    constant,
     expect_node,
     filled,
     method,
@@ -49,6 +52,7 @@ def as_shape(name: str, shape: Any) -> Shape:
 
 RESHAPE.reference = lambda x, shape: np.reshape(x, shape)
 RESHAPE.vjp = lambda g, y, x, shape: (reshaped(g, x.shape),)
+RESHAPE.batch = lambda y, size, inputs, batched: reshaped(inputs[0], (size, *y.shape))
 RESHAPE.doc = "The same elements in row-major order, in another shape."
 
 
@@ -103,6 +107,9 @@ PERMUTE = register(
         lambda g, y, x, axes: (permute_dims(g, tuple(int(i) for i in np.argsort(axes))),),
         attributes=("axes",),
         view=True,
+        batch=lambda y, size, inputs, batched: permute_dims(
+            inputs[0], (0, *(axis + 1 for axis in y.attributes[0]))
+        ),
         doc="The dimensions in another order.",
     )
 )
@@ -178,6 +185,10 @@ def moveaxis(x: Operand, source: int | Sequence[int], destination: int | Sequenc
 
 BROADCAST.reference = lambda x, shape: np.broadcast_to(x, shape)
 BROADCAST.vjp = lambda g, y, x, shape: (sum_to(g, x.shape),)
+BROADCAST.batch = lambda y, size, inputs, batched: broadcast(
+    reshaped(inputs[0], (size, *(1,) * (y.ndim - inputs[0].ndim + 1), *inputs[0].shape[1:])),
+    (size, *y.shape),
+)
 BROADCAST.doc = "The array seen in a larger shape."
 
 
@@ -287,6 +298,11 @@ def _slice_vjp(g: Node, y: Node, x: Node, start: Any, stop: Any, step: Any) -> t
     return (make(PAD, (g, filled(0, (), g.dtype)), (tuple(places),)),)
 
 
+def _slice_batch(y: Node, size: Size, inputs: Sequence[Node], batched: Flags) -> Node:
+    start, stop, step = y.attributes
+    return take_slice(inputs[0], (0, *start), (size, *stop), (1, *step))
+
+
 def _slice_reference(x: Any, start: Any, stop: Any, step: Any) -> Any:
     return x[tuple(builtins.slice(a, b, c) for a, b, c in zip(start, stop, step, strict=True))]
 
@@ -299,6 +315,7 @@ SLICE = register(
         _slice_vjp,
         attributes=("start", "stop", "step"),
         view=True,
+        batch=_slice_batch,
         doc="Elements start, start + step, ... below stop of every dimension; steps are positive.",
     )
 )
@@ -320,6 +337,7 @@ FLIP = register(
         lambda g, y, x, axes: (make(FLIP, (g,), (axes,)),),
         attributes=("axes",),
         view=True,
+        batch=shifted,
         doc="The given dimensions in reverse.",
     )
 )
@@ -400,6 +418,20 @@ def _pad_vjp(g: Node, y: Node, x: Node, value: Node, widths: Any) -> tuple[Node,
     return inside, subtract(sum(g), sum(inside))
 
 
+def _pad_batch(y: Node, size: Size, inputs: Sequence[Node], batched: Flags) -> Node:
+    """Where the examples differ in the value around them, it is chosen by a mask."""
+    from treadle.ops.elementwise import where
+
+    x, value = inputs
+    widths = ((0, 0, 0), *y.attributes[0])
+    if not batched[1]:
+        return make(PAD, (x, value), (widths,))
+    x = in_front(x, size, batched[0])
+    inside = make(PAD, (filled(True, x.shape, dtypes.bool), constant(False, dtypes.bool)), (widths,))
+    around = broadcast(reshaped(value, (size, *(1,) * y.ndim)), (size, *y.shape))
+    return where(inside, make(PAD, (x, filled(0, (), x.dtype)), (widths,)), around)
+
+
 PAD = register(
     Op(
         "pad",
@@ -408,6 +440,7 @@ PAD = register(
         _pad_vjp,
         attributes=("widths",),
         view=True,
+        batch=_pad_batch,
         doc="Each dimension widened by `low` elements before, `high` after and `inner` between any two.",
     )
 )
@@ -519,6 +552,7 @@ CONCAT = register(
         lambda *parts, axis: np.concatenate(parts, axis),
         _concat_vjp,
         attributes=("axis",),
+        batch=shifted,
         doc="Arrays one after another along a dimension.",
     )
 )

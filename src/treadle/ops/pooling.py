@@ -16,6 +16,7 @@ from treadle import dtypes
 from treadle.errors import ArgumentError, DTypeError, ShapeError
 from treadle.graph.dimension import Shape
 from treadle.graph.node import Node, Op, Type, make
+from treadle.ops.batch import folded
 from treadle.ops.contraction import widened
 from treadle.ops.elementwise import like
 from treadle.ops.record import Operand, expect_kind, expect_node, public, register
@@ -86,7 +87,7 @@ def _max_pool_vjp(g: Node, y: Node, x: Node, **place: Any) -> tuple[Node]:
 MAX_POOL = register(
     Op("max_pool", lambda x, **place: _pooled("max_pool", x, **place),
        lambda x, **place: _maxima(x, **place)[0], _max_pool_vjp,
-       attributes=PLACE, doc="The maximum of each window.")
+       attributes=PLACE, batch=folded, doc="The maximum of each window.")
 )  # fmt: skip
 
 
@@ -112,7 +113,8 @@ def _max_pool_gradient_vjp(h: Node, y: Node, x: Node, g: Node, **place: Any) -> 
 
 MAX_POOL_GRADIENT = register(
     Op("max_pool_gradient", _infer_max_pool_gradient, _max_pool_gradient_reference, _max_pool_gradient_vjp,
-       attributes=PLACE, doc="g put to the place of each window's first maximum in x, and added up there.")
+       attributes=PLACE, batch=folded,
+       doc="g put to the place of each window's first maximum in x, and added up there.")
 )  # fmt: skip
 
 
@@ -137,7 +139,7 @@ def _max_pool_select_vjp(h: Node, y: Node, x: Node, values: Node, **place: Any) 
 
 MAX_POOL_SELECT = register(
     Op("max_pool_select", _infer_max_pool_select, _max_pool_select_reference, _max_pool_select_vjp,
-       attributes=PLACE, doc="The values at the places of each window's first maximum in x.")
+       attributes=PLACE, batch=folded, doc="The values at the places of each window's first maximum in x.")
 )  # fmt: skip
 
 
@@ -169,7 +171,7 @@ def _average_vjp(g: Node, y: Node, x: Node, **attributes: Any) -> tuple[Node]:
 AVERAGING = (*PLACE, "count_include_pad")
 AVERAGE_POOL = register(
     Op("average_pool", _infer_average, _average_reference, _average_vjp, attributes=AVERAGING,
-       doc="The mean of each window.")
+       batch=folded, doc="The mean of each window.")
 )  # fmt: skip
 
 
@@ -196,7 +198,7 @@ def _average_gradient_vjp(h: Node, y: Node, g: Node, size: Shape, **attributes: 
 
 AVERAGE_POOL_GRADIENT = register(
     Op("average_pool_gradient", _infer_average_gradient, _average_gradient_reference, _average_gradient_vjp,
-       attributes=("size", *AVERAGING),
+       attributes=("size", *AVERAGING), batch=folded,
        doc="The gradient of `average_pool` by an input of spatial sizes `size`.")
 )  # fmt: skip
 

@@ -16,8 +16,9 @@ import numpy as np
 from treadle import dtypes
 from treadle.dtypes import DType
 from treadle.errors import ArgumentError, DTypeError
-from treadle.graph.dimension import Shape
+from treadle.graph.dimension import Shape, Size
 from treadle.graph.node import Node, Op, Type, make, new
+from treadle.ops.batch import Flags
 from treadle.ops.creation import known
 from treadle.ops.elementwise import (
     add,
@@ -127,8 +128,14 @@ def _bits_reference(key: Any, shape: tuple[int, ...], word: int) -> Any:
     return words[word].astype(np.uint32)
 
 
+def _bits_batch(y: Node, size: Size, inputs: Sequence[Node], batched: Flags) -> Node:
+    """One draw for all examples, of the key that was drawn for them."""
+    shape, word = y.attributes
+    return make(RANDOM_BITS, tuple(inputs), ((size, *shape), word))
+
+
 RANDOM_BITS = register(
-    Op("random_bits", _infer_bits, _bits_reference, attributes=("shape", "word"),
+    Op("random_bits", _infer_bits, _bits_reference, attributes=("shape", "word"), batch=_bits_batch,
        no_gradient="random bits depend on no floating-point value",
        doc="Word 0 or 1 of Threefry-2x32-20 of each element's row-major position under a key.")
 )  # fmt: skip

@@ -19,6 +19,7 @@ from treadle.dtypes import DType, as_dtype
 from treadle.errors import DTypeError, ShapeError
 from treadle.graph.dimension import Shape, product
 from treadle.graph.node import Node, Op, Type, make
+from treadle.ops.batch import shifted
 from treadle.ops.elementwise import (
     WHOLE,
     add,
@@ -92,6 +93,7 @@ def _reduction(
             lambda x, axes: np.asarray(reference(x, axes)),
             vjp,
             ("axes",),
+            batch=shifted,
             no_gradient=no_gradient,
         )
     )
@@ -145,6 +147,7 @@ def _arg_reduction(name: str, reference: Callable[..., Any]) -> Op:
             lambda x, axis: np.asarray(reference(x, axis=axis), dtype=np.int64),
             None,
             ("axis",),
+            batch=shifted,
             no_gradient="an index has no derivative",
         )
     )

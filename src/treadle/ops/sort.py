@@ -10,6 +10,7 @@ import numpy as np
 from treadle import dtypes
 from treadle.errors import ArgumentError, DTypeError, ShapeError
 from treadle.graph.node import Node, Op, Type, make
+from treadle.ops.batch import shifted
 from treadle.ops.creation import known
 from treadle.ops.elementwise import (
     add,
@@ -65,13 +66,13 @@ def _sort_vjp(g: Node, y: Node, x: Node, axis: int, descending: bool) -> tuple[N
 ARGSORT = register(
     Op("argsort", _infer_argsort,
        lambda x, axis, descending: _argsorted(x, axis, descending).astype(np.int64),
-       attributes=("axis", "descending"), no_gradient="an index has no derivative",
+       attributes=("axis", "descending"), batch=shifted, no_gradient="an index has no derivative",
        doc="The places of the sorted elements.")
 )  # fmt: skip
 SORT = register(
     Op("sort", lambda x, axis, descending: _infer_sorting("sort", x),
        lambda x, axis, descending: np.take_along_axis(x, _argsorted(x, axis, descending), axis), _sort_vjp,
-       attributes=("axis", "descending"), doc="The elements along a dimension in order.")
+       attributes=("axis", "descending"), batch=shifted, doc="The elements along a dimension in order.")
 )  # fmt: skip
 
 

@@ -14,11 +14,13 @@ import numpy as np
 
 from treadle import dtypes
 from treadle.errors import ArgumentError, DTypeError, ShapeError
-from treadle.graph.dimension import Shape, Size
+from treadle.graph.dimension import Shape, Size, quotient
 from treadle.graph.node import Node, Op, Type, make
+from treadle.ops.batch import Flags
 from treadle.ops.contraction import widened
 from treadle.ops.elementwise import conj
-from treadle.ops.record import Operand, cast, expect_kind, promoted, public, register
+from treadle.ops.movement import moveaxis
+from treadle.ops.record import Operand, cast, expect_kind, promoted, public, register, reshaped
 
 Sizes = tuple[int, ...]
 Padding = tuple[tuple[int, int], ...]
@@ -134,6 +136,52 @@ def padded_zeros(lead: Sizes, size: Sizes, padding: Padding, dtype: Any) -> Any:
 
 SHARED = ("stride", "padding", "dilation", "groups")
 
+Fold = tuple[tuple[int, bool], tuple[int, bool]]
+"""The dimension of an operand that the examples join, and that of the result; for each, whether its channels
+are in groups.
+"""
+FOLDS: dict[str, tuple[Fold, Fold, tuple[int, int, int]]] = {
+    "conv": (((0, False), (0, False)), ((0, True), (1, True)), (1, 0, 1)),
+    "conv_input_gradient": (((0, False), (0, False)), ((1, False), (1, True)), (1, 0, 1)),
+    "conv_weight_gradient": (((1, True), (1, False)), ((1, True), (0, True)), (1, 1, 0)),
+}
+"""For each of the three records: where the examples go if only the first operand differs between them, or
+only the second; and, if both do, the dimensions of both and of the result whose channels get a group for each
+example.
+"""
+
+
+def _joined(x: Node, axis: int, groups: int) -> Node:
+    """[examples, ..., groups * channels, ...] as [..., groups * examples * channels, ...]."""
+    size, *shape = x.shape
+    channels = shape[axis] if groups == 1 else shape[axis] // groups
+    apart = reshaped(x, (size, *shape[:axis], groups, channels, *shape[axis + 1 :]))
+    total = groups * size * channels
+    return reshaped(moveaxis(apart, 0, axis + 1), (*shape[:axis], total, *shape[axis + 1 :]))
+
+
+def _apart(x: Node, size: Size, shape: Shape, axis: int, groups: int) -> Node:
+    """The reverse: of one example, `shape`."""
+    channels = shape[axis] if groups == 1 else shape[axis] // groups
+    apart = reshaped(x, (*shape[:axis], groups, size, channels, *shape[axis + 1 :]))
+    return reshaped(moveaxis(apart, axis + 1, 0), (size, *shape))
+
+
+def _conv_batch(y: Node, size: Size, inputs: Sequence[Node], batched: Flags) -> Node:
+    """One convolution: a larger batch, more channels, or a group for every example."""
+    first, second, both = FOLDS[y.op.name]
+    groups = y.attribute("groups")
+    if all(batched):
+        operands = tuple([_joined(x, axis, 1) for x, axis in zip(inputs, both, strict=False)])
+        made = make(y.op, operands, (*y.attributes[:-1], size * groups))
+        return _apart(made, size, y.shape, both[2], 1)
+    place = 0 if batched[0] else 1
+    (axis, grouped), (result_axis, result_grouped) = (first, second)[place]
+    operands = list(inputs)
+    operands[place] = _joined(inputs[place], axis, groups if grouped else 1)
+    made = make(y.op, tuple(operands), y.attributes)
+    return _apart(made, size, y.shape, result_axis, groups if result_grouped else 1)
+
 
 def _check_operands(name: str, x: Type, w: Type) -> None:
     if x.dtype is not w.dtype or x.dtype.kind not in dtypes.KINDS["numeric"]:
@@ -147,7 +195,7 @@ def _check_operands(name: str, x: Type, w: Type) -> None:
 
 def _infer_conv(x: Type, w: Type, stride: Sizes, padding: Padding, dilation: Sizes, groups: int) -> Type:
     _check_operands("conv", x, w)
-    if x.shape[1] != w.shape[1] * groups or w.shape[0] % groups:  # type: ignore[operator]
+    if x.shape[1] != w.shape[1] * groups or quotient(w.shape[0], groups) is None:
         raise ShapeError(
             f"[conv] x of shape {x.shape} has {x.shape[1]} channels, w of shape {w.shape} with "
             f"groups={groups} takes "
@@ -184,7 +232,7 @@ def _conv_vjp(
 
 
 CONV = register(
-    Op("conv", _infer_conv, _conv_reference, _conv_vjp, attributes=SHARED,
+    Op("conv", _infer_conv, _conv_reference, _conv_vjp, attributes=SHARED, batch=_conv_batch,
        doc="y[b, k, o] = sum over c, t of x[b, c, o * stride - padding + t * dilation] * w[k, c, t].")
 )  # fmt: skip
 
@@ -223,7 +271,7 @@ def _input_gradient_vjp(h: Node, x: Node, g: Node, w: Node, size: Shape, **share
 
 CONV_INPUT_GRADIENT = register(
     Op("conv_input_gradient", _infer_input_gradient, _input_gradient_reference, _input_gradient_vjp,
-       attributes=("size", *SHARED),
+       attributes=("size", *SHARED), batch=_conv_batch,
        doc="The gradient of `conv` by an input of spatial sizes `size`: of g and w.")
 )  # fmt: skip
 
@@ -232,8 +280,8 @@ def _infer_weight_gradient(
     x: Type, g: Type, size: Shape, stride: Sizes, padding: Padding, dilation: Sizes, groups: int
 ) -> Type:
     _check_operands("conv_weight_gradient", x, g)
-    channels = x.shape[1] // groups if isinstance(x.shape[1], int) else x.shape[1]
-    w = Type((g.shape[1], channels, *size), x.dtype)
+    channels = quotient(x.shape[1], groups)
+    w = Type((g.shape[1], x.shape[1] if channels is None else channels, *size), x.dtype)
     _expect("conv_weight_gradient", "g", g, _infer_conv(x, w, stride, padding, dilation, groups))
     return w
 
@@ -260,7 +308,7 @@ def _weight_gradient_vjp(h: Node, w: Node, x: Node, g: Node, size: Shape, **shar
 
 CONV_WEIGHT_GRADIENT = register(
     Op("conv_weight_gradient", _infer_weight_gradient, _weight_gradient_reference, _weight_gradient_vjp,
-       attributes=("size", *SHARED),
+       attributes=("size", *SHARED), batch=_conv_batch,
        doc="The gradient of `conv` by weights of spatial sizes `size`: of x and g.")
 )  # fmt: skip
 
