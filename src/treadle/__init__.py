@@ -43,6 +43,7 @@ from treadle.dtypes import (
     uint64,
 )
 from treadle.function import function
+from treadle.jacobians import hessian, jacobian
 from treadle.keywords import advising
 from treadle.namespace import *  # noqa: F403
 from treadle.runtime import (
@@ -59,6 +60,7 @@ from treadle.runtime import (
 )
 from treadle.selection import nonzero, result_type, unique_values
 from treadle.session import Session, placeholder
+from treadle.vectorize import vmap
 
 if TYPE_CHECKING:
     from treadle.view.show import show
@@ -97,12 +99,14 @@ __all__ = [
     "function",
     "grad",
     "gradients",
+    "hessian",
     "hvp",
     "inf",
     "int8",
     "int16",
     "int32",
     "int64",
+    "jacobian",
     "jvp",
     "memory",
     "nan",
@@ -125,6 +129,7 @@ __all__ = [
     "update",
     "value_and_grad",
     "vjp",
+    "vmap",
     *_namespace.__all__,
 ]
 

@@ -29,7 +29,7 @@ from treadle.errors import (
     user_line,
 )
 from treadle.graph.dimension import Shape, is_known, product
-from treadle.graph.node import STATIC, TRACKED, Node, Type, surroundings
+from treadle.graph.node import MAPPED, STATIC, TRACKED, Node, Type, surroundings
 from treadle.keywords import advising
 from treadle.ops import elementwise, indexing, movement
 from treadle.ops.record import Operand, cast, expect_node
@@ -130,7 +130,7 @@ class Array(ArrayMethods):
                 raise GradientError(
                     f"an array of dtype {node.dtype} has no gradient; convert it with astype(td.float32)"
                 )
-            if node.flags & STATIC:
+            if node.flags & (STATIC | MAPPED):
                 return
             evaluate.evaluate([node])
             marked = evaluate.data(node.buffer, node.type, node.device, tracked=True)
@@ -235,6 +235,11 @@ class Array(ArrayMethods):
         return complex(self.item())
 
     def __bool__(self) -> bool:
+        if self.node.flags & MAPPED and surroundings.mapped:
+            raise PlaceholderError(
+                "the truth of an array inside td.vmap differs between the examples: use td.where, or compare "
+                "outside"
+            )
         if self.node.flags & STATIC:
             line = user_line()
             raise PlaceholderError(
@@ -266,6 +271,8 @@ class Array(ArrayMethods):
 
     def __repr__(self) -> str:
         node = self.node
+        if node.flags & MAPPED:
+            return f"Array({node.op.name}, {node.type!r}, of one example)"
         if node.flags & STATIC or not is_known(node.type.shape):
             return f"Array({node.op.name}, {node.type!r}, of a static graph)"
         return f"Array({np.array2string(self.numpy(), separator=', ', prefix='Array(')}, dtype={self.dtype})"
@@ -277,7 +284,7 @@ class Array(ArrayMethods):
 
     def __str__(self) -> str:
         node = self.node
-        return repr(self) if node.flags & STATIC else str(self.numpy())
+        return repr(self) if node.flags & (STATIC | MAPPED) else str(self.numpy())
 
     def __format__(self, specification: str) -> str:
         return (

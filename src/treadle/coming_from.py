@@ -217,7 +217,9 @@ MODULE = (
     ("recompute_grad", "TensorFlow", "`td.checkpoint`"),
     ("inference_mode", "PyTorch", "`td.no_grad`"),
     ("enable_grad", "PyTorch", "nothing: outside `td.no_grad` gradients can always be taken"),
-    ("vmap", "PyTorch, JAX", "a leading batch axis: ops broadcast over it"),
+    ("vectorized_map", "TensorFlow", "`td.vmap`"),
+    ("jacrev", "PyTorch, JAX", "`td.jacobian`"),
+    ("jacfwd", "PyTorch, JAX", '`td.jacobian(f, mode="forward")`'),
     # running
     ("jit", "PyTorch, JAX", "`td.compile`"),
     ("device_put", "JAX", '`x.to("cuda")`'),

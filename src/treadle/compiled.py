@@ -18,7 +18,7 @@ from treadle.door import Door, feed_buffer
 from treadle.door import placeholder as placeholder_node
 from treadle.errors import ArgumentError
 from treadle.graph.graph import ordered, rewrite
-from treadle.graph.node import STATIC, Node, Type, Types
+from treadle.graph.node import STATIC, Node, Type, Types, surroundings
 from treadle.ops.record import DATA, SCALAR
 
 MOST_TRACES = 256
@@ -90,7 +90,7 @@ class Compiled:
         return self if instance is None else functools.partial(self, instance)
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
-        if state.pending.trace is not None:
+        if state.pending.trace is not None or surroundings.mapped:
             return self.function(*args, **keywords)
         traced, values = self._find(args, keywords)
         feeds = {node: feed_buffer(node, value) for node, value in zip(traced.inputs, values, strict=True)}

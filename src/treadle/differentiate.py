@@ -12,7 +12,7 @@ from treadle.array import Array, ArrayLike, Marked, Variable, as_node, asarray, 
 from treadle.dtypes import KINDS
 from treadle.errors import ArgumentError, GradientError, StateError
 from treadle.graph.graph import ordered
-from treadle.graph.node import DETACHED, PINNED, STATIC, TRACKED, Node, surrounded
+from treadle.graph.node import DETACHED, MAPPED, PINNED, STATIC, TRACKED, Node, surrounded
 from treadle.ops.elementwise import add
 from treadle.ops.record import DATA
 from treadle.state import READ, Cell, Version
@@ -381,6 +381,11 @@ def backward(y: Array, gradient: ArrayLike | None = None) -> None:
     (`Array.backward`).
     """
     node = y.node
+    if node.flags & MAPPED:
+        raise GradientError(
+            "[backward] the array is one example's, inside td.vmap, and .grad would be one array for all of "
+            "them: use td.grad or td.gradients, and return the gradient"
+        )
     if gradient is None and node.shape != ():
         raise GradientError(
             f"[backward] the array has shape {node.shape}: sum it to one number, or pass the gradient to "

@@ -21,7 +21,7 @@ from treadle.devices.reference import compute, leaf_array
 from treadle.dtypes import float32
 from treadle.errors import PlaceholderError, TreadleError
 from treadle.graph.graph import ordered, rebuild
-from treadle.graph.node import PINNED, STATIC, TRACKED, Node, Type, Types, bits, new
+from treadle.graph.node import MAPPED, PINNED, STATIC, TRACKED, Node, Type, Types, bits, new, surroundings
 from treadle.ops.record import DATA, INPUT, held_results
 from treadle.program_cache import programs
 from treadle.state import READ, Cell, Version, pending
@@ -166,11 +166,21 @@ _DEEP = ("matmul", "conv", "conv_input_gradient", "conv_weight_gradient")
 
 def _check_static(nodes: Sequence[Node]) -> None:
     for node in nodes:
-        if node.flags & STATIC:
+        if node.flags & (STATIC | MAPPED):
             raise PlaceholderError(f"the value of {node.op.name} {node.type!r} {_why_static(node)}")
 
 
 def _why_static(node: Node) -> str:
+    if node.flags & MAPPED:
+        if not surroundings.mapped:
+            return (
+                "is that of one example, made while td.vmap called its function: it has no value outside; "
+                "return it from the function"
+            )
+        return (
+            "is not known while td.vmap calls its function, once for all examples: choose with td.where, or "
+            "return it and look at it outside"
+        )
     if pending.trace is not None:
         return (
             "is not known while a compiled function is traced: return it, choose with td.where, or "

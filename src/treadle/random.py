@@ -15,6 +15,7 @@ from treadle import dtypes
 from treadle.array import Array, ArrayLike, as_node, as_operand
 from treadle.dtypes import as_dtype
 from treadle.errors import ArgumentError
+from treadle.graph.node import surroundings
 from treadle.ops import random as ops
 from treadle.ops.movement import as_shape
 
@@ -85,6 +86,10 @@ def _key_node(key: Key | None) -> Any:
     if key is None:
         key = ops.fold_in(_generator.key, _generator.drawn)
         _generator.drawn += 1
+        node = ops.key_node(*key)
+        for mapping in surroundings.mapped:
+            node = mapping.key(node)
+        return node
     return ops.key_node(*key)
 
 

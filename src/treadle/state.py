@@ -15,7 +15,7 @@ from typing import Any
 
 from treadle.dtypes import float32
 from treadle.errors import Line, StateError, TreadleError, user_line
-from treadle.graph.node import STATIC, TRACKED, Node, Op, Type, make, make_static, new, surrounded
+from treadle.graph.node import MAPPED, STATIC, TRACKED, Node, Op, Type, make, make_static, new, surrounded
 from treadle.ops.movement import permute_dims
 from treadle.ops.record import register
 
@@ -276,6 +276,11 @@ def assign(cell: Cell, value: Node, run_pending: Callable[[], None]) -> None:
     """
     check_assignable(cell, value)
     trace: Trace | None = pending.trace
+    if value.flags & MAPPED:
+        raise StateError(
+            f"[assign] the value for {cell.name} is that of one example: td.vmap calls its function once for "
+            f"all of them; return the value, and assign what is made of all examples"
+        )
     if trace is None and value.flags & STATIC:
         raise StateError(
             f"[assign] the value for {cell.name} depends on a placeholder, so it is not known here: "
