@@ -17,7 +17,7 @@ PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "dtypes": ("Element types and constants", ("dtypes", "inspection")),
     "running": ("Running: sessions, functions, devices, memory", (
         "session", "function", "compiled", "runtime", "debugging", "numerics")),
-    "gradients": ("Gradients", ("differentiate", "vectorize")),
+    "gradients": ("Gradients", ("differentiate", "vectorize", "jacobians")),
     "creation": ("Making arrays", ("creation",)),
     "elementwise": ("Element by element", ("elementwise",)),
     "reductions": ("Reductions, sums, sorting, searching", ("reduction", "cumulative", "sort", "sets")),
