@@ -302,7 +302,7 @@ def _reads(node: Node) -> bool:
 
 
 def _custom_vjp(g: Node, y: Node, value: Node, *inputs: Node, count: int) -> list[Node | None]:
-    return [None, *y.binding(g)]
+    return [None, *y.binding(g, value, *inputs)]
 
 
 CUSTOM = register(
@@ -319,8 +319,8 @@ CUSTOM = register(
 )
 
 
-def with_rule(value: Node, inputs: Sequence[Node], rule: Callable[[Node], Sequence[Any]]) -> Node:
-    """The value as a function of inputs whose cotangents are `rule(g)`."""
+def with_rule(value: Node, inputs: Sequence[Node], rule: Callable[..., Sequence[Any]]) -> Node:
+    """The value as a function of inputs whose cotangents are `rule(g, value, *inputs)`."""
     node = make(CUSTOM, (value, *inputs), (len(inputs),))
     node.binding = rule
     return node

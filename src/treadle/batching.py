@@ -144,26 +144,29 @@ class Batching:
 
     def _with_rule(self, node: Node, inputs: list[Node], batched: list[bool]) -> Node:
         """A user's gradient rule for all examples: it is called for one, and mapped in its turn."""
-        rule, type = node.binding, node.type
-        if any(batched):
-            inputs[0] = in_front(inputs[0], self.size, batched[0])
-        inner = Batching(self.size)
-        inner.known = {leaf: x for leaf, x in self.known.items() if leaf.op is EXAMPLE}
-        inner.known.update(zip(node.inputs, inputs, strict=True))
-        inner.drawn = set(self.drawn)
-        kinds = [x.type for x in inputs[1:]]
+        rule, size = node.binding, self.size
+        value = in_front(inputs[0], size, batched[0]) if any(batched) else inputs[0]
+        batched[0] = any(batched)
+        # Only types and leaves: what the rule is kept by must not keep the values of the graph.
+        types = [node.type, *[child.type for child in node.inputs]]
+        outside = {leaf: x for leaf, x in self.known.items() if leaf.op is EXAMPLE}
+        drawn = set(self.drawn)
 
-        def pull(g: Node) -> list[Node | None]:
-            mapped = Batching(inner.size)
-            mapped.known, mapped.drawn = dict(inner.known), inner.drawn
-            parts: list[Node | None] = list(rule(mapped._leaf(g, type)))
+        def pull(g: Node, *operands: Node) -> list[Node | None]:
+            mapped = Batching(size)
+            mapped.known, mapped.drawn = dict(outside), drawn
+            given = [
+                mapped._leaf(x, type) if b else x
+                for x, type, b in zip((g, *operands), types, [batched[0], *batched], strict=True)
+            ]
+            parts: list[Node | None] = list(rule(*given))
             made = iter(mapped.nodes([part for part in parts if part is not None]))
             return [
-                None if part is None else _cotangent(next(made), part, kind, mapped.size)
-                for part, kind in zip(parts, kinds, strict=True)
+                None if part is None else _cotangent(next(made), part, x.type, size)
+                for part, x in zip(parts, operands[1:], strict=True)
             ]
 
-        return with_rule(inputs[0], inputs[1:], pull)
+        return with_rule(value, inputs[1:], pull)
 
 
 def _cotangent(made: Node, part: Node, wanted: Type, size: Size) -> Node:

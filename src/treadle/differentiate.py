@@ -351,7 +351,7 @@ class CustomVjp:
         value = as_node(self.function(*[Array(node) for node in nodes]))
         rule = self._rule
 
-        def pull(g: Node) -> Sequence[Node | None]:
+        def pull(g: Node, value: Node, *nodes: Node) -> Sequence[Node | None]:
             parts = rule(Array(g), Array(value), *[Array(node) for node in nodes])
             if len(parts) != len(nodes):
                 raise GradientError(
