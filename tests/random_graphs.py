@@ -222,9 +222,9 @@ STEPS = (
 )  # fmt: skip
 
 
-def build(recipe: Sequence[Step]) -> tuple[list[Node], list[bool]]:
+def build(recipe: Sequence[Step], given: Sequence[Item] | None = None) -> tuple[list[Node], list[bool]]:
     """The outputs of a recipe's graph, and which of them are whole numbers: the last values, and one more."""
-    pool = Pool(leaves())
+    pool = Pool(leaves() if given is None else list(given))
     count = len(pool.items)
     for kind, a, b, c in recipe:
         try:

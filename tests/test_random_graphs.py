@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import random_graphs
 from hypothesis import assume, given, settings
-from random_graphs import RECIPES, Step
+from hypothesis import strategies as st
+from random_graphs import RECIPES, Item, Step
 
+import treadle as td
 from treadle import config, dtypes
 from treadle.compiler import grouping, pipeline
 from treadle.devices.cpu.device import chosen_isa
@@ -106,6 +108,33 @@ def test_narrow_vectors_give_the_same(recipe: list[Step]):
     for isa in host_isas()[1:]:
         with config.configured(isa=isa.name):
             agree(Program(outputs).run(), expected, whole)
+
+
+@settings(max_examples=40)
+@given(RECIPES, st.integers(1, 2**10 - 1))
+def test_mapped_over_some_of_their_leaves_they_give_every_example(recipe: list[Step], chosen: int):
+    leaves = random_graphs.leaves()
+    values = [np.asarray(item.x) for item in leaves]
+    axes = [0 if chosen >> i & 1 else None for i in range(len(leaves))]
+    stacks = [
+        value if axis is None else np.stack([np.roll(value, i) for i in range(3)])
+        for value, axis in zip(values, axes, strict=True)
+    ]
+    whole: list[bool] = []
+
+    def function(*arrays: td.Array) -> list[td.Array]:
+        given = [Item(td.asarray(x), item.whole, item.bound) for x, item in zip(arrays, leaves, strict=True)]
+        outputs, whole[:] = random_graphs.build(recipe, given)
+        return [td.Array(node) for node in outputs]
+
+    mapped = [array.node for array in td.vmap(function, tuple(axes))(*stacks)]
+    rows = []
+    for i in range(3):
+        row = [stack if axis is None else stack[i] for stack, axis in zip(stacks, axes, strict=True)]
+        rows.append(by_references([array.node for array in function(*row)]))
+    expected = [np.stack(values) for values in zip(*rows, strict=True)]
+    agree(by_references(mapped), expected, whole)
+    agree(Program(mapped).run(), expected, whole)
 
 
 @settings(max_examples=30)
