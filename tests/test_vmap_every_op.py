@@ -7,6 +7,7 @@ from __future__ import annotations
 import numpy as np
 import op_examples
 import pytest
+from numeric import GIVEN
 from op_examples import ONLY, Example, examples
 from test_every_op import DIFFERENTIABLE, FAMILIES, RECORDS, compiled, difference, generic, leaf
 
@@ -14,9 +15,11 @@ from treadle import dtypes
 from treadle.autodiff import gradients
 from treadle.batching import Batching
 from treadle.devices.reference import compute, leaf_array
+from treadle.errors import ShapeError
 from treadle.evaluate import leaf_value
-from treadle.graph.graph import ordered
-from treadle.graph.node import Node, Op, Types
+from treadle.graph.dimension import Dimension
+from treadle.graph.graph import ordered, with_sizes
+from treadle.graph.node import Node, Op, Type, Types, new
 from treadle.ops.batch import in_front
 from treadle.ops.record import results
 
@@ -149,3 +152,83 @@ def gradients_at_once(
     found = gradients([y], [given[p] for p in by], [batching.example(weights)], unconnected="zero")
     made = batching.nodes(found)
     return [in_front(m, SIZE, m.ndim > g.ndim) for m, g in zip(made, found, strict=True)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_map_in_a_map(family: str):
+    """The outer one over the last operand, the inner one over the first, or both over all."""
+    wrong = []
+    for op in BATCHED:
+        for case in examples(op, dtype_of(op))[:2] if op_examples.family(op) == family else ():
+            count = len(case.arrays)
+            ends = (tuple(i == count - 1 for i in range(count)), tuple(i == 0 for i in range(count)))
+            for outer, inner in (ends, ((True,) * count,) * 2):
+                if not any(outer) or not any(inner):
+                    continue
+                rows = [Example(op, tuple(row), case.attributes) for row in _rows(case, outer)]
+                arrays = [
+                    np.stack([row.arrays[i] for row in rows]) if o else array
+                    for i, (array, o) in enumerate(zip(case.arrays, outer, strict=True))
+                ]
+                arrays = [
+                    np.stack([np.roll(array, k) for k in range(SIZE)], axis=int(o)) if b else array
+                    for array, o, b in zip(arrays, outer, inner, strict=True)
+                ]
+                wrong += _nested_differences(case, arrays, outer, inner)
+    assert not wrong, "\n".join(wrong[:20])
+
+
+def _rows(case: Example, batched: tuple[bool, ...]) -> list[list[np.ndarray]]:
+    """The operands of every example."""
+    arrays = operands(case, batched)
+    return [[a[i] if b else a for a, b in zip(arrays, batched, strict=True)] for i in range(SIZE)]
+
+
+def _nested_differences(
+    case: Example, arrays: list[np.ndarray], outer: tuple[bool, ...], inner: tuple[bool, ...]
+) -> list[str]:
+    inputs = [leaf(array) for array in arrays]
+    mapping = Batching(SIZE)
+    given = [mapping.example(x) if b else x for x, b in zip(inputs, outer, strict=True)]
+    outputs = mapped(case, given, inner)
+    made = [in_front(m, SIZE, m.ndim > y.ndim) for m, y in zip(mapping.nodes(outputs), outputs, strict=True)]
+    expected = [
+        one_by_one(case, [a[i] if b else a for a, b in zip(arrays, outer, strict=True)], inner)
+        for i in range(SIZE)
+    ]
+    wanted = [np.stack(values) for values in zip(*expected, strict=True)]
+    messages = [difference(case, value, w) for value, w in zip(by_reference(made), wanted, strict=True)]
+    return [f"{outer} {inner}: {message}" for message in messages if message]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_as_many_examples_as_a_run_says(family: str):
+    """Rules must not need the number of examples; only an op without one does."""
+    wrong = []
+    for op in BATCHED:
+        for case in examples(op, dtype_of(op))[:3] if op_examples.family(op) == family else ():
+            for batched in choices(case):
+                arrays = operands(case, batched)
+                size = Dimension(["examples"])
+                types = [
+                    Type((size, *a.shape[1:]) if b else a.shape, dtypes.as_dtype(a.dtype))
+                    for a, b in zip(arrays, batched, strict=True)
+                ]
+                leaves = [new(GIVEN, (), (), type) for type in types]
+                mapping = Batching(size)
+                given = [mapping.example(x) if b else x for x, b in zip(leaves, batched, strict=True)]
+                outputs = list(results(case.node(*given)))
+                try:
+                    mapped_nodes = mapping.nodes(outputs)
+                except ShapeError as error:
+                    assert op.batch is None and f"{op.name} has no batching rule" in str(error)
+                    continue
+                made = [
+                    in_front(m, size, m.ndim > y.ndim) for m, y in zip(mapped_nodes, outputs, strict=True)
+                ]
+                values = dict(zip(leaves, map(leaf, arrays), strict=True))
+                found = by_reference(with_sizes(made, {"examples": SIZE}, values))
+                wanted = one_by_one(case, arrays, batched)
+                messages = [difference(case, v, w) for v, w in zip(found, wanted, strict=True)]
+                wrong += [f"{batched}: {message}" for message in messages if message]
+    assert not wrong, "\n".join(wrong[:20])
