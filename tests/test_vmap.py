@@ -391,6 +391,28 @@ def test_values_of_examples_are_not_known_inside():
         kept[0].numpy()
 
 
+def test_arrays_from_outside_are_not_changed_to_one_examples_value():
+    shared, x = td.zeros((2,)), td.ones((3, 2))
+
+    def f(a):
+        own = td.zeros((2,))
+        own[0] = a[1]
+        own += td.vmap(lambda b: b * 2)(a)
+        return own
+
+    assert td.vmap(f)(x).tolist() == [[3.0, 2.0]] * 3
+    for change in (lambda a: shared.__setitem__(0, a[0]), lambda a: shared.__iadd__(a)):
+        with pytest.raises(
+            StateError, match=r"changed in place inside td\.vmap, to the value of one example"
+        ):
+            td.vmap(change)(x)
+    with pytest.raises(StateError, match=r"changed in place inside td\.vmap"):
+        td.vmap(lambda a: td.vmap(lambda b: a.__setitem__(0, b) or b)(a))(x)
+    assert shared.tolist() == [0.0, 0.0]
+    td.vmap(lambda a: shared.__iadd__(1.0))(x)
+    assert shared.tolist() == [1.0, 1.0]
+
+
 def test_nothing_is_stored_for_one_example():
     w = td.Variable(0.0, name="w")
     with pytest.raises(StateError, match=r"the value for w is that of one example"):

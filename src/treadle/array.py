@@ -51,12 +51,12 @@ class Array(ArrayMethods):
     `size`, `device`, `T`, `mT`, `grad`.
     """
 
-    __slots__ = ("__weakref__", "_node", "_trace")
+    __slots__ = ("__weakref__", "_inside", "_node")
     __array_priority__ = 1000
 
     def __init__(self, node: Node):
         self._node = node
-        self._trace = state.pending.trace
+        self._inside = surroundings.inside
 
     def _wrap(self, node: Node) -> Array:
         return Array(node)
@@ -337,11 +337,16 @@ class Array(ArrayMethods):
                 f"{node.type!r}"
             )
         trace = state.pending.trace
-        if trace is not None and self._trace is not trace:
+        if trace is not None and trace not in self._inside:
             raise StateError(
                 "an array from outside is changed in place inside a compiled function: the change would "
                 "be made once, while "
                 "tracing; return the new value, or keep it in a td.Variable"
+            )
+        if node.flags & MAPPED and surroundings.mapped and surroundings.inside[-1] not in self._inside:
+            raise StateError(
+                "an array from outside is changed in place inside td.vmap, to the value of one example: "
+                "return the new value"
             )
         self._node = node
 
@@ -614,7 +619,7 @@ class Variable(Array):
         self.cell.current.buffer = registry.find(node.device).copy_in(
             np.ascontiguousarray(values), self.cell.stored
         )
-        self._trace = None
+        self._inside = ()
 
     @property
     def requires_grad(self) -> bool:

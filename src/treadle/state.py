@@ -15,7 +15,19 @@ from typing import Any
 
 from treadle.dtypes import float32
 from treadle.errors import Line, StateError, TreadleError, user_line
-from treadle.graph.node import MAPPED, STATIC, TRACKED, Node, Op, Type, make, make_static, new, surrounded
+from treadle.graph.node import (
+    MAPPED,
+    STATIC,
+    TRACKED,
+    Node,
+    Op,
+    Type,
+    make,
+    make_static,
+    new,
+    surrounded,
+    surroundings,
+)
 from treadle.ops.movement import permute_dims
 from treadle.ops.record import register
 
@@ -181,7 +193,7 @@ def tracing() -> Iterator[Trace]:
     groups, pending.groups = pending.groups, []
     pending.trace = trace
     try:
-        with surrounded(flags=STATIC, tracking=True):
+        with surrounded(flags=STATIC, tracking=True, inside=(*surroundings.inside, trace)):
             yield trace
     finally:
         pending.trace = None

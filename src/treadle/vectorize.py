@@ -70,7 +70,8 @@ def vmap(function: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0) ->
             ]
         )
         inputs = [_filled(argument, examples) for argument in args]
-        with surrounded(mapped=(*surroundings.mapped, batching)):
+        around = surroundings
+        with surrounded(mapped=(*around.mapped, batching), inside=(*around.inside, object())):
             result = function(*inputs, **keywords)
         outputs = list(_results(result, out_axes, "the result"))
         made = batching.nodes([node for _, node, _ in outputs])

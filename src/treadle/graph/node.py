@@ -220,6 +220,10 @@ class Surroundings(threading.local):
     flags: int = 0
     mapped: tuple[Any, ...] = ()
     """The calls of `vmap` whose function is being called, outermost first."""
+    inside: tuple[Any, ...] = ()
+    """What stands for each trace and each call of `vmap` around, outermost first: arrays from outside of one
+    are not changed in it.
+    """
 
 
 surroundings = Surroundings()
