@@ -683,18 +683,28 @@ class Variable(Array):
         return self.__deepcopy__({})
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Variable:
-        return Variable(self, self.name, trainable=self.trainable, layout=self.cell.layout)
+        return _variable(type(self), self, self.name, self.trainable, self.cell.layout)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickled_variable, (super().__reduce__()[1], self.name, self.trainable, self.cell.layout)
+        array = super().__reduce__()[1]
+        return _unpickled_variable, (type(self), array, self.name, self.trainable, self.cell.layout)
 
 
 def _unpickled(values: np.ndarray, dtype: str, device: str) -> Array:
     return asarray(values, dtype=dtypes.BY_NAME[dtype], device=device)
 
 
-def _unpickled_variable(array: tuple[Any, ...], name: str, trainable: bool, layout: Any) -> Variable:
-    return Variable(_unpickled(*array), name, trainable=trainable, layout=layout)
+def _variable(kind: type[Variable], value: Array, name: str, trainable: bool, layout: Any) -> Variable:
+    """A variable of a subclass too, whose own way of being made is not known here."""
+    made = kind.__new__(kind)
+    Variable.__init__(made, value, name, trainable=trainable, layout=layout)
+    return made
+
+
+def _unpickled_variable(
+    kind: type[Variable], array: tuple[Any, ...], name: str, trainable: bool, layout: Any
+) -> Variable:
+    return _variable(kind, _unpickled(*array), name, trainable, layout)
 
 
 def update(variable: Variable, value: ArrayLike) -> Array:

@@ -67,10 +67,15 @@ def compile(function: Callable[..., Any] | None = None, *, debug: bool = False) 
 class _Traced:
     """One traced signature: the placeholders, the door, and the structure of the result."""
 
-    def __init__(self, inputs: list[Node], door: Door, result: Any):
+    def __init__(self, inputs: list[Node], door: Door, result: Any, modes: dict[Any, bool]):
         self.inputs = inputs
         self.door = door
         self.result = result
+        self.modes = modes
+
+    def fits(self) -> bool:
+        """Whether the modules it depends on are in the mode in which it was traced."""
+        return all(module.training is mode for module, mode in self.modes.items())
 
 
 class Compiled:
@@ -82,7 +87,8 @@ class Compiled:
         self.debug = debug
         self.traces: list[str] = []
         """Why every trace was made, the last ones."""
-        self._traced: dict[Any, _Traced] = {}
+        self._traced: dict[Any, list[_Traced]] = {}
+        """By signature, for each combination of modes of the modules that the function looked at."""
         self._last: dict[str, Any] = {}
         self._runs = itertools.count()
 
@@ -118,14 +124,17 @@ class Compiled:
         description: dict[str, Any] = {}
         shape = _split((args, dict(sorted(keywords.items()))), values, description, "")
         key = tuple(description.items())
-        found = self._traced.get(key)
-        if found is None:
-            found = self._trace(shape, values, description)
-            if len(self._traced) >= MOST_TRACES:
-                self._traced.pop(next(iter(self._traced)))
-            self._traced[key] = found
-            self.traces = [*self.traces[1 - MOST_TRACES :], _difference(self._last, description)]
-            self._last = description
+        known = self._traced.get(key, [])
+        for found in known:
+            if found.fits():
+                return found, values
+        found = self._trace(shape, values, description)
+        if len(self._traced) >= MOST_TRACES:
+            self._traced.pop(next(iter(self._traced)))
+        self._traced[key] = [*known, found]
+        reason = _difference(self._last, description) if not known else _changed_mode(known[-1])
+        self.traces = [*self.traces[1 - MOST_TRACES :], reason]
+        self._last = description
         return found, values
 
     def _trace(self, shape: Any, values: list[Any], description: dict[str, Any]) -> _Traced:
@@ -142,7 +151,7 @@ class Compiled:
         values_assigned = [version.value for version in trace.updates.values() if version.value is not None]
         nodes = _closed([*outputs, *values_assigned])
         updates = list(zip(trace.updates, nodes[len(outputs) :], strict=True))
-        return _Traced(inputs, Door(nodes[: len(outputs)], updates, self.debug), result)
+        return _Traced(inputs, Door(nodes[: len(outputs)], updates, self.debug), result, trace.modes)
 
 
 def _closed(nodes: list[Node]) -> list[Node]:
@@ -246,6 +255,15 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
                 return f"argument {path} is new"
             return f"argument {path} is {_said(what)}, in the last trace {_said(before[path])}"
     return "an argument is gone"
+
+
+def _changed_mode(traced: _Traced) -> str:
+    """Which module is in another mode than in the last trace."""
+    for module, mode in traced.modes.items():
+        if module.training is not mode:
+            now = "evaluation" if mode else "training"
+            return f"{type(module).__name__} is in {now} mode now, in the last trace it was not"
+    return "a module is in another mode"
 
 
 def _said(what: Any) -> str:

@@ -17,7 +17,7 @@ from treadle.devices import registry
 from treadle.devices.host import HostBuffer
 from treadle.errors import FeedError, StateError
 from treadle.graph.dimension import Dimension, Size
-from treadle.graph.graph import late, ordered, with_sizes
+from treadle.graph.graph import late, ordered, rewrite, with_sizes
 from treadle.graph.node import STATIC, Node, Op, Type, new, pin
 from treadle.ops.record import DATA, INPUT, register
 from treadle.state import Cell, Version
@@ -60,6 +60,7 @@ class Door:
         for node in self.order:
             if node.op is state.UPDATE:
                 self._add_update(node)
+        self._add_kept()
         self.outputs = [_updated(node) for node in self.outputs]
         self.targets = list(dict.fromkeys([*self.outputs, *self.updates.values()]))
         self.leaves = [node for node in self.order if _given(node)]
@@ -74,6 +75,22 @@ class Door:
                 f"{cell.name} is updated twice in one run, the second time at {node.line}", node.line
             )
         self.updates[cell] = node.inputs[0]
+
+    def _add_kept(self) -> None:
+        """Let the statistics that the graph moves on be updates: of one variable, in the order in which they
+        were asked for, each starting from what the one before gives.
+        """
+        kept = {node.binding.number: node for node in self.order if node.op is state.KEEP}
+        for number in sorted(kept):
+            binding, value = kept[number].binding, kept[number].inputs[1]
+            earlier = self.updates.get(binding.cell)
+            if earlier is not None:
+                (value,) = rewrite(
+                    [value], lambda node, _, b=binding, e=earlier: e if node is b.before else None
+                )
+            self.updates[binding.cell] = value
+        if kept:
+            self.order = ordered([*self.outputs, *self.updates.values()], stop=_given)
 
     def _check_versions(self) -> None:
         """A run gives a variable one value: a graph that read two versions of it does not say which."""

@@ -66,6 +66,14 @@ class TreadleError(Exception):
         super().__init__(f"{message}\n  at {line}" if line is not None else message)
         self.message = message
         self.line = line
+        self.placed = False
+
+    def place(self, where: str) -> None:
+        """Say in which part of a program it happened; the innermost part that says so stands."""
+        if not self.placed:
+            self.placed = True
+            self.message = f"{self.message}, {where}"
+            self.args = (f"{self.message}\n  at {self.line}" if self.line is not None else self.message,)
 
 
 class ShapeError(TreadleError, ValueError):

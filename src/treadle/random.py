@@ -11,6 +11,8 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from treadle import dtypes
 from treadle.array import Array, ArrayLike, as_node, as_operand
 from treadle.dtypes import as_dtype
@@ -91,6 +93,13 @@ def _key_node(key: Key | None) -> Any:
             node = mapping.key(node)
         return node
     return ops.key_node(*key)
+
+
+def host_generator() -> np.random.Generator:
+    """A generator of NumPy's for values that are made once, on the host: its key is the thread's next one."""
+    k0, k1 = ops.fold_in(_generator.key, _generator.drawn)
+    _generator.drawn += 1
+    return np.random.Generator(np.random.Philox(key=k0 << 32 | k1))
 
 
 def _shape(name: str, shape: Any) -> tuple[Any, ...]:

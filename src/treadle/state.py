@@ -52,7 +52,20 @@ UPDATE = register(
     )
 )
 
+KEEP = register(
+    Op(
+        "keep",
+        lambda x, value: x,
+        lambda x, value: x,
+        lambda g, y, x, value: (g, None),
+        identity=True,
+        effect=True,
+        doc="x; a door that computes it also gives a variable the value.",
+    )
+)
+
 _names = itertools.count()
+_kept_in_order = itertools.count()
 
 
 class Version:
@@ -165,6 +178,8 @@ class Trace:
     def __init__(self) -> None:
         self.reads: dict[Cell, Node] = {}
         self.updates: dict[Cell, Version] = {}
+        self.modes: dict[Any, bool] = {}
+        """The modules whose mode the function looked at, and what it was."""
         self.gradients: dict[Any, Any] = {}
         """What every place of a gradient that the function touched held before."""
 
@@ -407,6 +422,47 @@ def raise_failure(version: Version) -> None:
         f"{type(cause).__name__}: {str(cause).splitlines()[0] if str(cause) else ''}",
         version.line,
     ) from (cause if isinstance(cause, TreadleError) else None)
+
+
+class Kept:
+    """What a `keep` node is bound to: the variable, the read that stands for its value before, and a number
+    that says which of several comes first.
+    """
+
+    __slots__ = ("before", "cell", "number")
+
+    def __init__(self, cell: Cell, before: Node):
+        self.cell = cell
+        self.before = before
+        self.number = next(_kept_in_order)
+
+
+def keep(cell: Cell, x: Node, next_value: Callable[[Node], Node]) -> Node:
+    """x, whose computation also moves a statistic on: `next_value` gives the cell's next value from the one
+    before.
+
+    Several in one program chain: the second starts from what the first gives. In define-by-run and in a
+    traced function this is an assignment; in a static graph whoever runs a door that computes the node
+    performs it, once.
+    """
+    trace: Trace | None = pending.trace
+    if trace is None and x.flags & STATIC:
+        before = late_read(cell)
+        node = make(KEEP, (x, packed(cell, next_value(unpacked(cell, before)))))
+        node.binding = Kept(cell, before)
+        return node
+    value = next_value(read(cell))
+    check_assignable(cell, value)
+    if trace is not None:
+        trace.assign(Version(cell, 0, value=packed(cell, value)))
+        return x
+    earlier = pending.versions.get(cell)
+    version = Version(cell, cell.current.number + 1, value=packed(cell, value))
+    if earlier is not None:
+        # The one before never becomes current: what replaces it replaces what it would have replaced.
+        version.base, version.epoch = earlier.base, earlier.epoch
+    pending.versions[cell] = version
+    return x
 
 
 def update(cell: Cell, value: Node) -> Node:

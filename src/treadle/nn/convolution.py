@@ -1,0 +1,90 @@
+"""Convolutional layers over one to three spatial dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import treadle as td
+from treadle.errors import ArgumentError, ShapeError
+from treadle.nn import initial
+from treadle.nn.initial import First
+from treadle.nn.layout import channels_first, channels_last, check_layout
+from treadle.nn.module import Module, Parameter
+
+
+class Conv(Module):
+    """Convolution (cross-correlation) with learned windows.
+
+    Args:
+        inputs: channels of x.
+        outputs: channels of the result.
+        window: size of the windows: an integer for all spatial dimensions, or one for each.
+        dimensions: how many spatial dimensions there are, 1 to 3, if `window` does not say.
+        stride, padding, dilation, groups: as of `td.conv`.
+        bias: whether there is one.
+        layout: "NCHW" for x of shape ``[batch, channels, spatial...]``, "NHWC" for channels last.
+        first: first values of the weight, ``[outputs, inputs / groups, window...]``; the bias begins at 0.
+        dtype: of the parameters.
+
+    Raises:
+        ShapeError: x does not have that many dimensions or channels.
+
+    >>> import treadle as td
+    >>> from treadle import nn
+    >>> nn.Conv(3, 8, 3, padding=1, stride=2)(td.ones((2, 3, 32, 32))).shape
+    (2, 8, 16, 16)
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        window: int | Sequence[int],
+        *,
+        dimensions: int | None = None,
+        stride: int | Sequence[int] = 1,
+        padding: Any = 0,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        layout: str = "NCHW",
+        first: First = initial.he_normal,
+        dtype: Any = td.float32,
+    ):
+        sizes = (window,) * (dimensions or 2) if isinstance(window, int) else tuple(window)
+        if dimensions is not None and len(sizes) != dimensions:
+            raise ArgumentError(f"[Conv] window={window} is not of {dimensions} dimensions")
+        if inputs % groups or outputs % groups:
+            raise ArgumentError(
+                f"[Conv] {inputs} inputs and {outputs} outputs do not divide into {groups} groups"
+            )
+        self.weight = Parameter((outputs, inputs // groups, *sizes), first, dtype, "weight")
+        self.bias = Parameter((outputs,), 0.0, dtype, "bias") if bias else None
+        self.inputs = inputs
+        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+        self.layout = check_layout("Conv", layout)
+
+    def forward(self, x: td.Array) -> td.Array:
+        dimensions = self.weight.ndim - 2
+        axis = 1 if self.layout == "NCHW" else -1
+        if x.ndim != dimensions + 2 or x.shape[axis] != self.inputs:
+            raise ShapeError(
+                f"[Conv] x has shape {x.shape}; expected {dimensions + 2} dimensions in the order "
+                f"{self.layout} with {self.inputs} channels"
+            )
+        y = td.conv(
+            channels_first(x, self.layout),
+            self.weight,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+        )
+        if self.bias is not None:
+            y = y + td.reshape(self.bias, (-1, *(1,) * dimensions))
+        return channels_last(y, self.layout)
+
+    def _summary(self) -> str:
+        outputs, _, *window = self.weight.shape
+        return f"Conv({self.inputs} -> {outputs}, {'x'.join(map(str, window))})"

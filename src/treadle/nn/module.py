@@ -1,0 +1,263 @@
+"""The base of layers and networks: a tree of variables and children, found by walking attributes.
+
+Knows nothing of any layer.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, TypeVar
+
+import numpy as np
+
+import treadle as td
+from treadle import state
+from treadle.errors import ArgumentError, FormatError, StateError, TreadleError
+from treadle.graph.node import surrounded, surroundings
+from treadle.nn.initial import First, first_value
+
+M = TypeVar("M", bound="Module")
+
+
+class Parameter(td.Variable):
+    """A variable that is learned.
+
+    Args:
+        shape: sizes, as integers.
+        first: its first values: a rule of `nn.initial`, an array of that shape, or a number.
+        dtype: element type.
+        name: what messages call it, until a module names it by its place.
+
+    >>> from treadle import nn
+    >>> nn.Parameter((2, 3), 0.0).shape
+    (2, 3)
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self, shape: tuple[int, ...], first: First, dtype: Any = td.float32, name: str = "parameter"
+    ):
+        super().__init__(first_value(first, shape, dtype), name, trainable=True)
+
+
+class Statistic(td.Variable):
+    """A variable that is kept, not learned: a running mean, a count. It is saved with the parameters."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, shape: tuple[int, ...], first: First, dtype: Any = td.float32, name: str = "statistic"
+    ):
+        super().__init__(first_value(first, shape, dtype), name, trainable=False)
+
+    def keep(self, x: td.Array, next_value: Callable[[td.Array], td.Array]) -> td.Array:
+        """x, whose computation also gives the statistic its next value, as a function of the one before.
+
+        Two uses in one program chain. In a static graph whoever runs a door that computes x performs it.
+        """
+        node = state.keep(self.cell, x.node, lambda before: next_value(td.Array(before)).node)
+        return x if node is x.node else td.Array(node)
+
+
+class _Calls(threading.local):
+    """The modules whose calls this thread is in, outermost first, each with its name in the one around it."""
+
+    def __init__(self) -> None:
+        self.stack: list[tuple[Module, str]] = []
+
+
+_calls = _Calls()
+
+
+class Module:
+    """A part of a network: variables and other modules as attributes, in lists, tuples and dicts of them, and
+    `forward`, which computes.
+
+    Their names are the attributes' names, joined by dots: ``features.0.weight``. A variable that is reachable
+    in two ways has the first name.
+
+    >>> import treadle as td
+    >>> from treadle import nn
+    >>> class Scaled(nn.Module):
+    ...     def __init__(self, count):
+    ...         self.scale = nn.Parameter((count,), 2.0)
+    ...     def forward(self, x):
+    ...         return x * self.scale
+    >>> layer = Scaled(3)
+    >>> layer(td.ones((2, 3))).shape, list(layer.parameters())
+    ((2, 3), ['scale'])
+    """
+
+    _training = True
+    _names: dict[int, str] | None = None
+
+    def forward(self, *inputs: Any, **keywords: Any) -> Any:
+        """What the module computes; a subclass writes it."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def __call__(self, *inputs: Any, **keywords: Any) -> Any:
+        """`forward`, in a scope of the module's name. An error in it says in which module of the tree."""
+        stack = _calls.stack
+        name = stack[-1][0]._name_of(self) if stack else type(self).__name__
+        stack.append((self, name))
+        try:
+            with surrounded(scope=(*surroundings.scope, name)):
+                return self.forward(*inputs, **keywords)
+        except TreadleError as error:
+            path = ".".join(name for _, name in stack[1:])
+            error.place(f"in {path + ', ' if path else ''}{self._summary()}")
+            raise
+        finally:
+            stack.pop()
+
+    # -- the tree
+
+    def children(self) -> dict[str, Module]:
+        """The modules directly below, by name."""
+        return {name: value for name, value in _members(self) if isinstance(value, Module)}
+
+    def modules(self) -> dict[str, Module]:
+        """This module, as ``""``, and all below it, by path."""
+        found: dict[str, Module] = {"": self}
+        for name, child in self.children().items():
+            for path, module in child.modules().items():
+                if not any(module is known for known in found.values()):
+                    found[f"{name}.{path}" if path else name] = module
+        return found
+
+    def variables(self) -> dict[str, td.Variable]:
+        """All variables, parameters and statistics, by path; they are named so from here on."""
+        found: dict[str, td.Variable] = {}
+        seen: set[int] = set()
+        for path, module in self.modules().items():
+            for name, value in _members(module):
+                if isinstance(value, td.Variable) and id(value.cell) not in seen:
+                    seen.add(id(value.cell))
+                    whole = f"{path}.{name}" if path else name
+                    value.cell.name = whole
+                    found[whole] = value
+        return found
+
+    def parameters(self) -> dict[str, td.Variable]:
+        """The variables that are learned and not frozen, by path."""
+        return {path: variable for path, variable in self.variables().items() if variable.trainable}
+
+    def _name_of(self, child: Module) -> str:
+        """What a child is called here; the class's name for a module that is not a child."""
+        if self._names is None or id(child) not in self._names:
+            first_last = reversed(self.children().items())  # of several names the first counts
+            self._names = {id(module): name for name, module in first_last}
+        return self._names.get(id(child), type(child).__name__)
+
+    # -- values
+
+    def state(self) -> dict[str, np.ndarray]:
+        """The values of all variables by path, as read-only arrays."""
+        return {path: variable.numpy() for path, variable in self.variables().items()}
+
+    def load_state(self, values: Mapping[str, Any], *, strict: bool = True) -> None:
+        """Assign values by path, all of them or none.
+
+        Args:
+            values: arrays of the variables' shapes; they are converted to the variables' dtypes.
+            strict: whether every variable must have a value, and every value a variable.
+
+        Raises:
+            FormatError: values are missing, unexpected or of another shape: the message lists all of them.
+        """
+        variables = self.variables()
+        wrong = [
+            f"{path}: {tuple(np.shape(values[path]))} where {variable.shape} is needed"
+            for path, variable in variables.items()
+            if path in values and tuple(np.shape(values[path])) != variable.shape
+        ]
+        missing = [path for path in variables if path not in values] if strict else []
+        unexpected = [path for path in values if path not in variables] if strict else []
+        kinds = {"missing": missing, "unexpected": unexpected, "of another shape": wrong}
+        told = [f"{len(names)} {kind}: {', '.join(names)}" for kind, names in kinds.items() if names]
+        if told:
+            raise FormatError(f"[load_state] {type(self).__name__}: {'; '.join(told)}; nothing was changed")
+        with td.assignments():
+            for path, variable in variables.items():
+                if path in values:
+                    variable.assign(td.astype(td.asarray(values[path]), variable.dtype))
+        td.evaluate()
+
+    # -- modes
+
+    @property
+    def training(self) -> bool:
+        """Whether it behaves as in training (dropout drops, batch-norm uses the batch) or as in use."""
+        trace: Any = state.pending.trace
+        if trace is not None:
+            trace.modes.setdefault(self, self._training)
+        return self._training
+
+    def train(self: M, on: bool = True) -> M:
+        """Put it and all below it in training mode; compiled functions trace anew for the other mode."""
+        if state.pending.trace is not None:
+            raise StateError("a module's mode is changed inside a compiled function: change it outside")
+        for module in self.modules().values():
+            module._training = on
+        return self
+
+    def eval(self: M) -> M:
+        """Put it and all below it in evaluation mode."""
+        return self.train(False)
+
+    def freeze(self: M, pattern: str = "*") -> M:
+        """Keep the parameters whose path matches from being learned (``features.*``)."""
+        return self._set_trainable(pattern, False)
+
+    def unfreeze(self: M, pattern: str = "*") -> M:
+        """Let the parameters whose path matches be learned again."""
+        return self._set_trainable(pattern, True)
+
+    def _set_trainable(self: M, pattern: str, on: bool) -> M:
+        chosen = [
+            variable
+            for path, variable in self.variables().items()
+            if fnmatchcase(path, pattern) and not isinstance(variable, Statistic)
+        ]
+        if not chosen:
+            raise ArgumentError(
+                f"no parameter of {type(self).__name__} matches {pattern!r}; there are "
+                f"{', '.join(self.variables())}"
+            )
+        for variable in chosen:
+            variable.cell.trainable = on
+        return self
+
+    # -- looking at it
+
+    def _summary(self) -> str:
+        """One line about it; layers add their sizes."""
+        return type(self).__name__
+
+    def __repr__(self) -> str:
+        lines = []
+        for name, child in self.children().items():
+            first, *rest = repr(child).split("\n")
+            lines += [f"  {name}: {first}", *("  " + line for line in rest)]
+        return "\n".join([self._summary(), *lines])
+
+
+def _members(module: Module) -> Iterator[tuple[str, Any]]:
+    """The variables and modules among a module's attributes, by name."""
+    for name, value in vars(module).items():
+        if not name.startswith("_"):
+            yield from _inside(name, value)
+
+
+def _inside(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, (td.Variable, Module)):
+        yield name, value
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            yield from _inside(f"{name}.{i}", item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _inside(f"{name}.{key}", item)
