@@ -63,6 +63,7 @@ from treadle.session import Session, placeholder
 from treadle.vectorize import vmap
 
 if TYPE_CHECKING:
+    from treadle import nn, optim
     from treadle.view.show import show
 
 __version__ = "0.1.0"
@@ -111,9 +112,11 @@ __all__ = [
     "memory",
     "nan",
     "newaxis",
+    "nn",
     "nonzero",
     "no_grad",
     "num_threads",
+    "optim",
     "pi",
     "placeholder",
     "random",
@@ -139,6 +142,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
     from importlib import import_module
 
+    if name in _ROOMS:
+        return import_module(f"treadle.{name}")
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
     from treadle.coming_from import advice_for_attribute
@@ -152,4 +157,5 @@ for _name in _namespace.__all__:
     globals()[_name] = advising(globals()[_name])
 
 # Loaded when first used, so that importing Treadle stays quick.
+_ROOMS = ("nn", "optim")
 _LAZY: dict[str, str] = {"show": "treadle.view.show"}

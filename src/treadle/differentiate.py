@@ -35,7 +35,8 @@ def gradients(
         unconnected: "error", or "zero" to get zeros for an x on which no y depends.
 
     Returns:
-        An array of x's shape and dtype for each x: a list if xs is one, else a single array.
+        An array of x's shape and dtype for each x: a list if xs is one, a dict of the same keys if xs is a
+        dict, else a single array.
 
     Raises:
         GradientError: there is no gradient: not connected, not floating point, not differentiable, or the
@@ -48,8 +49,8 @@ def gradients(
     """
     if unconnected not in ("error", "zero"):
         raise ArgumentError(f'[gradients] unconnected={unconnected!r}; it is "error" or "zero"')
-    many = isinstance(xs, (list, tuple))
-    targets = list(xs) if many else [xs]
+    many = isinstance(xs, (list, tuple, dict))
+    targets = list(xs.values() if isinstance(xs, dict) else xs) if many else [xs]
     y_nodes = [as_node(y) for y in (ys if isinstance(ys, (list, tuple)) else [ys])]
     given = None
     if grad_ys is not None:
@@ -84,6 +85,8 @@ def gradients(
     for x, nodes in zip(targets, reads, strict=True):
         g = reduce(add, [next(parts) for _ in nodes])
         found.append(Array(state.unpacked(x.cell, g) if isinstance(x, Variable) else g))
+    if isinstance(xs, dict):
+        return dict(zip(xs, found, strict=True))
     return found if many else found[0]
 
 

@@ -14,9 +14,10 @@ import numpy as np
 
 import treadle as td
 from treadle import state
-from treadle.errors import ArgumentError, FormatError, StateError, TreadleError
+from treadle.errors import ArgumentError, StateError, TreadleError
 from treadle.graph.node import surrounded, surroundings
 from treadle.nn.initial import First, first_value
+from treadle.nn.values import assign_all
 
 M = TypeVar("M", bound="Module")
 
@@ -137,7 +138,8 @@ class Module:
                 if isinstance(value, td.Variable) and id(value.cell) not in seen:
                     seen.add(id(value.cell))
                     whole = f"{path}.{name}" if path else name
-                    value.cell.name = whole
+                    if whole.endswith(value.cell.name):
+                        value.cell.name = whole  # not the shorter name that a part of a network gives it
                     found[whole] = value
         return found
 
@@ -168,23 +170,7 @@ class Module:
         Raises:
             FormatError: values are missing, unexpected or of another shape: the message lists all of them.
         """
-        variables = self.variables()
-        wrong = [
-            f"{path}: {tuple(np.shape(values[path]))} where {variable.shape} is needed"
-            for path, variable in variables.items()
-            if path in values and tuple(np.shape(values[path])) != variable.shape
-        ]
-        missing = [path for path in variables if path not in values] if strict else []
-        unexpected = [path for path in values if path not in variables] if strict else []
-        kinds = {"missing": missing, "unexpected": unexpected, "of another shape": wrong}
-        told = [f"{len(names)} {kind}: {', '.join(names)}" for kind, names in kinds.items() if names]
-        if told:
-            raise FormatError(f"[load_state] {type(self).__name__}: {'; '.join(told)}; nothing was changed")
-        with td.assignments():
-            for path, variable in variables.items():
-                if path in values:
-                    variable.assign(td.astype(td.asarray(values[path]), variable.dtype))
-        td.evaluate()
+        assign_all(type(self).__name__, self.variables(), values, strict)
 
     # -- modes
 

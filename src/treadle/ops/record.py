@@ -224,10 +224,11 @@ def broadcast_shapes(name: str, shapes: Sequence[Shape], labels: Sequence[str] =
                 f"{label} of shape {s}"
                 for label, s in zip(labels or [f"x{i + 1}" for i in range(len(shapes))], shapes, strict=True)
             )
+            symbols = isinstance(left, Dimension) and isinstance(right, Dimension)
             raise ShapeError(
                 f"[{name}] {given} cannot be broadcast together: counted from the right, dimension {back} "
-                f"is {left} in one "
-                f"and {right} in the other; sizes must be equal, or one of them 1"
+                f"is {left} in one and {right} in the other; sizes must be equal, or one of them 1"
+                + ("; sizes that will be equal have one name: placeholder(('batch', ...))" if symbols else "")
             )
         result = tuple(merged)
     return result
