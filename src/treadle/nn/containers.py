@@ -34,8 +34,7 @@ class Sequential(Module):
 
     def __getitem__(self, index: int | slice) -> Any:
         """A part, or those of a slice as a `Sequential` of the same modules."""
-        found = self._parts[index]
-        return Sequential(*found) if isinstance(index, slice) else found
+        return Sequential(*self._parts[index]) if isinstance(index, slice) else self._parts[index]
 
     def __iter__(self) -> Iterator[Callable[..., Any]]:
         return iter(self._parts)
