@@ -183,8 +183,6 @@ MODULE = (
     ("topk", "PyTorch", "`td.argsort(x, descending=True)[..., :k]`"),
     ("top_k", "TensorFlow, JAX", "`td.argsort(x, descending=True)[..., :k]`"),
     # neural networks
-    ("nn", "PyTorch, TensorFlow", "layers as functions, with `td.relu` and the like: no modules yet"),
-    ("optim", "PyTorch", "the update, `w.assign(w - rate * dw)`: no optimizers yet"),
     ("keras", "TensorFlow", "layers as functions, with `td.relu` and the like: no modules yet"),
     ("functional", "PyTorch", "`td.relu` and the like, which are in `td`"),
     ("conv1d conv2d conv3d", "PyTorch, TensorFlow", "`td.conv`, which takes 1 to 3 dimensions"),
