@@ -252,6 +252,26 @@ def _convolution(op: Op, dtype: DType) -> list[Example]:
     return examples
 
 
+def _spectra(op: Op, dtype: DType) -> list[Example]:
+    """Lines of even and odd length, one value, several dimensions, a stack without lines; every norm."""
+    draw = Draw(op.name, dtype)
+    cases = {
+        "fft": (
+            ((3, 8), (1,), False, "backward"), ((5, 3), (0,), True, "ortho"), ((1,), (0,), False, "ortho"),
+            ((2, 3, 4), (2, 0), True, "forward"), ((0, 4), (1,), False, "backward"),
+        ),
+        "rfft": (
+            ((3, 8), 1, "backward"), ((5, 3), 0, "ortho"), ((2, 7), 1, "forward"), ((1,), 0, "ortho"),
+            ((0, 4), 1, "backward"),
+        ),
+        "irfft": (
+            ((3, 5), 8, 1, "backward"), ((3, 3), 5, 0, "ortho"), ((2, 4), 7, 1, "forward"),
+            ((1,), 1, 0, "ortho"), ((0, 3), 4, 1, "backward"),
+        ),
+    }[op.name]  # fmt: skip
+    return [Example(op, (draw(*shape),), tuple(attributes)) for shape, *attributes in cases]
+
+
 POOLS = (
     ((9,), (3,), (2,), ((1, 1),)),
     ((6, 6), (2, 2), (2, 2), ((0, 0), (0, 0))),
@@ -310,6 +330,7 @@ EXAMPLES: dict[str, Callable[[Op, DType], list[Example]]] = {
     "max_pool": _pooling, "max_pool_gradient": _pooling, "max_pool_select": _pooling,
     "average_pool": _pooling, "average_pool_gradient": _pooling,
     "remark": plain((((3, 4),), ("a remark",))),
+    "fft": _spectra, "rfft": _spectra, "irfft": _spectra,
     "start": plain((((3, 4),), ())), "barrier": plain((((3, 4), (2,)), ())),
     "update": plain((((3, 4),), ())),
     "checkpoint": plain((((3, 4), (2,)), (1,))), "custom_vjp": plain((((3, 4), (2,)), (1,))),

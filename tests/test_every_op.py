@@ -31,7 +31,7 @@ TESTED_APART = {"result"}
 """Records that work on graphs, or on several results: tests/test_several_results.py."""
 RECORDS = [op for op in list(OPS.values()) if not op.leaf and op.name not in TESTED_APART]
 FAMILIES = sorted({op_examples.family(op) for op in RECORDS})
-HOST_ONLY = {"sort", "argsort"}
+HOST_ONLY = {"sort", "argsort", "rfft"}
 """Records that run their reference inside a compiled program of float32."""
 
 EPS = {

@@ -15,6 +15,8 @@ from treadle.ops import record
 TESTS = Path(__file__).resolve().parent
 MEMBERS = sorted(name for name in dir(td.Array) if not name.startswith("_"))
 CALLABLE = sorted(name for name in td.__all__ if callable(getattr(td, name)) and name not in ("Array",))
+BELOW = {name: getattr(td, name) for name in record.NAMESPACES}
+"""The namespaces below the main one."""
 
 
 def words() -> set[str]:
@@ -29,6 +31,12 @@ def words() -> set[str]:
 def test_no_public_name_is_untested():
     tried = words()
     assert sorted(set(td.__all__) - tried) == []
+
+
+@pytest.mark.parametrize("module", BELOW.values(), ids=BELOW)
+def test_no_name_of_a_namespace_below_is_untested(module):
+    tried = words()
+    assert sorted(set(module.__all__) - tried) == []
 
 
 def test_no_member_of_arrays_is_untested():
@@ -47,6 +55,12 @@ def test_every_public_function_says_what_it_does(name: str):
     assert (inspect.getdoc(getattr(td, name)) or "").strip(), f"{name} has no docstring"
 
 
+@pytest.mark.parametrize("module", BELOW.values(), ids=BELOW)
+def test_every_function_of_a_namespace_below_says_what_it_does(module):
+    for name in module.__all__:
+        assert (inspect.getdoc(getattr(module, name)) or "").strip(), f"{module.__name__}.{name}"
+
+
 @pytest.mark.parametrize("name", MEMBERS)
 def test_every_member_says_what_it_does(name: str):
     assert (inspect.getdoc(getattr(td.Array, name)) or "").strip(), f"Array.{name} has no docstring"
@@ -55,6 +69,8 @@ def test_every_member_says_what_it_does(name: str):
 def test_every_function_of_the_ops_is_public():
     missing = set(record.PUBLIC) - set(td.__all__)
     assert not missing, f"marked @public and not in the namespace: {sorted(missing)}; run ./dev generate"
+    for name, functions in record.NAMESPACES.items():
+        assert sorted(functions) == BELOW[name].__all__
 
 
 @pytest.mark.parametrize("path", generate.files(), ids=lambda path: path.name)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from treadle import fft, linalg, random
 from treadle import namespace as _namespace
-from treadle import random
 from treadle.array import Array, Variable, asarray, assignments, update
 from treadle.compiled import compile
 from treadle.differentiate import (
@@ -94,6 +94,7 @@ __all__ = [
     "e",
     "evaluate",
     "explain",
+    "fft",
     "float16",
     "float32",
     "float64",
@@ -109,6 +110,7 @@ __all__ = [
     "int64",
     "jacobian",
     "jvp",
+    "linalg",
     "memory",
     "nan",
     "newaxis",
@@ -155,6 +157,9 @@ def __getattr__(name: str) -> Any:
 
 for _name in _namespace.__all__:
     globals()[_name] = advising(globals()[_name])
+for _module in (fft, linalg):
+    for _name in _module.__all__:
+        setattr(_module, _name, advising(getattr(_module, _name)))
 
 # Loaded when first used, so that importing Treadle stays quick.
 _ROOMS = ("nn", "optim")

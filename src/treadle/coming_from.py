@@ -163,9 +163,10 @@ MODULE = (
     ("matvec", "NumPy", "`td.matmul` or `x @ y`"),
     ("dot", "NumPy, PyTorch, JAX", "`td.matmul` or `x @ y`"),
     ("inner vdot", "NumPy, PyTorch, JAX", "`td.vecdot`"),
-    ("outer", "NumPy, PyTorch, JAX", "`x[:, None] * y`"),
+    ("outer", "NumPy, PyTorch, JAX", "`td.linalg.outer`"),
     ("addmm", "PyTorch", "`x @ y + c`"),
-    ("trace", "NumPy, PyTorch, JAX", '`td.einsum("ii->", x)`'),
+    ("cross", "NumPy, PyTorch, JAX", "`td.linalg.cross`"),
+    ("trace", "NumPy, PyTorch, JAX", "`td.linalg.trace`"),
     # searching and indexing
     ("index_select", "PyTorch", "`td.take`"),
     ("gather", "PyTorch", "`td.take_along_axis`, or `td.take` for whole slices"),

@@ -31,7 +31,16 @@ FAMILIES = (
     "window",
     "pooling",
     "sort",
+    "fft",
+    "frequencies",
+    "linalg",
 )
+WHAT = {
+    "fft": "Fourier transforms of arrays: the Array API standard's extension of that name.",
+    "linalg": "Linear algebra with arrays: the Array API standard's extension of that name.",
+}
+"""What the modules of the namespaces below the main one are for."""
+
 HEAD = '''"""{what} Generated from the op records by ``./dev generate``: do not edit."""
 
 from __future__ import annotations
@@ -88,13 +97,9 @@ RESULTS = {
 PLAIN = {"DType": "Any", "DType | None": "Any", "Axis": "int | Sequence[int] | None"}
 
 
-def families() -> dict[str, str]:
-    """The module of every public function's name."""
-    from treadle.ops import record
-
-    for family in FAMILIES:
-        import_module(f"treadle.ops.{family}")
-    return {name: function.__module__.rsplit(".", 1)[1] for name, function in record.PUBLIC.items()}
+def _family(function: Callable[..., Any]) -> str:
+    """The module of an op's function."""
+    return function.__module__.rsplit(".", 1)[1]
 
 
 def signature(function: Callable[..., Any], method: bool) -> tuple[str, str, str]:
@@ -154,7 +159,11 @@ def _imports(used: list[str]) -> str:
 def _function(name: str, family: str, function: Callable[..., Any], method: bool) -> str:
     given, passed, result = signature(function, method)
     indent = "    " if method else ""
-    wrapped = f"{'self._wrap' if method else 'wrap'}(_{family}.{name}({passed}))"
+    wrapped = f"_{family}.{name}({passed})"
+    if _named_result(function) is None:
+        wrapped = f"{'self._wrap' if method else 'wrap'}({wrapped})"
+    else:
+        wrapped = f"{result}(*map(wrap, {wrapped}))"
     lines = [
         f"{indent}def {name}({given}) -> {result}:",
         _docstring(function, indent + "    "),
@@ -163,28 +172,47 @@ def _function(name: str, family: str, function: Callable[..., Any], method: bool
     return "\n".join(lines)
 
 
-def namespace() -> str:
-    """The text of ``namespace.py``."""
+def namespace(functions: dict[str, Callable[..., Any]], what: str) -> str:
+    """The text of a module of public functions. What the main namespace has already is taken from there."""
     from treadle.ops import record
 
-    where = families()
-    used = sorted(set(where.values()))
-    names = sorted(where)
-    body = HEAD.format(what="The public functions over arrays.")
+    main = functions is record.PUBLIC
+    taken = [] if main else [name for name in functions if record.PUBLIC.get(name) is functions[name]]
+    names = sorted(functions)
+    own = [name for name in names if name not in taken]
+    where = {name: _family(functions[name]) for name in own}
+    results = {tuple.__name__: tuple for name in own if (tuple := _named_result(functions[name])) is not None}
+    body = HEAD.format(what=what)
+    if results:
+        body = body.replace("import Any", "import Any, NamedTuple")
     body += "from treadle import dtypes\n"
     body += "from treadle.array import Array, ArrayLike, as_node, as_operand, as_operands, wrap\n"
-    body += f"{_imports(used)}\n__all__ = [\n"
+    body += f"from treadle.namespace import {', '.join(sorted(taken))}\n" if taken else ""
+    body += f"{_imports(sorted(set(where.values())))}\n__all__ = [\n"
     body += "".join(f'    "{name}",\n' for name in names) + "]\n\n\n"
-    body += "\n\n\n".join(_function(name, where[name], record.PUBLIC[name], False) for name in names) + "\n"
-    return body
+    parts = [_result_class(results[name]) for name in sorted(results)]
+    parts += [_function(name, where[name], functions[name], False) for name in own]
+    return body + "\n\n\n".join(parts) + "\n"
+
+
+def _named_result(function: Callable[..., Any]) -> type | None:
+    """The named tuple that a function returns, if it returns one."""
+    found = function.__globals__.get(str(inspect.signature(function).return_annotation))
+    return found if isinstance(found, type) and hasattr(found, "_fields") else None
+
+
+def _result_class(result: Any) -> str:
+    """The named tuple of nodes as one of arrays."""
+    fields = "".join(f"\n    {field}: Array" for field in result._fields)
+    return f'class {result.__name__}(NamedTuple):\n    """{inspect.cleandoc(result.__doc__)}"""\n{fields}'
 
 
 def methods() -> str:
     """The text of ``array_methods.py``."""
     from treadle.ops import record
 
-    where = families()
     names = sorted(record.METHODS)
+    where = {name: _family(record.PUBLIC[name]) for name in names}
     used = sorted({*(where[name] for name in names), "contraction", "elementwise"})
     body = HEAD.format(what="The methods of arrays that are public functions too.")
     body = body.replace("import Any", "import TYPE_CHECKING, Any") + "from treadle.graph.node import Node\n"
@@ -229,8 +257,14 @@ def files() -> dict[Path, str]:
     """Every generated file's path and text."""
     from treadle import api_pages
     from treadle.coming_from import as_markdown
+    from treadle.ops import record
 
-    made = {ROOT / "array_methods.py": tidy(methods()), ROOT / "namespace.py": tidy(namespace())}
+    for family in FAMILIES:
+        import_module(f"treadle.ops.{family}")
+    made = {ROOT / "array_methods.py": tidy(methods())}
+    made[ROOT / "namespace.py"] = tidy(namespace(record.PUBLIC, "The public functions over arrays."))
+    for name, functions in record.NAMESPACES.items():
+        made[ROOT / f"{name}.py"] = tidy(namespace(functions, WHAT[name]))
     docs = ROOT.parent.parent / "docs"
     if docs.is_dir():
         made[docs / "coming-from.md"] = as_markdown()
@@ -242,11 +276,11 @@ def tidy(text: str) -> str:
     """Drop imports that nothing uses, and break long signatures, so that the linters have nothing to say."""
     head, _, body = text.partition("\n\n\n")
     for line, word in (
-        ("from typing import Any\n", "Any"),
-        ("from collections.abc import Sequence\n", "Sequence"),
-        ("from treadle import dtypes\n", "dtypes"),
+        ("from typing import Any\n", r"Any\b"),
+        ("from collections.abc import Sequence\n", r"Sequence\b"),
+        ("from treadle import dtypes\n", r"dtypes\."),
     ):
-        if not re.search(rf"\b{word}\b", text.replace(line, "")):
+        if not re.search(rf"\b{word}", text.replace(line, "")):
             head = head.replace(line, "")
     for word in ("as_node", "as_operands"):
         if not re.search(rf"\b{word}\(", body):

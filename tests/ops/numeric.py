@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from treadle.autodiff import gradients
-from treadle.dtypes import as_dtype
+from treadle.dtypes import as_dtype, complex128, float64
 from treadle.graph.graph import ordered
 from treadle.graph.node import Node, Op, Type, new
-from treadle.ops.elementwise import add, multiply
+from treadle.ops.elementwise import add, cast, multiply
 from treadle.ops.record import SCALAR
 from treadle.ops.reduction import sum as total
 
@@ -66,7 +66,11 @@ def check_gradients(
     inputs = [given(np.asarray(array, np.float64)) for array in arrays]
     y = function(*inputs)
     for _ in range(order):
-        y = total(multiply(y, given(generator.normal(size=y.shape))))
+        weights = generator.normal(size=y.shape)
+        if y.dtype.kind == "complex":
+            # The real part of the sum has the real part of y in it, and its imaginary part.
+            weights = weights + 1j * generator.normal(size=y.shape)
+        y = cast(total(multiply(y, given(weights))), float64)
         line = [generator.normal(size=x.shape) for x in inputs]
         found = gradients([y], inputs, unconnected="zero")
         slope = np.sum([np.sum(g * d) for g, d in zip(values(found), line, strict=True)])
@@ -81,3 +85,21 @@ def check_gradients(
         y = parts[0]
         for part in parts[1:]:
             y = add(y, part)
+
+
+def check_complex_gradients(function: Callable[..., Node], *arrays: Any, **options: Any) -> None:
+    """The same by the real and imaginary parts of complex operands."""
+    arrays = tuple(np.asarray(array) for array in arrays)
+    parts = [part for a in arrays for part in ((a.real, a.imag) if a.dtype.kind == "c" else (a,))]
+
+    def of_parts(*inputs: Node) -> Node:
+        left = iter(inputs)
+        operands = []
+        for array in arrays:
+            x = next(left)
+            if array.dtype.kind == "c":
+                x = add(cast(x, complex128), multiply(cast(next(left), complex128), 1j))
+            operands.append(x)
+        return function(*operands)
+
+    check_gradients(of_parts, *parts, **options)

@@ -572,7 +572,8 @@ def where(condition: Operand, x1: Operand, x2: Operand, /) -> Node:
 
 def _cast_reference(x: Any, dtype: DType) -> Any:
     with np.errstate(invalid="ignore", over="ignore"):
-        return x.astype(dtype.numpy)
+        # Of a complex value the real part: gradients by real operands of complex results ask for it.
+        return (x.real if x.dtype.kind == "c" and dtype.kind == "float" else x).astype(dtype.numpy)
 
 
 def _cast_vjp(g: Node, y: Node, x: Node, dtype: DType) -> tuple[Node | None]:

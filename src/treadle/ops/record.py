@@ -28,6 +28,9 @@ PUBLIC: dict[str, Callable[..., Any]] = {}
 METHODS: dict[str, str] = {}
 """Names of public functions that arrays also have as methods, by method name."""
 
+NAMESPACES: dict[str, dict[str, Callable[..., Any]]] = {"fft": {}, "linalg": {}}
+"""The functions of namespaces below the main one, such as ``td.linalg``: by namespace, then by name."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -49,6 +52,16 @@ def method(function: F) -> F:
     """The same, and a method of arrays."""
     METHODS[function.__name__] = function.__name__
     return public(function)
+
+
+def public_in(namespace: str) -> Callable[[F], F]:
+    """Make a function of nodes a name that users see in a namespace below the main one."""
+
+    def enter(function: F) -> F:
+        NAMESPACES[namespace][function.__name__] = function
+        return function
+
+    return enter
 
 
 # -- leaves
