@@ -90,6 +90,8 @@ def _named(value: Any) -> bool:
 
 def _entry(name: str, value: Any) -> str:
     """A name with its signature and what its docstring says; of a class, its methods too."""
+    if isinstance(value, ModuleType):
+        return f"## `{name}`\n\n{_first(value)}"
     if inspect.isclass(value):
         text = f"## `{name}`\n\n{markdown(inspect.getdoc(value) or '')}"
         members = [_member(member, found) for member, found in _members(value)]
