@@ -169,6 +169,11 @@ def promote(left: DType, right: DType) -> DType:
     return wider
 
 
+def component(dtype: DType) -> DType:
+    """The dtype of the real and the imaginary part: a real dtype's own."""
+    return {complex64: float32, complex128: float64}.get(dtype, dtype)
+
+
 def kind_of_number(value: Any) -> str:
     """bool, int, float or complex for a Python number."""
     if value is True or value is False:

@@ -88,6 +88,10 @@ class ArgumentError(TreadleError, ValueError):
     """An argument has a value that means nothing to the operation."""
 
 
+class AxisError(ArgumentError, IndexError):
+    """An axis lies outside the dimensions of an array, or is no integer."""
+
+
 class IndexingError(TreadleError, IndexError):
     """An index lies outside its dimension, or has a form that arrays do not take."""
 

@@ -76,6 +76,7 @@ __all__ = [
     "greater",
     "greater_equal",
     "hypot",
+    "imag",
     "isfinite",
     "isinf",
     "isnan",
@@ -115,6 +116,7 @@ __all__ = [
     "positive",
     "pow",
     "prod",
+    "real",
     "reciprocal",
     "relu",
     "remainder",
@@ -162,13 +164,13 @@ def abs(x: ArrayLike, /) -> Array:
     """The absolute value.
 
     Args:
-        x: array of any shape and real dtype, or a Python number.
+        x: array of any shape and numeric dtype, or a Python number.
 
     Returns:
-        Array of the same shape and the same dtype.
+        Array of the same shape and the same dtype; of complex numbers, of the dtype of their parts.
 
     Raises:
-        DTypeError: x is not of a real dtype.
+        DTypeError: x is not of a numeric dtype.
     """
     return wrap(_elementwise.abs(as_operand(x)))
 
@@ -177,13 +179,13 @@ def acos(x: ArrayLike, /) -> Array:
     """Inverse cosine, in radians.
 
     Args:
-        x: array of any shape and real floating dtype, or a Python number.
+        x: array of any shape and floating dtype, or a Python number.
 
     Returns:
         Array of the same shape and the same dtype.
 
     Raises:
-        DTypeError: x is not of a real floating dtype.
+        DTypeError: x is not of a floating dtype.
     """
     return wrap(_elementwise.acos(as_operand(x)))
 
@@ -192,13 +194,13 @@ def acosh(x: ArrayLike, /) -> Array:
     """Inverse hyperbolic cosine; NaN below one.
 
     Args:
-        x: array of any shape and real floating dtype, or a Python number.
+        x: array of any shape and floating dtype, or a Python number.
 
     Returns:
         Array of the same shape and the same dtype.
 
     Raises:
-        DTypeError: x is not of a real floating dtype.
+        DTypeError: x is not of a floating dtype.
     """
     return wrap(_elementwise.acosh(as_operand(x)))
 
@@ -332,13 +334,13 @@ def asin(x: ArrayLike, /) -> Array:
     """Inverse sine, in radians.
 
     Args:
-        x: array of any shape and real floating dtype, or a Python number.
+        x: array of any shape and floating dtype, or a Python number.
 
     Returns:
         Array of the same shape and the same dtype.
 
     Raises:
-        DTypeError: x is not of a real floating dtype.
+        DTypeError: x is not of a floating dtype.
     """
     return wrap(_elementwise.asin(as_operand(x)))
 
@@ -347,13 +349,13 @@ def asinh(x: ArrayLike, /) -> Array:
     """Inverse hyperbolic sine.
 
     Args:
-        x: array of any shape and real floating dtype, or a Python number.
+        x: array of any shape and floating dtype, or a Python number.
 
     Returns:
         Array of the same shape and the same dtype.
 
     Raises:
-        DTypeError: x is not of a real floating dtype.
+        DTypeError: x is not of a floating dtype.
     """
     return wrap(_elementwise.asinh(as_operand(x)))
 
@@ -378,13 +380,13 @@ def atan(x: ArrayLike, /) -> Array:
     """Inverse tangent, in radians.
 
     Args:
-        x: array of any shape and real floating dtype, or a Python number.
+        x: array of any shape and floating dtype, or a Python number.
 
     Returns:
         Array of the same shape and the same dtype.
 
     Raises:
-        DTypeError: x is not of a real floating dtype.
+        DTypeError: x is not of a floating dtype.
     """
     return wrap(_elementwise.atan(as_operand(x)))
 
@@ -410,13 +412,13 @@ def atanh(x: ArrayLike, /) -> Array:
     """Inverse hyperbolic tangent.
 
     Args:
-        x: array of any shape and real floating dtype, or a Python number.
+        x: array of any shape and floating dtype, or a Python number.
 
     Returns:
         Array of the same shape and the same dtype.
 
     Raises:
-        DTypeError: x is not of a real floating dtype.
+        DTypeError: x is not of a floating dtype.
     """
     return wrap(_elementwise.atanh(as_operand(x)))
 
@@ -940,13 +942,13 @@ def expm1(x: ArrayLike, /) -> Array:
     """exp(x) - 1, accurate near zero.
 
     Args:
-        x: array of any shape and real floating dtype, or a Python number.
+        x: array of any shape and floating dtype, or a Python number.
 
     Returns:
         Array of the same shape and the same dtype.
 
     Raises:
-        DTypeError: x is not of a real floating dtype.
+        DTypeError: x is not of a floating dtype.
     """
     return wrap(_elementwise.expm1(as_operand(x)))
 
@@ -1121,6 +1123,21 @@ def hypot(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     return wrap(_elementwise.hypot(as_operand(x1), as_operand(x2)))
 
 
+def imag(x: ArrayLike, /) -> Array:
+    """The imaginary part.
+
+    Args:
+        x: array of any shape and complex dtype.
+
+    Returns:
+        Array of the same shape and the dtype of the parts: float32 of complex64, float64 of complex128.
+
+    Raises:
+        DTypeError: x is not of a complex dtype.
+    """
+    return wrap(_elementwise.imag(as_operand(x)))
+
+
 def isfinite(x: ArrayLike, /) -> Array:
     """Whether x is neither NaN nor infinite.
 
@@ -1239,13 +1256,13 @@ def log10(x: ArrayLike, /) -> Array:
     """Logarithm to base 10.
 
     Args:
-        x: array of any shape and real floating dtype, or a Python number.
+        x: array of any shape and floating dtype, or a Python number.
 
     Returns:
         Array of the same shape and the same dtype.
 
     Raises:
-        DTypeError: x is not of a real floating dtype.
+        DTypeError: x is not of a floating dtype.
     """
     return wrap(_elementwise.log10(as_operand(x)))
 
@@ -1254,13 +1271,13 @@ def log1p(x: ArrayLike, /) -> Array:
     """log(1 + x), accurate near zero.
 
     Args:
-        x: array of any shape and real floating dtype, or a Python number.
+        x: array of any shape and floating dtype, or a Python number.
 
     Returns:
         Array of the same shape and the same dtype.
 
     Raises:
-        DTypeError: x is not of a real floating dtype.
+        DTypeError: x is not of a floating dtype.
     """
     return wrap(_elementwise.log1p(as_operand(x)))
 
@@ -1269,13 +1286,13 @@ def log2(x: ArrayLike, /) -> Array:
     """Logarithm to base 2.
 
     Args:
-        x: array of any shape and real floating dtype, or a Python number.
+        x: array of any shape and floating dtype, or a Python number.
 
     Returns:
         Array of the same shape and the same dtype.
 
     Raises:
-        DTypeError: x is not of a real floating dtype.
+        DTypeError: x is not of a floating dtype.
     """
     return wrap(_elementwise.log2(as_operand(x)))
 
@@ -1785,6 +1802,21 @@ def prod(
     return wrap(_reduction.prod(as_operand(x), axis=axis, dtype=dtype, keepdims=keepdims))
 
 
+def real(x: ArrayLike, /) -> Array:
+    """The real part; of a real array, the array itself.
+
+    Args:
+        x: array of any shape and numeric dtype.
+
+    Returns:
+        Array of the same shape and the dtype of the parts: float32 of complex64, float64 of complex128.
+
+    Raises:
+        DTypeError: x is not of a numeric dtype.
+    """
+    return wrap(_elementwise.real(as_operand(x)))
+
+
 def reciprocal(x: ArrayLike, /) -> Array:
     """1 / x.
 
@@ -1883,16 +1915,16 @@ def roll(x: ArrayLike, /, shift: int | Sequence[int], *, axis: int | Sequence[in
 
 
 def round(x: ArrayLike, /) -> Array:
-    """Rounded to the nearest integer, halves to even.
+    """Rounded to the nearest integer, halves to even; of complex numbers each part.
 
     Args:
-        x: array of any shape and real dtype, or a Python number.
+        x: array of any shape and numeric dtype, or a Python number.
 
     Returns:
         Array of the same shape and the same dtype.
 
     Raises:
-        DTypeError: x is not of a real dtype.
+        DTypeError: x is not of a numeric dtype.
     """
     return wrap(_elementwise.round(as_operand(x)))
 
@@ -1932,16 +1964,16 @@ def sigmoid(x: ArrayLike, /) -> Array:
 
 
 def sign(x: ArrayLike, /) -> Array:
-    """-1, 0 or 1; NaN of NaN.
+    """-1, 0 or 1, of complex numbers x / abs(x); NaN of NaN.
 
     Args:
-        x: array of any shape and real dtype, or a Python number.
+        x: array of any shape and numeric dtype, or a Python number.
 
     Returns:
         Array of the same shape and the same dtype.
 
     Raises:
-        DTypeError: x is not of a real dtype.
+        DTypeError: x is not of a numeric dtype.
     """
     return wrap(_elementwise.sign(as_operand(x)))
 

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from treadle import dtypes
-from treadle.dtypes import DType, as_dtype
+from treadle.dtypes import DType, as_dtype, component
 from treadle.errors import ArgumentError, DTypeError
 from treadle.graph.node import Node, Op, Type, make
+from treadle.ops import special_values
 from treadle.ops.record import (
     CAST,
     PUBLIC,
@@ -63,12 +64,11 @@ def unary(
     reference: Rule,
     vjp: Rule | None,
     accepts: str = "floating",
-    result: DType | None = None,
+    result: DType | Callable[[DType], DType] | None = None,
     no_gradient: str = "",
-    integers_as_float: bool = True,
 ) -> Callable[[Operand], Node]:
     """Record an op of one operand. `vjp(g, y, x)` gives the cotangent of x; `result` is its dtype if not
-    the operand's.
+    the operand's, or makes it from that.
 
     Where only floating dtypes are accepted, an integer array is an error, an integer number is taken as
     float32.
@@ -78,7 +78,9 @@ def unary(
         if x.dtype.kind not in dtypes.KINDS[accepts]:
             hint = "; convert it with astype(td.float32)" if "floating" in accepts else ""
             raise DTypeError(f"[{name}] x is {x!r}; expected a {accepts} dtype{hint}")
-        return x if result is None else Type(x.shape, result)
+        if result is None:
+            return x
+        return Type(x.shape, result if isinstance(result, DType) else result(x.dtype))
 
     op = register(
         Op(
@@ -97,7 +99,9 @@ def unary(
             x = expect_node(name, "x", float(x) if accepts == "floating" and type(x) is int else x)
         return make(op, (x,))
 
-    dtype = f"the dtype {result}" if result else "the same dtype"
+    dtype = f"the dtype {result}" if isinstance(result, DType) else "the same dtype"
+    if result is component:
+        dtype = "the same dtype; of complex numbers, of the dtype of their parts"
     doc = f"""{doc}
 
     Args:
@@ -177,7 +181,12 @@ divide = binary(
     accepts="floating",
 )
 floor_divide = binary(
-    "floor_divide", "x1 / x2 rounded down.", np.floor_divide, None, accepts="real", no_gradient=STEP
+    "floor_divide",
+    "x1 / x2 rounded down.",
+    special_values.floor_divide,
+    None,
+    accepts="real",
+    no_gradient=STEP,
 )
 remainder = binary(
     "remainder",
@@ -204,7 +213,26 @@ sqrt = unary(
     np.sqrt,
     lambda g, y, x: divide(multiply(g, like(0.5, x)), conj(y)),
 )
-sign = unary("sign", "-1, 0 or 1; NaN of NaN.", np.sign, lambda g, y, x: like(0, x), accepts="real")
+
+
+def _sign_vjp(g: Node, y: Node, x: Node) -> Node:
+    """Of complex numbers the part of g across the direction of x, over |x|; of real ones nothing."""
+    if x.dtype.kind != "complex":
+        return like(0, x)
+    modulus = abs(x)
+    zero = equal(modulus, like(0, modulus))
+    along = multiply(y, real(multiply(conj(y), g)))
+    across = divide(subtract(g, along), where(zero, like(1, modulus), modulus))
+    return where(zero, like(0, x), across)
+
+
+sign = unary(
+    "sign",
+    "-1, 0 or 1, of complex numbers x / abs(x); NaN of NaN.",
+    special_values.sign,
+    _sign_vjp,
+    accepts="numeric",
+)
 maximum = binary(
     "maximum",
     "The larger of x1 and x2; NaN where either is.",
@@ -253,27 +281,19 @@ def _abs_vjp(g: Node, y: Node, x: Node) -> Node:
     return multiply(g, sign(x))
 
 
-abs = unary("abs", "The absolute value.", np.abs, _abs_vjp, accepts="real")
+abs = unary("abs", "The absolute value.", np.abs, _abs_vjp, accepts="numeric", result=component)
 
 
 def _power_vjp(g: Node, y: Node, a: Node, b: Node) -> tuple[Node, Node]:
     zero, one = like(0, a), like(1, a)
-    base = multiply(g, multiply(b, where(equal(b, zero), zero, pow(a, subtract(b, one)))))
+    base = multiply(g, conj(multiply(b, where(equal(b, zero), zero, pow(a, subtract(b, one))))))
     # d/db is y log a; where a is 0 the limit is 0 for b > 0, and log must not be asked.
-    exponent = multiply(g, where(equal(a, zero), zero, multiply(y, log(where(equal(a, zero), one, a)))))
+    slope = where(equal(a, zero), zero, multiply(y, log(where(equal(a, zero), one, a))))
+    exponent = multiply(g, conj(slope))
     return base, exponent
 
 
-def _power_reference(a: Any, b: Any) -> Any:
-    if a.dtype.kind == "i":
-        # NumPy refuses negative integer exponents; here they truncate towards zero, as native code does.
-        with np.errstate(all="ignore"):
-            small = np.where(np.abs(a) == 1, np.power(a, np.abs(b) % 2), 0)
-            return np.where(b < 0, small, np.power(a, np.maximum(b, 0))).astype(a.dtype)
-    return np.power(a, b)
-
-
-pow = binary("pow", "x1 to the power x2.", _power_reference, _power_vjp)
+pow = binary("pow", "x1 to the power x2.", special_values.power, _power_vjp)
 
 # -- exponential and logarithmic
 
@@ -281,31 +301,27 @@ exp = unary("exp", "e to the power x.", np.exp, lambda g, y, x: multiply(g, conj
 expm1 = unary(
     "expm1",
     "exp(x) - 1, accurate near zero.",
-    np.expm1,
-    lambda g, y, x: multiply(g, add(y, like(1, y))),
-    "real floating",
+    special_values.expm1,
+    lambda g, y, x: multiply(g, conj(add(y, like(1, y)))),
 )
 log = unary("log", "Natural logarithm.", np.log, lambda g, y, x: divide(g, conj(x)))
 log1p = unary(
     "log1p",
     "log(1 + x), accurate near zero.",
-    np.log1p,
-    lambda g, y, x: divide(g, add(x, like(1, x))),
-    "real floating",
+    special_values.log1p,
+    lambda g, y, x: divide(g, conj(add(x, like(1, x)))),
 )
 log2 = unary(
     "log2",
     "Logarithm to base 2.",
-    np.log2,
-    lambda g, y, x: divide(g, multiply(x, like(math.log(2), x))),
-    "real floating",
+    special_values.log2,
+    lambda g, y, x: divide(g, multiply(conj(x), like(math.log(2), x))),
 )
 log10 = unary(
     "log10",
     "Logarithm to base 10.",
-    np.log10,
-    lambda g, y, x: divide(g, multiply(x, like(math.log(10), x))),
-    "real floating",
+    special_values.log10,
+    lambda g, y, x: divide(g, multiply(conj(x), like(math.log(10), x))),
 )
 logaddexp = binary(
     "logaddexp",
@@ -317,55 +333,52 @@ logaddexp = binary(
 
 # -- trigonometric and hyperbolic
 
-sin = unary("sin", "Sine of x in radians.", np.sin, lambda g, y, x: multiply(g, cos(x)))
-cos = unary("cos", "Cosine of x in radians.", np.cos, lambda g, y, x: negative(multiply(g, sin(x))))
+sin = unary("sin", "Sine of x in radians.", np.sin, lambda g, y, x: multiply(g, conj(cos(x))))
+cos = unary("cos", "Cosine of x in radians.", np.cos, lambda g, y, x: negative(multiply(g, conj(sin(x)))))
 tan = unary(
-    "tan", "Tangent of x in radians.", np.tan, lambda g, y, x: multiply(g, add(square(y), like(1, y)))
+    "tan",
+    "Tangent of x in radians.",
+    np.tan,
+    lambda g, y, x: multiply(g, conj(add(square(y), like(1, y)))),
 )
 asin = unary(
     "asin",
     "Inverse sine, in radians.",
     np.arcsin,
-    lambda g, y, x: divide(g, sqrt(_one_minus_square(x))),
-    "real floating",
+    lambda g, y, x: divide(g, conj(sqrt(_one_minus_square(x)))),
 )
 acos = unary(
     "acos",
     "Inverse cosine, in radians.",
     np.arccos,
-    lambda g, y, x: negative(divide(g, sqrt(_one_minus_square(x)))),
-    "real floating",
+    lambda g, y, x: negative(divide(g, conj(sqrt(_one_minus_square(x))))),
 )
 atan = unary(
     "atan",
     "Inverse tangent, in radians.",
     np.arctan,
-    lambda g, y, x: divide(g, add(square(x), like(1, x))),
-    "real floating",
+    lambda g, y, x: divide(g, conj(add(square(x), like(1, x)))),
 )
-sinh = unary("sinh", "Hyperbolic sine.", np.sinh, lambda g, y, x: multiply(g, cosh(x)))
-cosh = unary("cosh", "Hyperbolic cosine.", np.cosh, lambda g, y, x: multiply(g, sinh(x)))
-tanh = unary("tanh", "Hyperbolic tangent.", np.tanh, lambda g, y, x: multiply(g, _one_minus_square(y)))
+sinh = unary("sinh", "Hyperbolic sine.", np.sinh, lambda g, y, x: multiply(g, conj(cosh(x))))
+cosh = unary("cosh", "Hyperbolic cosine.", np.cosh, lambda g, y, x: multiply(g, conj(sinh(x))))
+tanh = unary("tanh", "Hyperbolic tangent.", np.tanh, lambda g, y, x: multiply(g, conj(_one_minus_square(y))))
 asinh = unary(
     "asinh",
     "Inverse hyperbolic sine.",
     np.arcsinh,
-    lambda g, y, x: divide(g, sqrt(add(square(x), like(1, x)))),
-    "real floating",
+    lambda g, y, x: divide(g, conj(sqrt(add(square(x), like(1, x))))),
 )
 acosh = unary(
     "acosh",
     "Inverse hyperbolic cosine; NaN below one.",
     np.arccosh,
-    lambda g, y, x: divide(g, multiply(sqrt(subtract(x, like(1, x))), sqrt(add(x, like(1, x))))),
-    "real floating",
+    lambda g, y, x: divide(g, conj(multiply(sqrt(subtract(x, like(1, x))), sqrt(add(x, like(1, x)))))),
 )
 atanh = unary(
     "atanh",
     "Inverse hyperbolic tangent.",
     np.arctanh,
-    lambda g, y, x: divide(g, _one_minus_square(x)),
-    "real floating",
+    lambda g, y, x: divide(g, conj(_one_minus_square(x))),
 )
 
 
@@ -421,10 +434,10 @@ ceil = unary("ceil", "Rounded up to an integer.", np.ceil, lambda g, y, x: like(
 trunc = unary("trunc", "Rounded towards zero.", np.trunc, lambda g, y, x: like(0, x), accepts="real")
 round = unary(
     "round",
-    "Rounded to the nearest integer, halves to even.",
+    "Rounded to the nearest integer, halves to even; of complex numbers each part.",
     np.round,
     lambda g, y, x: like(0, x),
-    accepts="real",
+    accepts="numeric",
 )
 
 # -- comparison and tests
@@ -518,6 +531,55 @@ def conj(x: Operand, /) -> Node:
     return make(CONJ, (x,)) if x.type.dtype.kind == "complex" else x
 
 
+@public
+def real(x: Operand, /) -> Node:
+    """The real part; of a real array, the array itself.
+
+    Args:
+        x: array of any shape and numeric dtype.
+
+    Returns:
+        Array of the same shape and the dtype of the parts: float32 of complex64, float64 of complex128.
+
+    Raises:
+        DTypeError: x is not of a numeric dtype.
+    """
+    x = expect_node("real", "x", x)
+    expect_kind("real", "x", x, "numeric")
+    return make(REAL, (x,)) if x.type.dtype.kind == "complex" else x
+
+
+@public
+def imag(x: Operand, /) -> Node:
+    """The imaginary part.
+
+    Args:
+        x: array of any shape and complex dtype.
+
+    Returns:
+        Array of the same shape and the dtype of the parts: float32 of complex64, float64 of complex128.
+
+    Raises:
+        DTypeError: x is not of a complex dtype.
+    """
+    return make(IMAG, (expect_node("imag", "x", x),))
+
+
+def _part(name: str, doc: str, reference: Rule, vjp: Rule) -> Op:
+    """Record an op that takes a part of complex numbers."""
+
+    def infer(x: Type) -> Type:
+        if x.dtype.kind != "complex":
+            raise DTypeError(f"[{name}] x is {x!r}; expected a complex dtype")
+        return Type(x.shape, component(x.dtype))
+
+    return register(Op(name, infer, reference, vjp, elementwise=True, doc=doc))
+
+
+REAL = _part("real", "The real part.", lambda x: x.real, lambda g, y, x: (cast(g, x.dtype),))
+IMAG = _part(
+    "imag", "The imaginary part.", lambda x: x.imag, lambda g, y, x: (multiply(cast(g, x.dtype), 1j),)
+)
 CONJ = register(
     Op(
         "conj",
@@ -579,7 +641,7 @@ def _cast_reference(x: Any, dtype: DType) -> Any:
 def _cast_vjp(g: Node, y: Node, x: Node, dtype: DType) -> tuple[Node | None]:
     if x.dtype.kind not in dtypes.KINDS["floating"] or dtype.kind not in dtypes.KINDS["floating"]:
         return (None,)
-    return (cast(g, x.dtype),)
+    return (cast(real(g) if x.dtype.kind == "float" else g, x.dtype),)
 
 
 CAST.reference, CAST.vjp = _cast_reference, _cast_vjp

@@ -6,13 +6,14 @@ own. The names that users see are those marked `public`.
 
 from __future__ import annotations
 
+import operator
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from treadle import dtypes
 from treadle.dtypes import DType
-from treadle.errors import ArgumentError, DTypeError, ShapeError
+from treadle.errors import ArgumentError, AxisError, DTypeError, ShapeError
 from treadle.graph.dimension import Dimension, Shape, product
 from treadle.graph.node import Node, Op, Type, Types, make, new
 
@@ -319,10 +320,11 @@ def together(name: str, values: Sequence[Operand], labels: Sequence[str] = ()) -
 
 def normal_axis(name: str, axis: int, ndim: int, argument: str = "axis") -> int:
     """An axis counted from the front."""
-    if not isinstance(axis, int) or isinstance(axis, bool):
-        raise ArgumentError(f"[{name}] {argument}={axis!r} is not an integer")
+    if isinstance(axis, bool) or not hasattr(axis, "__index__"):
+        raise AxisError(f"[{name}] {argument}={axis!r} is not an integer")
+    axis = operator.index(axis)
     if not -ndim <= axis < ndim:
-        raise ArgumentError(f"[{name}] {argument}={axis} is out of range for an array of {ndim} dimensions")
+        raise AxisError(f"[{name}] {argument}={axis} is out of range for an array of {ndim} dimensions")
     return axis % ndim
 
 

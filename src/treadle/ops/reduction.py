@@ -24,6 +24,7 @@ from treadle.ops.elementwise import (
     WHOLE,
     add,
     cast,
+    conj,
     divide,
     equal,
     exp,
@@ -116,7 +117,7 @@ def _prod_vjp(g: Node, y: Node, x: Node, axes: tuple[int, ...]) -> tuple[Node]:
     rest = spread(prod(filled_in, axis=axes), x.shape, axes)
     others = divide(rest, filled_in)
     alone = where(is_zero, where(equal(zeros, one), rest, zero), where(equal(zeros, zero), others, zero))
-    return (multiply(spread(g, x.shape, axes), alone),)
+    return (multiply(spread(g, x.shape, axes), conj(alone)),)
 
 
 SUM = _reduction(

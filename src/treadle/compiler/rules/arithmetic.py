@@ -115,7 +115,7 @@ def multiply_by_itself(make: Simplifier, node: Node) -> Node | None:
 def sign_ignored(make: Simplifier, node: Node) -> Node | None:
     """square(-x) -> square(x), square(abs(x)) -> square(x), and the same of abs; x of floats."""
     x = node.inputs[0]
-    if is_float(node) and x.op.name in ("negative", "abs"):
+    if is_float(x) and x.op.name in ("negative", "abs") and is_float(x.inputs[0]):
         return make(node.op.name, x.inputs[0])
     return None
 

@@ -50,7 +50,9 @@ def logaddexp(f: Function, x: Value, y: Value) -> Value:
 
 
 def floor_divide(f: Function, x: Value, y: Value) -> Value:
-    """The quotient that belongs to `remainder`, rounded down; x / y if y is zero."""
+    """The quotient that belongs to `remainder`, rounded down; x / y rounded down if y is zero or one is
+    infinite.
+    """
     zero, one = f.constant(x.type, 0), f.constant(x.type, 1)
     rest = f.op("frem", x, y)
     quotient = f.op("fdiv", f.op("fsub", x, rest), y)
@@ -60,7 +62,12 @@ def floor_divide(f: Function, x: Value, y: Value) -> Value:
     down = f.select(short, f.op("fadd", down, one), down)
     ratio = f.op("fdiv", x, y)
     down = f.select(f.compare("fcmp oeq", quotient, zero), f.intrinsic("copysign", zero, ratio), down)
-    return f.select(f.compare("fcmp oeq", y, zero), ratio, down)
+    infinity = f.constant(x.type, float("inf"))
+    special = f.compare("fcmp oeq", y, zero)
+    for operand in (x, y):
+        infinite = f.compare("fcmp oeq", f.intrinsic("fabs", operand), infinity)
+        special = f.op("or", special, infinite)
+    return f.select(special, f.intrinsic("floor", ratio), down)
 
 
 def remainder(f: Function, x: Value, y: Value) -> Value:
