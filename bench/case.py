@@ -64,9 +64,10 @@ def first_calls(case: Case, calls: Calls, optional: tuple[str, ...]) -> dict[str
     if case.tolerance is None or not results:
         return failures
     first, expected = next(iter(results.items()))
+    expected = expected.astype(np.float64)
     scale = float(np.abs(expected).max())
     for who, value in results.items():
-        error = float(np.abs(value - expected).max())
+        error = float(np.abs(value.astype(np.float64) - expected).max())
         if not error <= case.tolerance * scale:
             raise AssertionError(f"{case.name}: {who} and {first} differ by {error}, values go to {scale}")
     return failures

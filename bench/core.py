@@ -28,12 +28,18 @@ if ONE_THREAD:
 import memory_bound  # noqa: E402
 import peers  # noqa: E402
 import products  # noqa: E402
+import reductions  # noqa: E402
 import starting  # noqa: E402
 import steps  # noqa: E402
 from case import OURS, Case, Result, first_calls  # noqa: E402
 from interleave import interleaved, ratio  # noqa: E402
 
-GROUPS = {"steps": steps.cases, "memory-bound": memory_bound.cases, "products": products.cases}
+GROUPS = {
+    "steps": steps.cases,
+    "memory-bound": memory_bound.cases,
+    "reductions": reductions.cases,
+    "products": products.cases,
+}
 RESULTS = Path(__file__).resolve().parent / "results"
 
 

@@ -259,7 +259,8 @@ def _width(kernel: LoopKernel, isa: Isa, axis: int, lanes: int, masks: bool, til
     """
     size = kernel.sizes[axis]
     longest = 0
-    for stage in kernel.stages:
+    stages = [stage for stage in kernel.stages if stage.per == "element"]
+    for stage in stages or kernel.stages:
         moves = moving(stage, axis, axis < kernel.rows)
         vectors = [i for i, moved in zip(stage.body, moves, strict=True) if moved]
         longest = max(longest, cost(vectors) + 3 * len(stage.folds))
