@@ -828,3 +828,23 @@ def test_concurrent_runs_of_one_compiled_function():
     for t in threads:
         t.join()
     assert wrong == []
+
+
+def test_a_float_argument_is_as_weak_inside_as_outside():
+    w = td.Variable([1.0, 2.0], dtype=td.bfloat16)
+    wide = td.asarray([1.0], dtype=td.float64)
+
+    @td.compile
+    def step(rate):
+        w.assign(w - rate * (0.5 * w) - (-rate) ** 2 * w)
+        return wide * rate, rate, td.sqrt(rate), td.full((2,), rate), rate > 0.2
+
+    scaled, rate, root, filled, larger = step(0.1)
+    assert w.dtype is td.bfloat16 and w.tolist() == pytest.approx([0.94, 1.88], rel=0.01)
+    assert scaled.dtype is td.float64 and scaled.item() == 0.1
+    assert rate.dtype is root.dtype is filled.dtype is td.float32 and larger.item() is False
+    step(0.3)
+    assert len(step.traces) == 1
+    v = td.Variable([0.0, 0.0])
+    td.compile(lambda x: v.assign(x))(2.5)
+    assert v.tolist() == [2.5, 2.5]

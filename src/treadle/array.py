@@ -29,7 +29,7 @@ from treadle.errors import (
     user_line,
 )
 from treadle.graph.dimension import Shape, is_known, product
-from treadle.graph.node import MAPPED, STATIC, TRACKED, Node, Type, surroundings
+from treadle.graph.node import MAPPED, STATIC, TRACKED, WEAK, Node, Type, surroundings
 from treadle.keywords import advising
 from treadle.ops import elementwise, indexing, movement
 from treadle.ops.record import Operand, cast, expect_node
@@ -669,7 +669,7 @@ class Variable(Array):
     def value_node(self, value: ArrayLike) -> Node:
         """What is to be assigned as a node: a number stands for every element."""
         operand = as_operand(value)
-        if type(operand) is Node:
+        if type(operand) is Node and not operand.flags & WEAK:
             return operand
         return movement.broadcast(cast(operand, self.cell.type.dtype), self.cell.type.shape)
 

@@ -12,14 +12,15 @@ from typing import Any, overload
 import numpy as np
 
 from treadle import evaluate, state
-from treadle.array import Array, Variable, borrowed
+from treadle.array import Array, Variable, as_node, borrowed
 from treadle.compiler.executable import Executable
 from treadle.door import Door, feed_buffer
 from treadle.door import placeholder as placeholder_node
+from treadle.dtypes import float64
 from treadle.errors import ArgumentError
 from treadle.graph.graph import ordered, rewrite
 from treadle.graph.node import STATIC, Node, Type, Types, surroundings
-from treadle.ops.record import DATA, SCALAR
+from treadle.ops.record import DATA, SCALAR, weak
 
 MOST_TRACES = 256
 
@@ -140,10 +141,11 @@ class Compiled:
     def _trace(self, shape: Any, values: list[Any], description: dict[str, Any]) -> _Traced:
         evaluate.run_pending()
         inputs = []
-        names = [name for name, what in description.items() if isinstance(what, Type)]
-        for name in names:
-            type = description[name]
-            inputs.append(placeholder_node(name, type.shape, type.dtype))
+        for name, what in description.items():
+            if what is FLOAT:
+                inputs.append(weak(placeholder_node(name, (), float64)))
+            elif isinstance(what, Type):
+                inputs.append(placeholder_node(name, what.shape, what.dtype))
         outputs: list[Node] = []
         with state.tracing() as trace:
             args, keywords = _fill(shape, iter([Array(node) for node in inputs]))
@@ -182,6 +184,16 @@ def _is_constant(node: Node) -> bool:
     return node.op is DATA or node.op is SCALAR or (node.op.leaf and node.op.reference is not None)
 
 
+class _Float:
+    """What is said of a Python float among the arguments: it is traced, and as weak as it is outside."""
+
+    def __repr__(self) -> str:
+        return "a float"
+
+
+FLOAT = _Float()
+
+
 class _Slot:
     """The place of an array in a structure."""
 
@@ -194,7 +206,11 @@ def _split(structure: Any, values: list[Any], description: dict[str, Any], path:
     if isinstance(structure, Variable):
         description[path] = ("variable", structure.cell)
         return structure
-    if isinstance(structure, (Array, np.ndarray, np.generic)) or type(structure) is float:
+    if type(structure) is float:
+        description[path] = FLOAT
+        values.append(structure)
+        return _SLOT
+    if isinstance(structure, (Array, np.ndarray, np.generic)):
         value = structure if isinstance(structure, Array) else borrowed(structure)
         if value.node.flags & STATIC:
             raise ArgumentError(f"argument {path} depends on a placeholder: a compiled function takes values")
@@ -235,7 +251,7 @@ def _fill(structure: Any, values: Any) -> Any:
 def _outputs(result: Any, outputs: list[Node]) -> Any:
     """A traced function's result, its arrays collected and replaced by slots."""
     if isinstance(result, Array):
-        outputs.append(result.node)
+        outputs.append(as_node(result))
         return _SLOT
     if isinstance(result, dict):
         return {k: _outputs(v, outputs) for k, v in result.items()}

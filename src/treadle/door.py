@@ -18,7 +18,7 @@ from treadle.devices.host import HostBuffer
 from treadle.errors import FeedError, StateError
 from treadle.graph.dimension import Dimension, Size
 from treadle.graph.graph import late, ordered, rewrite, with_sizes
-from treadle.graph.node import STATIC, Node, Op, Type, new, pin
+from treadle.graph.node import STATIC, WEAK, Node, Op, Type, new, pin
 from treadle.ops.record import DATA, INPUT, register
 from treadle.state import Cell, Version
 
@@ -139,7 +139,7 @@ class Door:
                     f"the placeholder {node.attributes[0]!r}, {node.type!r}, made at {node.line}, is not fed"
                 )
 
-    def run(self, feeds: Mapping[Node, tuple[Type, HostBuffer]], number: int) -> list[Node]:
+    def run(self, feeds: Mapping[Node, tuple[Type, Leaf]], number: int) -> list[Node]:
         """Run once on fed buffers; the outputs as nodes whose values are there. `number` says which run it is
         of those that draw random numbers one after the other.
         """
@@ -258,7 +258,7 @@ def _binding(leaf: Node) -> Any:
     return leaf
 
 
-def _leaf(binding: Any, feeds: Mapping[Node, tuple[Type, HostBuffer]], run: int) -> Leaf:
+def _leaf(binding: Any, feeds: Mapping[Node, tuple[Type, Leaf]], run: int) -> Leaf:
     if isinstance(binding, Cell):
         return binding.current.buffer
     if isinstance(binding, Node):
@@ -286,7 +286,7 @@ def _free_to_overwrite(cell: Cell, leaves: Sequence[Leaf]) -> HostBuffer | None:
     return buffer if evaluate.holders(buffer) <= evaluate.HELD_BY_THREE else None
 
 
-def feed_buffer(node: Node, value: Any) -> tuple[Type, HostBuffer]:
+def feed_buffer(node: Node, value: Any) -> tuple[Type, Leaf]:
     """A fed value checked against its placeholder.
 
     Raises:
@@ -294,6 +294,8 @@ def feed_buffer(node: Node, value: Any) -> tuple[Type, HostBuffer]:
     """
     from treadle.array import Array, borrowed
 
+    if node.flags & WEAK and type(value) is float:
+        return node.type, value
     if not isinstance(value, Array):
         value = borrowed(value, node.dtype)
     given = value.node

@@ -23,6 +23,8 @@ STATIC = 2
 """Depends on a placeholder: it has no value outside a door."""
 PINNED = 4
 """A static graph reaches it: its history is never released."""
+WEAK = 32
+"""Stands for a Python float, 0-d: among arrays it takes their dtype, as the number would."""
 DETACHED = 8
 """Made under `no_grad`: gradients do not go through it."""
 MAPPED = 16

@@ -17,12 +17,13 @@ import numpy as np
 from treadle import dtypes
 from treadle.dtypes import DType, as_dtype, component
 from treadle.errors import ArgumentError, DTypeError
-from treadle.graph.node import Node, Op, Type, make
+from treadle.graph.node import WEAK, Node, Op, Type, make
 from treadle.ops import special_values
 from treadle.ops.record import (
     CAST,
     PUBLIC,
     Operand,
+    all_weak,
     broadcast,
     broadcast_shapes,
     cast,
@@ -33,6 +34,7 @@ from treadle.ops.record import (
     public,
     register,
     together,
+    weak,
 )
 
 Rule = Callable[..., Any]
@@ -95,7 +97,9 @@ def unary(
     )
 
     def function(x: Operand, /) -> Node:
-        if type(x) is not Node:
+        if type(x) is not Node or x.flags & WEAK:
+            if name == "negative" and isinstance(x, Node):
+                return weak(make(op, (x,)))
             x = expect_node(name, "x", float(x) if accepts == "floating" and type(x) is int else x)
         return make(op, (x,))
 
@@ -135,8 +139,10 @@ def binary(
     op = register(Op(name, infer, reference, vjp, elementwise=True, no_gradient=no_gradient, doc=doc))
 
     def function(x1: Operand, x2: Operand, /) -> Node:
-        if type(x1) is Node and type(x2) is Node and x1.type is x2.type:
+        if type(x1) is Node and type(x2) is Node and x1.type is x2.type and not x1.flags & x2.flags & WEAK:
             return make(op, (x1, x2))
+        if all_weak((x1, x2)):
+            return weak(make(op, (cast(x1, dtypes.float64), cast(x2, dtypes.float64))))
         nodes, dtype = together(name, (x1, x2))
         if accepts == "floating" and dtype.kind in ("int", "uint") and type(x1) is not type(x2):
             nodes = [cast(node, dtypes.float32) for node in nodes]

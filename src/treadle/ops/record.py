@@ -15,7 +15,7 @@ from treadle import dtypes
 from treadle.dtypes import DType
 from treadle.errors import ArgumentError, AxisError, DTypeError, ShapeError
 from treadle.graph.dimension import Dimension, Shape, product
-from treadle.graph.node import Node, Op, Type, Types, make, new
+from treadle.graph.node import WEAK, Node, Op, Type, Types, make, new
 
 Operand = Node | bool | int | float | complex
 """What an op's function takes: a node or a Python number."""
@@ -188,7 +188,7 @@ def describe(value: Any) -> str:
 def expect_node(name: str, argument: str, value: Any) -> Node:
     """The operand as a node; a Python number alone becomes a 0-d one of its default dtype."""
     if type(value) is Node:
-        return value
+        return cast(value, dtypes.float32) if value.flags & WEAK else value
     if isinstance(value, (bool, int, float, complex)):
         return number(value, dtypes.DEFAULTS[dtypes.kind_of_number(value)])
     raise DTypeError(f"[{name}] {argument} is a {type(value).__name__}; expected an array or a Python number")
@@ -202,21 +202,36 @@ def expect_kind(name: str, argument: str, value: Node, kind: str) -> None:
 
 
 def promoted(name: str, values: Sequence[Operand]) -> tuple[list[Operand], DType]:
-    """The common dtype of operands, arrays first, then Python numbers, which are weak."""
+    """The common dtype of operands, arrays first, then Python numbers and what stands for them, which are
+    weak.
+    """
     dtype: DType | None = None
     for value in values:
-        if type(value) is Node:
+        if type(value) is Node and not value.flags & WEAK:
             dtype = value.type.dtype if dtype is None else dtypes.promote(dtype, value.type.dtype)
     for value in values:
-        if type(value) is not Node:
-            if not isinstance(value, (bool, int, float, complex)):
+        if type(value) is not Node or value.flags & WEAK:
+            if not isinstance(value, (bool, int, float, complex, Node)):
                 raise DTypeError(
                     f"[{name}] got a {type(value).__name__}; expected an array or a Python number"
                 )
-            kind = dtypes.kind_of_number(value)
+            kind = "float" if isinstance(value, Node) else dtypes.kind_of_number(value)
             dtype = dtypes.DEFAULTS[kind] if dtype is None else dtypes.promote_number(dtype, kind)
     assert dtype is not None
     return list(values), dtype
+
+
+def all_weak(values: Sequence[Operand]) -> bool:
+    """Whether all stand for Python numbers, one of them at least in a node."""
+    nodes = [value for value in values if type(value) is Node]
+    return bool(nodes) and all(node.flags & WEAK for node in nodes)
+
+
+def weak(node: Node) -> Node:
+    """A node made from what stands for Python numbers; it stands for one too, if it is a float."""
+    if node.type is Type((), dtypes.float64):
+        node.flags |= WEAK
+    return node
 
 
 def broadcast_shapes(name: str, shapes: Sequence[Shape], labels: Sequence[str] = ()) -> Shape:
