@@ -295,6 +295,10 @@ class ProductWriter:
             active=0 if self.schedule.pack_b else active,
             unroll=self.schedule.unroll,
         )
+        for r in range(rows):
+            for v in range(vectors):
+                # What is stored, and what a residual or an old value is read from, is in the cache by then.
+                f.prefetch(f.at(c, (r * p.c[-2] + v * self.lanes) * self.itemsize), write=True)
         sums = accumulate(f, self.isa, tile, zeros(f, rows, vectors, self.type), a, b, k)
         if p.epilogue and self.inline:
             pointers = [x for x in epilogue[: p.results] if isinstance(x, Value)]

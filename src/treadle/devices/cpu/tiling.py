@@ -135,7 +135,7 @@ def choose(
         splits = max(1, min(16 // batch, n * k * itemsize // SPLIT_NBYTES, k // 64))
         return Schedule(1, min(4, -(-n // lanes)), STREAM_ROWS, STREAM_ROWS, splits, (1, 1), 0, False)
     rows, vectors = register_tile(m, n, itemsize, isa)
-    unroll = max(1, min(4, 24 // (rows * vectors)))
+    unroll = max(2, min(4, 24 // (rows * vectors)))
     tiles, panels = EvenCut(m, rows).parts, -(-n // (vectors * lanes))
     wanted = wanted_tasks(batch, m, n, k)
     splits = 1
