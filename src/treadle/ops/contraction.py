@@ -15,7 +15,7 @@ from treadle import dtypes
 from treadle.errors import ArgumentError, DTypeError, ShapeError
 from treadle.graph.dimension import Shape, Size, product
 from treadle.graph.node import Node, Op, Type, make
-from treadle.ops.batch import Flags
+from treadle.ops.batch import Flags, in_front
 from treadle.ops.elementwise import conj, multiply
 from treadle.ops.movement import matrix_transpose, moveaxis, permute_dims
 from treadle.ops.record import (
@@ -69,19 +69,16 @@ def _matmul_vjp(g: Node, z: Node, x: Node, y: Node) -> tuple[Node, Node]:
 
 
 def _matmul_batch(z: Node, size: Size, inputs: Sequence[Node], batched: Flags) -> Node:
-    """A stack of products; where one operand is the same for all examples, the rows or columns of the other
-    make one larger product.
+    """A stack of products; where the second operand is the same for all examples, the rows of the first make
+    one larger product. Columns do not: what is copied costs more than is gained, 1.5 to 3 times for sizes of
+    32 to 256 on a CPU.
     """
     x, y = inputs
-    if all(batched):
-        return make(MATMUL, (x, y))
+    if batched[1]:
+        return make(MATMUL, (in_front(x, size, batched[0]), y))
     *lead, m, n = z.shape
-    k = x.shape[-1]
-    if batched[0]:
-        rows = reshaped(moveaxis(x, 0, -3), (*lead, size * m, k))
-        return moveaxis(reshaped(make(MATMUL, (rows, y)), (*lead, size, m, n)), -3, 0)
-    columns = reshaped(moveaxis(y, 0, -2), (*lead, k, size * n))
-    return moveaxis(reshaped(make(MATMUL, (x, columns)), (*lead, m, size, n)), -2, 0)
+    rows = reshaped(moveaxis(x, 0, -3), (*lead, size * m, x.shape[-1]))
+    return moveaxis(reshaped(make(MATMUL, (rows, y)), (*lead, size, m, n)), -3, 0)
 
 
 MATMUL = register(
