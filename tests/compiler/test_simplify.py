@@ -76,6 +76,10 @@ EXACT = {
     "with_itself": (lambda: ew.maximum(X, ew.minimum(X, X)), "x0"),
     "not_not": (lambda: ew.logical_not(ew.logical_not(TRUTH)), "x3"),
     "and_true": (lambda: ew.logical_or(ew.logical_and(TRUTH, True), False), "x3"),
+    "outer_product": (
+        lambda: contraction.matmul(movement.reshape(X, (12, 1)), movement.reshape(Y, (1, 12))),
+        "add(multiply(broadcast_to(reshape(x0)), broadcast_to(reshape(x1))), 0.0)",
+    ),
     "no_change": (lambda: make(OPS["reshape"], (X,), ((3, 4),)), "x0"),
     "permute_nothing": (lambda: axes_of(ONE, 1, 0, 2), "reshape(x7)"),
     "slice_all": (lambda: make(OPS["slice"], (X,), ((0, 0), (3, 4), (1, 1))), "x0"),

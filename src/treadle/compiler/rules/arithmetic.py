@@ -173,3 +173,15 @@ def and_true(make: Simplifier, node: Node) -> Node | None:
         if value is not None:
             return x if bool(value) == is_op(node, "logical_and") else other
     return None
+
+
+@rule("matmul")
+def outer_product(make: Simplifier, node: Node) -> Node | None:
+    """matmul(columns, rows) -> column * row + 0: nothing is summed, so that it fuses with what is made of it.
+    The zero, which sums start from, keeps its sign.
+    """
+    x, y = node.inputs
+    if x.shape[-1] != 1 or 0 in node.shape or node.dtype.kind == "complex":
+        return None
+    product = make("multiply", *[make("broadcast_to", part, shape=node.shape) for part in (x, y)])
+    return make("add", product, make.constant(0.0, node.type)) if is_float(node) else product
