@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import treadle as td
+from treadle import nn, state
 from treadle.errors import ArgumentError, GradientError, PlaceholderError, ShapeError, StateError
 from treadle.graph.node import Op, Type, make
 from treadle.ops.record import OPS
@@ -417,12 +418,30 @@ def test_nothing_is_stored_for_one_example():
     w = td.Variable(0.0, name="w")
     with pytest.raises(StateError, match=r"the value for w is that of one example"):
         td.vmap(lambda a: w.assign(a) or a)(td.ones((3,)))
-    with pytest.raises(StateError, match="update stores the value of one example, of which there are 3"):
+    with pytest.raises(StateError, match=r"the value for w is that of one example"):
         td.vmap(lambda a: td.update(w, a))(td.ones((3,)))
     with pytest.raises(GradientError, match=r"the array is one example's, inside td\.vmap"):
         td.vmap(lambda a: (a * w).backward() or a)(td.ones((3,)))
     td.vmap(lambda a: w.assign(5.0) or a)(td.ones((3,)))
     assert float(w) == 5.0
+
+
+def test_modules_that_keep_statistics():
+    norm = nn.BatchNorm(2)
+    x = td.asarray(numbers(4, 3, 2))
+    with pytest.raises(StateError, match=r"that of one example.*put it in eval mode"):
+        td.vmap(norm)(x)
+    assert norm.running_mean.tolist() == [0.0, 0.0]
+    norm.eval()
+    close(td.vmap(norm)(x), norm(td.reshape(x, (12, 2))).numpy().reshape(4, 3, 2))
+
+
+def test_what_is_stored_in_passing_is_the_same_for_all():
+    n, x = td.Variable(0.0), td.placeholder((3,))
+    y = td.vmap(
+        lambda a: td.Array(state.keep(n.cell, (a * 2).node, lambda before: (td.Array(before) + 1).node))
+    )(x)
+    assert td.Session().run(y, {x: [1.0, 2.0, 3.0]}).tolist() == [2.0, 4.0, 6.0] and float(n) == 1.0
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 
 from treadle import dtypes
 from treadle.autodiff import CUSTOM, with_rule
-from treadle.errors import ShapeError, StateError
+from treadle.errors import ShapeError
 from treadle.graph.dimension import Size
 from treadle.graph.graph import ordered
 from treadle.graph.node import (
@@ -118,11 +118,10 @@ class Batching:
             return node
         batched = [self.is_batched(child) for child in node.inputs]
         if node.op.effect:
-            raise StateError(
-                f"[vmap] {node.op.name} stores the value of one example, of which there are {self.size}: "
-                f"return the value, and store what is made of all of them",
-                node.line,
-            )
+            # What is stored is the same for all examples (`state.check_assignable`), or it is an error.
+            made = make(node.op, tuple(inputs), node.attributes)
+            made.binding = node.binding
+            return made
         if node.op is CUSTOM:
             return self._with_rule(node, inputs, batched)
         if not any(batched):

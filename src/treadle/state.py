@@ -295,6 +295,12 @@ def check_assignable(cell: Cell, value: Node) -> None:
             f"[assign] {cell.name} is {cell.type!r}, the value is {value.type!r}: shape and dtype of a "
             f"variable do not change"
         )
+    if value.flags & MAPPED:
+        raise StateError(
+            f"[assign] the value for {cell.name} is that of one example: td.vmap calls its function once for "
+            f"all of them; return the value, and assign what is made of all examples (a module that keeps "
+            f"statistics: put it in eval mode)"
+        )
 
 
 def assign(cell: Cell, value: Node, run_pending: Callable[[], None]) -> None:
@@ -303,11 +309,6 @@ def assign(cell: Cell, value: Node, run_pending: Callable[[], None]) -> None:
     """
     check_assignable(cell, value)
     trace: Trace | None = pending.trace
-    if value.flags & MAPPED:
-        raise StateError(
-            f"[assign] the value for {cell.name} is that of one example: td.vmap calls its function once for "
-            f"all of them; return the value, and assign what is made of all examples"
-        )
     if trace is None and value.flags & STATIC:
         raise StateError(
             f"[assign] the value for {cell.name} depends on a placeholder, so it is not known here: "
@@ -448,7 +449,9 @@ def keep(cell: Cell, x: Node, next_value: Callable[[Node], Node]) -> Node:
     trace: Trace | None = pending.trace
     if trace is None and x.flags & STATIC:
         before = late_read(cell)
-        node = make(KEEP, (x, packed(cell, next_value(unpacked(cell, before)))))
+        value = next_value(unpacked(cell, before))
+        check_assignable(cell, value)
+        node = make(KEEP, (x, packed(cell, value)))
         node.binding = Kept(cell, before)
         return node
     value = next_value(read(cell))
