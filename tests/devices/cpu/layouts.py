@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 
+from treadle.dtypes import as_dtype
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -38,8 +40,9 @@ class Layout:
         return np.lib.stride_tricks.as_strided(memory, shape, strides)
 
     def memory(self, values: np.ndarray) -> np.ndarray:
-        """Flat memory that holds a tensor; NaN between its elements."""
-        memory = np.full(self.size(values.shape), np.nan, values.dtype)
+        """Flat memory that holds a tensor; NaN, or a number that would be seen, between its elements."""
+        between = 77 if values.dtype.kind in "iu" else np.nan
+        memory = np.full(self.size(values.shape), between, values.dtype)
         if values.size:
             self.view(memory, values.shape)[...] = values
         return memory
@@ -65,4 +68,5 @@ def layouts(draw: st.DrawFn, rank: int) -> Layout:
 
 def random(generator: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     """Small integers: their products and sums are exact, so that results are compared exactly."""
-    return generator.integers(-3, 4, shape).astype(dtype) if math.prod(shape) else np.zeros(shape, dtype)
+    type = as_dtype(dtype).numpy
+    return generator.integers(-3, 4, shape).astype(type) if math.prod(shape) else np.zeros(shape, type)

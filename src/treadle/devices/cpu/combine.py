@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from math import prod
 
+from treadle.devices.cpu.elements import load_vector, plus, store_vector
 from treadle.devices.cpu.epilogue import each_vector
 from treadle.devices.cpu.expression import module_for
 from treadle.devices.cpu.ir import Index, Value, vector
-from treadle.devices.cpu.microkernel import load_vector, store_vector
 from treadle.devices.cpu.native import NativeKernel
 from treadle.devices.cpu.product import Product, batch_digits, batch_offset
 from treadle.devices.cpu.target import Isa
@@ -38,9 +38,7 @@ def combine_kernel(product: Product, ranges: int, isa: Isa, label: str) -> Nativ
             return f.constant(type, 0.0)
 
         def add(s: Index, sum: Value) -> list[Value]:
-            return [
-                f.op("fadd", sum, load_vector(f, f.at(source, f.mul(s, size * p.itemsize)), type, active))
-            ]
+            return [plus(f, sum, load_vector(f, f.at(source, f.mul(s, size * p.itemsize)), type, active))]
 
         return f.loop(1, ranges, add, [load_vector(f, source, type, active)])[0]
 

@@ -14,12 +14,15 @@ from math import prod
 from treadle.compiler.kernel import Affine, Instruction, Operand
 from treadle.devices.cpu.combine import combine_kernel
 from treadle.devices.cpu.dot import dot_kernel
+from treadle.devices.cpu.elements import ITEMSIZES, SCALARS, summed_as_stored
 from treadle.devices.cpu.epilogue import Epilogue, rewrite_affines
-from treadle.devices.cpu.microkernel import ITEMSIZES, SCALARS
 from treadle.devices.cpu.native import Lowered, Step
 from treadle.devices.cpu.product import Product, ProductWriter
 from treadle.devices.cpu.target import Isa
 from treadle.devices.cpu.tiling import DotSchedule, Schedule, choose, choose_dot
+
+PACKED_TILES, PACKED_K_BLOCK = 8, 512
+"""Row tiles of an a that is widened as it is packed, and the most steps of k of them."""
 
 A, B, C = ("in", 0), ("in", 1), ("out", 0)
 
@@ -69,6 +72,8 @@ def lower(contraction: Contraction, isa: Isa, schedule: Schedule | DotSchedule |
     if 0 in (*contraction.batch, contraction.m, contraction.n):
         return Lowered(())
     itemsize = ITEMSIZES[SCALARS[contraction.dtype]]
+    if not contraction.epilogue and not summed_as_stored(contraction.dtype):
+        contraction = replace(contraction, epilogue=(Instruction("accumulator", (), contraction.dtype),))
     simple, swapped = simplify(contraction)
     a, b = (B, A) if swapped else (A, B)
     extra = tuple(("in", 2 + i) for i in range(len(contraction.extra)))
@@ -79,10 +84,14 @@ def lower(contraction: Contraction, isa: Isa, schedule: Schedule | DotSchedule |
     schedule = schedule or choose_dot(*facts) or choose(*facts)
     if isinstance(schedule, DotSchedule):
         return Lowered((Step(dot_kernel(p, schedule, isa, label), (a, b, C, *extra)),))
-    if schedule.splits == 1 and p.c[-1] == 1 and (p.epilogue is None or p.epilogue.dtype == p.dtype):
+    if not summed_as_stored(p.dtype):
+        k_block = min(schedule.k_block, PACKED_K_BLOCK)
+        schedule = replace(schedule, pack_a=schedule.pack_a or PACKED_TILES, k_block=k_block)
+    if schedule.splits == 1 and p.c[-1] == 1:
         writer = ProductWriter(p, schedule, isa)
+        waits = p.epilogue is None or (p.epilogue.dtype == p.dtype and summed_as_stored(p.dtype))
         # Sums that wait in c for an epilogue would destroy what it reads there.
-        if writer.inline or not contraction.in_place:
+        if writer.inline or (waits and not contraction.in_place):
             return Lowered((Step(writer.kernel(label), (a, b, C, *extra)),))
     sizes = (*p.batch, p.m, p.n)
     dense, size, sums = tuple(prod(sizes[axis + 1 :]) for axis in range(len(sizes))), prod(sizes), ("temp", 0)

@@ -16,7 +16,7 @@ from treadle.devices.cpu.convolution_forward import correlate
 from treadle.devices.cpu.convolution_packing import pack_weights
 from treadle.devices.cpu.convolution_weights import add_chunks, sum_chunks
 from treadle.devices.cpu.correlation import Axis, Correlation, Packing, choose_vectors
-from treadle.devices.cpu.microkernel import ITEMSIZES, SCALARS
+from treadle.devices.cpu.elements import ITEMSIZES, SCALARS
 from treadle.devices.cpu.native import Lowered, Step
 from treadle.devices.cpu.target import Isa
 
@@ -118,7 +118,7 @@ def forward(convolution: Convolution, isa: Isa) -> Lowered:
     packing = packing_of((correlation,), c.kernel, isa)
     out, into = c.weight_strides[:2]
     group = correlation.filters * out
-    pack = pack_weights(packing, isa, SCALARS[c.dtype], group, out, into, c.weight_strides[2:])
+    pack = pack_weights(packing, isa, c.dtype, group, out, into, c.weight_strides[2:])
     kernel = correlate((correlation,), packing, isa, f"convolution {c.label}")
     extra = tuple(("in", 2 + i) for i in range(len(c.extra)))
     steps = (Step(pack, (("in", 1), ("temp", 0))), Step(kernel, (("in", 0), ("temp", 0), ("out", 0), *extra)))
@@ -141,7 +141,7 @@ def input_gradient(convolution: Convolution, isa: Isa) -> Lowered:
     if correlations[0].depthwise:
         out, into = into, out
     flipped = [-stride for stride in taps]
-    pack = pack_weights(packing, isa, SCALARS[c.dtype], group, into, out, flipped, base)
+    pack = pack_weights(packing, isa, c.dtype, group, into, out, flipped, base)
     kernel = correlate(correlations, packing, isa, f"convolution input gradient {c.label}")
     steps = (Step(pack, (("in", 1), ("temp", 0))), Step(kernel, (("in", 0), ("temp", 0), ("out", 0))))
     return Lowered(steps, (packing.nbytes,))

@@ -23,7 +23,8 @@ from treadle.devices.cpu.correlation import (
     occupied,
     strip_pitch,
 )
-from treadle.devices.cpu.microkernel import ITEMSIZES, SCALARS, rows_that_fit
+from treadle.devices.cpu.elements import ITEMSIZES, SCALARS
+from treadle.devices.cpu.microkernel import rows_that_fit
 from treadle.devices.cpu.target import Isa
 from treadle.devices.cpu.tiling import EvenCut, register_tile, tile_cycles
 
@@ -116,7 +117,7 @@ def block_tiling(c: Correlation, packing: Packing) -> Tiling:
     tiles, filters = EvenCut(axes[split].out, 1), EvenCut(packing.tiles, packing.tiles)
     tiling = Tiling(split, tiles, 0, EvenCut(0, 1), 0, filters)
     copied = packing.tile if c.depthwise else packing.channel_block
-    gradient = 0 if c.output_channel_stride == 1 else packing.tile if c.depthwise else c.filters
+    gradient = 0 if c.output_in_place else packing.tile if c.depthwise else c.filters
     for block in range(len(axes) if c.pixels else 0):
         for count in divisions(axes[block].out):
             ranges = EvenCut(axes[block].out, -(-axes[block].out // count))
@@ -147,7 +148,7 @@ def divide(sums: Sums) -> Sums:
 
     if c.depthwise:
         filter_parts = [packing.tiles]  # A task's filters are the channels that it copies.
-    elif c.output_channel_stride == 1:
+    elif c.output_in_place:
         filter_parts = divisions(packing.tiles)
     else:
         filter_parts = [1]  # Each part would copy the whole gradient.

@@ -6,8 +6,9 @@ direction.
 
 from __future__ import annotations
 
+from treadle.devices.cpu.elements import ITEMSIZES, load_vector, multiply_add
 from treadle.devices.cpu.ir import Function, Index, Value
-from treadle.devices.cpu.microkernel import ITEMSIZES, Accumulators, Tile, load_vector, multiply_add
+from treadle.devices.cpu.microkernel import Accumulators, Tile
 from treadle.devices.cpu.target import Isa
 
 

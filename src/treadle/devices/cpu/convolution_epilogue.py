@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from treadle.devices.cpu.correlation import Correlation
+from treadle.devices.cpu.elements import ITEMSIZES, store_vector
 from treadle.devices.cpu.expression import Site, render_body
 from treadle.devices.cpu.ir import Function, Index, Value, lanes_of, scalar_of
-from treadle.devices.cpu.microkernel import ITEMSIZES, store_vector
 from treadle.devices.cpu.packing import transpose
-from treadle.devices.cpu.registers import cast, widen
+from treadle.devices.cpu.registers import cast, to_storage, widen
 from treadle.devices.cpu.target import Isa
 
 
@@ -25,8 +25,8 @@ def finish_tile(
     first_filter: Index,
     filters: int,
 ) -> list[list[Value]]:
-    """The epilogue of ``sums[pixel][vector]``; `pixels` are their indices (batch, spatial...), `extra` the
-    operands' addresses.
+    """The epilogue of ``sums[pixel][vector]``, as it is stored. `pixels` are their indices (batch,
+    spatial...), `extra` the operands' addresses.
     """
     body = correlation.epilogue
     lanes = lanes_of(sums[0][0].type)
@@ -39,7 +39,7 @@ def finish_tile(
             mask = f.mask(lanes, active) if active < lanes else None
             site = Site(f, isa, correlation.extra, extra, index, lanes, 1, mask, value)
             result = cast(f, isa, render_body(site, body)[-1], body[-1].dtype, correlation.dtype)
-            finished[-1].append(widen(f, result, lanes))
+            finished[-1].append(to_storage(f, isa, correlation.dtype, widen(f, result, lanes)))
     return finished
 
 
@@ -51,8 +51,8 @@ def store_tile(
     stride: int,
     filters: int,
 ) -> None:
-    """Store ``sums[pixel][vector]``, the vectors of `filters` filters `stride` elements apart, at pixels
-    `places` (elements).
+    """Store ``sums[pixel][vector]``, numbers as they lie in memory: the vectors of `filters` filters,
+    `stride` elements apart, at pixels `places` (elements).
 
     Filters that are not neighbours in memory are turned in registers if the pixels are.
     """

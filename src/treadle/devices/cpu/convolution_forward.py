@@ -14,10 +14,12 @@ from treadle.devices.cpu.convolution_depthwise import accumulate_lanes
 from treadle.devices.cpu.convolution_epilogue import finish_tile, store_tile
 from treadle.devices.cpu.convolution_strip import Strip, copy_strip, dot
 from treadle.devices.cpu.correlation import Axis, Correlation, Packing, Tiling, choose_tiling, strip_pitch
+from treadle.devices.cpu.elements import ITEMSIZES, SCALARS, narrowed
 from treadle.devices.cpu.expression import module_for
 from treadle.devices.cpu.ir import Index, Module, Value, vector
-from treadle.devices.cpu.microkernel import ITEMSIZES, SCALARS, Tile, accumulate, offsets, zeros
+from treadle.devices.cpu.microkernel import Tile, accumulate, offsets, zeros
 from treadle.devices.cpu.native import NativeKernel
+from treadle.devices.cpu.registers import ITEMSIZE
 from treadle.devices.cpu.target import Isa
 
 LINE_NBYTES = 64
@@ -77,7 +79,8 @@ class TaskWriter:
         self.correlation, self.packing, self.tiling, self.isa = correlation, packing, tiling, isa
         self.axes: tuple[Axis, ...] = correlation.axes
         self.scalar = SCALARS[correlation.dtype]
-        self.itemsize = ITEMSIZES[self.scalar]
+        self.itemsize, self.stored_nbytes = ITEMSIZES[self.scalar], ITEMSIZE[correlation.dtype]
+        """Of a number as it is summed, and in the operands' memory."""
         self.lanes = packing.lanes
         outs = tiling.outputs_of_block(self.axes)
         extents = tuple(axis.extent(out) for axis, out in zip(self.axes, outs, strict=True))
@@ -103,7 +106,7 @@ class TaskWriter:
         origin, first, last = tiling.locate(f, axes, block)
         weights = f.at(weights, f.mul(group, self.packing.group_size * self.itemsize))
         self.first_filter = f.mul(group, correlation.filters)
-        self.output = f.at(output, correlation.output_base * self.itemsize)
+        self.output = f.at(output, correlation.output_base * self.stored_nbytes)
         if correlation.depthwise:  # A task has one tile of filters, which are the channels it reads.
             first_channel = f.mul(part, self.packing.tile)
             channels = self.packing.tile
@@ -125,12 +128,12 @@ class TaskWriter:
         """Where the tiles read the block's input: in place, or a copy in scratch."""
         f, axes, c = self.f, self.axes, self.correlation
         starts = [f.add(f.mul(o, a.stride), a.offset) for o, a in zip(origin, axes, strict=True)]
-        source = f.at(source, f.mul(first_channel, c.input_channel_stride * self.itemsize))
+        source = f.at(source, f.mul(first_channel, c.input_channel_stride * self.stored_nbytes))
         if self.in_place:
             return f.at(source, f.mul(dot(f, starts, self.input_strides), self.itemsize))
         sizes, strides = [axis.size for axis in axes], [axis.input_stride for axis in axes]
         copy_strip(
-            f, self.isa, self.scalar, self.strip, scratch, source, starts, sizes, strides,
+            f, self.isa, c.dtype, self.strip, scratch, source, starts, sizes, strides,
             channels, c.input_channel_stride,
         )  # fmt: skip
         return scratch
@@ -208,10 +211,12 @@ class TaskWriter:
         if self.correlation.epilogue:
             indices = [[f.add(i, j) for i, j in zip(absolute, pixel, strict=True)] for pixel in pixels]
             sums = finish_tile(f, self.isa, self.correlation, self.extra, sums, indices, filter, filters)
+        else:
+            sums = [[narrowed(f, self.isa, self.correlation.dtype, v) for v in row] for row in sums]
         strides = [axis.output_stride for axis in axes]
         to = f.add(dot(f, absolute, strides), f.mul(filter, self.correlation.output_channel_stride))
         places = [sum(i * s for i, s in zip(pixel, strides, strict=True)) for pixel in pixels]
-        into = f.at(self.output, f.mul(to, itemsize))
+        into = f.at(self.output, f.mul(to, self.stored_nbytes))
         stride = (
             1
             if self.correlation.filters * self.correlation.groups == 1

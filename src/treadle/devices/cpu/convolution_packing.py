@@ -1,6 +1,7 @@
 """Copy a convolution's weights from any layout to the order in which the register tiles read them.
 
 It is a step of its own, so that threads share the work and the tiles of every block of pixels share the copy.
+What is copied is widened to what it is summed as.
 """
 
 from __future__ import annotations
@@ -10,17 +11,18 @@ from collections.abc import Sequence
 
 from treadle.devices.cpu.convolution_strip import dot
 from treadle.devices.cpu.correlation import Packing
-from treadle.devices.cpu.ir import Function, Index, Module, Value, lanes_of, mangle, vector
-from treadle.devices.cpu.microkernel import load_vector
+from treadle.devices.cpu.elements import load_numbers, widened
+from treadle.devices.cpu.ir import Function, Index, Module, Value, mangle, vector
 from treadle.devices.cpu.native import NativeKernel
 from treadle.devices.cpu.packing import transpose
+from treadle.devices.cpu.registers import ITEMSIZE, storage_type
 from treadle.devices.cpu.target import Isa
 
 
 def pack_weights(
     packing: Packing,
     isa: Isa,
-    scalar: str,
+    dtype: str,
     group_stride: int,
     filter_stride: int,
     channel_stride: int,
@@ -35,31 +37,32 @@ def pack_weights(
     arguments, first, last, _ = f.arguments
     source, target = f.load("ptr", arguments, 8), f.load("ptr", f.at(arguments, 8), 8)
     itemsize, lanes, block = packing.itemsize, packing.lanes, packing.channel_block
-    type, taps = vector(scalar, lanes), math.prod(packing.kernel)
+    stored_nbytes, taps = ITEMSIZE[dtype], math.prod(packing.kernel)
 
     def pack_tap(begin: Value, place: Value, tap: Index, filters: int) -> None:
         vectors = -(-filters // lanes)
 
         def channel(b: Index, c: Index) -> None:
             channel = f.add(f.mul(b, block), c)
-            row = f.at(begin, f.mul(channel, channel_stride * itemsize))
+            row = f.at(begin, f.mul(channel, channel_stride * stored_nbytes))
             step = f.add(f.mul(f.add(f.mul(b, taps), tap), block), c)
             into = f.at(place, f.mul(step, vectors * lanes * itemsize))
             for v in range(vectors):
                 active = min(lanes, filters - v * lanes) % lanes
-                pointer = f.at(row, v * lanes * filter_stride * itemsize)
+                pointer = f.at(row, v * lanes * filter_stride * stored_nbytes)
                 value = (
-                    load_vector(f, pointer, type, active)
+                    load_numbers(f, isa, dtype, pointer, lanes, active)
                     if filter_stride == 1
-                    else gather(f, type, pointer, filter_stride * itemsize, active)
+                    else gather(f, isa, dtype, pointer, filter_stride, lanes, active)
                 )
                 f.store(value, f.at(into, v * lanes * itemsize))
 
         def square(b: Index, c: Index, v: Index) -> None:
             channel = f.add(f.mul(b, block), c)
             moved = f.add(channel, f.mul(v, lanes * filter_stride))
-            corner = f.at(begin, f.mul(moved, itemsize))
-            rows = [f.load(type, f.at(corner, lane * filter_stride * itemsize)) for lane in range(lanes)]
+            corner = f.at(begin, f.mul(moved, stored_nbytes))
+            places = [f.at(corner, lane * filter_stride * stored_nbytes) for lane in range(lanes)]
+            rows = [load_numbers(f, isa, dtype, place, lanes) for place in places]
             step = f.add(f.mul(f.add(f.mul(b, taps), tap), block), c)
             into = f.at(place, f.mul(f.add(f.mul(step, vectors), v), lanes * itemsize))
             for lane, turned in enumerate(transpose(f, rows)):
@@ -85,7 +88,7 @@ def pack_weights(
             places.insert(0, place)
         moved = f.add(f.mul(group, group_stride), f.mul(tile, packing.tile * filter_stride))
         moved = f.add(f.add(moved, dot(f, places, tap_strides)), base)
-        begin = f.at(source, f.mul(moved, itemsize))
+        begin = f.at(source, f.mul(moved, stored_nbytes))
         place = f.add(f.mul(group, packing.group_size), f.mul(tile, packing.tile_size))
         into = f.at(target, f.mul(place, itemsize))
         full, tail = divmod(packing.filters, packing.tile)
@@ -103,19 +106,24 @@ def pack_weights(
     label = f"pack {packing.groups}x{packing.filters}x{packing.channels}x{taps}"
     size = packing.groups * packing.filters * packing.channels * taps
     return NativeKernel(
-        module.text(), label, packing.groups * packing.tiles * taps, nbytes=size * itemsize + packing.nbytes
+        module.text(),
+        label,
+        packing.groups * packing.tiles * taps,
+        nbytes=size * stored_nbytes + packing.nbytes,
     )
 
 
-def gather(f: Function, type: str, pointer: Value, stride_nbytes: int, active: int = 0) -> Value:
-    """Load lanes that lie `stride_nbytes` apart; from `active` on (0: none) they are zero and untouched."""
-    lanes = lanes_of(type)
+def gather(
+    f: Function, isa: Isa, dtype: str, pointer: Value, stride: int, lanes: int, active: int = 0
+) -> Value:
+    """Load lanes that lie `stride` elements apart; from `active` on (0: none) they are zero and untouched."""
     if lanes == 1:
-        return f.load(type, pointer)
-    steps = f.constants(vector("i64", lanes), [lane * stride_nbytes for lane in range(lanes)])
+        return load_numbers(f, isa, dtype, pointer, 1)
+    nbytes, type = ITEMSIZE[dtype], storage_type(dtype, lanes)
+    steps = f.constants(vector("i64", lanes), [lane * stride * nbytes for lane in range(lanes)])
     pointers = f.assign(
         vector("ptr", lanes), f"getelementptr i8, ptr {pointer.name}, {steps.type} {steps.name}"
     )
     name = f"llvm.masked.gather.{mangle(type)}.v{lanes}p0"
-    mask = f.mask(lanes, active or lanes)
-    return f.call(type, name, pointers, Value("i32", "4"), mask, Value(type, "zeroinitializer"))
+    mask, zero = f.mask(lanes, active or lanes), Value(type, "zeroinitializer")
+    return widened(f, isa, dtype, f.call(type, name, pointers, Value("i32", str(nbytes)), mask, zero))

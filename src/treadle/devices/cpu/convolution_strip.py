@@ -1,8 +1,8 @@
 """Copy the part of an input that a block of outputs needs to scratch memory, with zeros where it leaves the
 input.
 
-The copy has the channels innermost whatever the layout of the source, so that everything after it sees one
-layout. Knows windows of memory, not convolutions' directions.
+The copy has the channels innermost whatever the layout of the source, and numbers as they are summed, so that
+everything after it sees one layout. Knows windows of memory, not convolutions' directions.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from treadle.devices.cpu.ir import Function, Index, Value, vector
-from treadle.devices.cpu.microkernel import ITEMSIZES
+from treadle.devices.cpu.elements import ITEMSIZES, SCALARS, load_numbers, summed_as_stored
+from treadle.devices.cpu.ir import Function, Index, Value
 from treadle.devices.cpu.packing import transpose
+from treadle.devices.cpu.registers import ITEMSIZE
 from treadle.devices.cpu.target import Isa
 
 
@@ -67,7 +68,7 @@ def clamp(f: Function, value: Index, limit: int) -> Index:
 def copy_strip(
     f: Function,
     isa: Isa,
-    scalar: str,
+    dtype: str,
     strip: Strip,
     target: Value,
     source: Value,
@@ -83,7 +84,7 @@ def copy_strip(
     `origin` is the input's pixel at the strip's first, per axis, and may lie outside it; `sizes` and
     `strides` (in elements) are the input's. `channels` of the strip's pitch are copied.
     """
-    itemsize = ITEMSIZES[scalar]
+    itemsize = ITEMSIZES[SCALARS[dtype]]
     extents, pitch = strip.extents, strip.pitch
     width, last_stride = extents[-1], strides[-1]
     start = origin[-1]
@@ -92,7 +93,7 @@ def copy_strip(
 
     def row(indices: list[Index]) -> None:
         pixel = f.add(dot(f, indices, strides[:-1]), dot(f, origin, strides))
-        begin = f.at(source, f.mul(pixel, itemsize))
+        begin = f.at(source, f.mul(pixel, ITEMSIZE[dtype]))
         into = f.at(target, f.mul(dot(f, indices, strip.strides[:-1]), itemsize))
         # A row outside the input ends where it starts: it is all zero.
         end = high
@@ -104,7 +105,7 @@ def copy_strip(
                 inside = f.compare("icmp ult", place, f.i64(size))
                 end = f.select(inside, f.i64(end), f.i64(low))
         clear(f, into, f.mul(low, pitch * itemsize))
-        copy_pixels(f, isa, scalar, into, begin, low, end, channels, pitch, channel_stride, last_stride)
+        copy_pixels(f, isa, dtype, into, begin, low, end, channels, pitch, channel_stride, last_stride)
         clear(f, f.at(into, f.mul(end, pitch * itemsize)), f.mul(f.sub(width, end), pitch * itemsize))
 
     nest(f, extents[:-1], row)
@@ -117,16 +118,30 @@ def clear(f: Function, target: Value, nbytes: Index) -> None:
         f.call("void", "llvm.memset.p0.i64", target, zero, f.i64(nbytes), flag)
 
 
-def copy(f: Function, target: Value, source: Value, nbytes: Index) -> None:
-    """Copy memory that does not overlap."""
-    if not (isinstance(nbytes, int) and nbytes <= 0):
-        f.call("void", "llvm.memcpy.p0.p0.i64", target, source, f.i64(nbytes), Value("i1", "false"))
+def copy(f: Function, isa: Isa, dtype: str, target: Value, source: Value, count: Index) -> None:
+    """Copy neighbouring numbers; the memory does not overlap."""
+    if isinstance(count, int) and count <= 0:
+        return
+    stored_nbytes, nbytes = ITEMSIZE[dtype], ITEMSIZES[SCALARS[dtype]]
+    if summed_as_stored(dtype):
+        size = f.i64(f.mul(count, nbytes))
+        f.call("void", "llvm.memcpy.p0.p0.i64", target, source, size, Value("i1", "false"))
+        return
+
+    def widen(first: Index, lanes: int) -> None:
+        value = load_numbers(f, isa, dtype, f.at(source, f.mul(first, stored_nbytes)), lanes)
+        f.store(value, f.at(target, f.mul(first, nbytes)))
+
+    lanes = isa.lanes(nbytes)
+    whole = f.mul(f.divmod(count, lanes)[0], lanes)
+    f.loop(0, whole, lambda first: widen(first, lanes), step=lanes)
+    f.loop(whole, count, lambda first: widen(first, 1))
 
 
 def copy_pixels(
     f: Function,
     isa: Isa,
-    scalar: str,
+    dtype: str,
     target: Value,
     source: Value,
     low: Index,
@@ -137,27 +152,27 @@ def copy_pixels(
     pixel_stride: int,
 ) -> None:
     """Copy pixels low ... high - 1 of one row, in the quickest way its layout allows."""
-    itemsize = ITEMSIZES[scalar]
+    itemsize, stored_nbytes = ITEMSIZES[SCALARS[dtype]], ITEMSIZE[dtype]
     one_channel = isinstance(channels, int) and channels == 1
 
     def from_pixel(pixel: Index) -> Value:
-        return f.at(source, f.mul(pixel, pixel_stride * itemsize))
+        return f.at(source, f.mul(pixel, pixel_stride * stored_nbytes))
 
     def to_pixel(pixel: Index) -> Value:
         return f.at(target, f.mul(pixel, pitch * itemsize))
 
     if (one_channel or channel_stride == 1) and pixel_stride == pitch == channels:
-        copy(f, to_pixel(low), from_pixel(low), f.mul(f.sub(high, low), pitch * itemsize))
+        copy(f, isa, dtype, to_pixel(low), from_pixel(low), f.mul(f.sub(high, low), pitch))
     elif channel_stride == 1:
 
         def pixel(i: Index) -> None:
-            copy(f, to_pixel(i), from_pixel(i), f.mul(channels, itemsize))
+            copy(f, isa, dtype, to_pixel(i), from_pixel(i), channels)
             unused = f.mul(f.sub(pitch, channels), itemsize)
             clear(f, f.at(to_pixel(i), f.mul(channels, itemsize)), unused)
 
         f.loop(low, high, pixel)
     elif pixel_stride == 1 and isinstance(channels, int) and channels >= isa.lanes(itemsize):
-        transpose_pixels(f, isa, scalar, target, source, low, high, channels, channel_stride, pitch)
+        transpose_pixels(f, isa, dtype, target, source, low, high, channels, channel_stride, pitch)
         if pitch > channels:
             unused = (pitch - channels) * itemsize
             f.loop(low, high, lambda i: clear(f, f.at(to_pixel(i), channels * itemsize), unused))
@@ -165,7 +180,8 @@ def copy_pixels(
 
         def pixel(i: Index) -> None:
             def channel(c: Index) -> None:
-                value = f.load(scalar, f.at(from_pixel(i), f.mul(c, channel_stride * itemsize)), itemsize)
+                place = f.at(from_pixel(i), f.mul(c, channel_stride * stored_nbytes))
+                value = load_numbers(f, isa, dtype, place, 1)
                 f.store(value, f.at(to_pixel(i), f.mul(c, itemsize)), itemsize)
 
             f.loop(0, channels, channel)
@@ -178,7 +194,7 @@ def copy_pixels(
 def transpose_pixels(
     f: Function,
     isa: Isa,
-    scalar: str,
+    dtype: str,
     target: Value,
     source: Value,
     low: Index,
@@ -193,14 +209,15 @@ def transpose_pixels(
     The last square of channels, and of pixels, overlaps the one before it where the count is no multiple of
     the vector.
     """
-    itemsize = ITEMSIZES[scalar]
+    itemsize, stored_nbytes = ITEMSIZES[SCALARS[dtype]], ITEMSIZE[dtype]
     lanes = isa.lanes(itemsize)
-    type = vector(scalar, lanes)
 
     def square(pixel: Index, channel: Index) -> None:
-        begin = f.at(source, f.add(f.mul(pixel, itemsize), f.mul(channel, channel_stride * itemsize)))
+        first = f.add(pixel, f.mul(channel, channel_stride))
+        begin = f.at(source, f.mul(first, stored_nbytes))
         into = f.at(target, f.add(f.mul(pixel, pitch * itemsize), f.mul(channel, itemsize)))
-        rows = [f.load(type, f.at(begin, lane * channel_stride * itemsize)) for lane in range(lanes)]
+        places = [f.at(begin, lane * channel_stride * stored_nbytes) for lane in range(lanes)]
+        rows = [load_numbers(f, isa, dtype, place, lanes) for place in places]
         for lane, value in enumerate(transpose(f, rows)):
             f.store(value, f.at(into, lane * pitch * itemsize))
 
@@ -215,11 +232,8 @@ def transpose_pixels(
 
     def single(pixel: Index) -> None:
         def channel(c: Index) -> None:
-            value = f.load(
-                scalar,
-                f.at(source, f.add(f.mul(pixel, itemsize), f.mul(c, channel_stride * itemsize))),
-                itemsize,
-            )
+            place = f.mul(f.add(pixel, f.mul(c, channel_stride)), stored_nbytes)
+            value = load_numbers(f, isa, dtype, f.at(source, place), 1)
             f.store(value, f.at(target, f.add(f.mul(pixel, pitch * itemsize), f.mul(c, itemsize))), itemsize)
 
         f.loop(0, channels, channel)

@@ -14,9 +14,11 @@ from treadle.devices.cpu.convolution_chunks import Sums
 from treadle.devices.cpu.convolution_depthwise import accumulate_lanes
 from treadle.devices.cpu.convolution_epilogue import store_tile
 from treadle.devices.cpu.convolution_strip import Strip, clear, copy_strip, dot, nest
+from treadle.devices.cpu.elements import ITEMSIZES, SCALARS, narrowed, plus
 from treadle.devices.cpu.ir import Index, Module, Value, vector
-from treadle.devices.cpu.microkernel import ITEMSIZES, SCALARS, Tile, accumulate, offsets, zeros
+from treadle.devices.cpu.microkernel import Tile, accumulate, offsets, zeros
 from treadle.devices.cpu.native import NativeKernel
+from treadle.devices.cpu.registers import ITEMSIZE
 from treadle.devices.cpu.target import Isa
 from treadle.devices.cpu.tiling import EvenCut
 
@@ -42,13 +44,14 @@ class ChunkWriter:
         self.correlation, self.packing, self.tiling = sums.correlation, sums.packing, sums.tiling
         self.axes = self.correlation.axes
         self.scalar = SCALARS[self.correlation.dtype]
-        self.itemsize = ITEMSIZES[self.scalar]
+        self.itemsize, self.stored_nbytes = ITEMSIZES[self.scalar], ITEMSIZE[self.correlation.dtype]
+        """Of a number as it is summed, and in the operands' memory."""
         self.lanes = self.packing.lanes
         c = self.correlation
         self.outs = self.tiling.outputs_of_block(self.axes)
         self.strip = sums.strip
         strip_nbytes = 0 if sums.in_place else -(-self.strip.size * self.itemsize // 64) * 64
-        self.gradient_in_place = c.output_channel_stride == 1 or c.filters * c.groups == 1
+        self.gradient_in_place = c.output_in_place
         padded = self.packing.tile if c.depthwise else -(-c.filters // self.lanes) * self.lanes
         self.accumulate_pixels = accumulate_lanes if c.depthwise else accumulate
         self.gradient_strip = Strip(self.outs, padded)
@@ -122,7 +125,7 @@ class ChunkWriter:
         self, block: Index, group: Index, channel_block: Index, tiles: tuple[Index, Index], partial: Value
     ) -> None:
         """Add the sums over one block of pixels."""
-        f, c, axes, itemsize = self.f, self.correlation, self.axes, self.itemsize
+        f, c, axes, stored_nbytes = self.f, self.correlation, self.axes, self.stored_nbytes
         origin, first, last = self.tiling.locate(f, axes, block)
         starts = [f.add(f.mul(o, a.stride), a.offset) for o, a in zip(origin, axes, strict=True)]
         channels: Index = self.packing.channel_block
@@ -134,29 +137,29 @@ class ChunkWriter:
             if c.filters % channels:
                 channels = f.min(channels, f.sub(c.filters, channel))
             filters = channels
-        a = f.at(self.input, f.mul(channel, c.input_channel_stride * itemsize))
+        a = f.at(self.input, f.mul(channel, c.input_channel_stride * stored_nbytes))
         strides = [axis.input_stride for axis in axes]
         if self.sums.in_place:
-            a = f.at(a, f.mul(dot(f, starts, strides), itemsize))
+            a = f.at(a, f.mul(dot(f, starts, strides), stored_nbytes))
         else:
             copy_strip(
-                f, self.isa, self.scalar, self.strip, self.scratch, a, starts, [axis.size for axis in axes],
+                f, self.isa, c.dtype, self.strip, self.scratch, a, starts, [axis.size for axis in axes],
                 strides, channels, c.input_channel_stride,
             )  # fmt: skip
             a = self.scratch
-        b = f.at(self.gradient, f.mul(filter, c.output_channel_stride * itemsize))
+        b = f.at(self.gradient, f.mul(filter, c.output_channel_stride * stored_nbytes))
         strides = [axis.output_stride for axis in axes]
         if self.gradient_in_place:
-            b = f.at(b, f.mul(dot(f, origin, strides), itemsize))
+            b = f.at(b, f.mul(dot(f, origin, strides), stored_nbytes))
         else:
             target = f.at(self.scratch, self.gradient_at)
             copy_strip(
-                f, self.isa, self.scalar, self.gradient_strip, target, b, origin, [axis.out for axis in axes],
+                f, self.isa, c.dtype, self.gradient_strip, target, b, origin, [axis.out for axis in axes],
                 strides, filters, c.output_channel_stride,
             )  # fmt: skip
             b = target
         if c.depthwise:  # `filter_tiles` will move b by the tile, which has been done.
-            b = f.at(b, f.mul(filter, -itemsize))
+            b = f.at(b, f.mul(filter, -self.itemsize))
         counts: list[Index] = list(self.outs)
         counts[self.tiling.block] = f.sub(last, first)
 
@@ -263,7 +266,7 @@ class ChunkWriter:
         flat = level(len(outer), a, b, [value for row in acc for value in row])
         for i, value in enumerate(flat):
             place = f.at(into, i * lanes * itemsize)
-            f.store(f.op("fadd", f.load(tile.type, place), value), place)
+            f.store(plus(f, f.load(tile.type, place), value), place)
 
 
 def add_chunks(sums: Sums, isa: Isa, strides: Sequence[int], label: str) -> NativeKernel:
@@ -274,6 +277,7 @@ def add_chunks(sums: Sums, isa: Isa, strides: Sequence[int], label: str) -> Nati
     source, target = f.load("ptr", arguments, 8), f.load("ptr", f.at(arguments, 8), 8)
     c, packing = sums.correlation, sums.packing
     lanes, itemsize, block = packing.lanes, packing.itemsize, packing.channel_block
+    stored_nbytes = ITEMSIZE[c.dtype]
     type = vector(SCALARS[c.dtype], lanes)
     filter_stride, channel_stride, *tap_strides = strides
     filter_stride = 1 if c.filters * c.groups == 1 else filter_stride
@@ -290,13 +294,13 @@ def add_chunks(sums: Sums, isa: Isa, strides: Sequence[int], label: str) -> Nati
 
             def add(chunk: Index, *values: Value) -> list[Value]:
                 moved = [f.at(p, f.mul(chunk, sums.chunk_size * itemsize)) for p in pointers]
-                return [f.op("fadd", v, f.load(type, p)) for v, p in zip(values, moved, strict=True)]
+                return [plus(f, v, f.load(type, p)) for v, p in zip(values, moved, strict=True)]
 
             total = f.loop(0, sums.chunks.parts, add, [zero] * size)
-            place = f.at(into, f.mul(channel, channel_stride * itemsize))
+            place = f.at(into, f.mul(channel, channel_stride * stored_nbytes))
             store_tile(
                 f,
-                [[v] for v in total],
+                [[narrowed(f, isa, c.dtype, v)] for v in total],
                 place,
                 [i * channel_stride for i in range(size)],
                 filter_stride,
@@ -326,7 +330,8 @@ def add_chunks(sums: Sums, isa: Isa, strides: Sequence[int], label: str) -> Nati
                 move = f.mul(v, lanes)
                 run(
                     f.at(source, f.mul(f.add(begin, move), itemsize)),
-                    f.at(target, f.mul(f.add(into, f.mul(move, filter_stride)), itemsize)), width, active,
+                    f.at(target, f.mul(f.add(into, f.mul(move, filter_stride)), stored_nbytes)), width,
+                    active,
                 )  # fmt: skip
 
             f.loop(0, filters // lanes, lambda v: vector_of_filters(v, lanes))

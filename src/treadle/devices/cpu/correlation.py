@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 
 from treadle.compiler.kernel import Instruction, Operand
+from treadle.devices.cpu.elements import summed_as_stored
 from treadle.devices.cpu.ir import Function, Index
 from treadle.devices.cpu.microkernel import rows_that_fit
 from treadle.devices.cpu.target import Isa
@@ -99,10 +100,16 @@ class Correlation:
 
     @property
     def reads_in_place(self) -> bool:
-        """Whether tiles can read the input where it is: channels together and no halo."""
+        """Whether tiles can read the input where it is: channels together, no halo and nothing to widen."""
         one = self.channels * self.groups == 1 and not self.depthwise
         together = self.input_channel_stride == 1 or one
-        return together and not any(axis.has_halo for axis in self.axes)
+        return together and summed_as_stored(self.dtype) and not any(axis.has_halo for axis in self.axes)
+
+    @property
+    def output_in_place(self) -> bool:
+        """Whether tiles can read the output's gradient where it is."""
+        one = self.filters * self.groups == 1
+        return (self.output_channel_stride == 1 or one) and summed_as_stored(self.dtype)
 
 
 @dataclass(frozen=True)

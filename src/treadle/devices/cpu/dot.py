@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from math import prod
 
+from treadle.devices.cpu.elements import load_numbers, multiply_add, plus
 from treadle.devices.cpu.expression import module_for
 from treadle.devices.cpu.ir import Index, Value, vector
-from treadle.devices.cpu.microkernel import load_vector, multiply_add
 from treadle.devices.cpu.native import NativeKernel
 from treadle.devices.cpu.product import Product, batch_digits, batch_offset
 from treadle.devices.cpu.target import Isa
@@ -20,7 +20,7 @@ from treadle.devices.cpu.tiling import DotSchedule, EvenCut, share
 
 def dot_kernel(product: Product, schedule: DotSchedule, isa: Isa, label: str) -> NativeKernel:
     """The kernel ``(a, b, c, extra...)``."""
-    p, itemsize = product, product.itemsize
+    p, itemsize, stored_nbytes = product, product.itemsize, product.stored_nbytes
     lanes = isa.lanes(itemsize)
     type = vector(p.scalar, lanes)
     rows, columns = EvenCut(p.m, schedule.rows), EvenCut(p.n, schedule.columns)
@@ -29,12 +29,15 @@ def dot_kernel(product: Product, schedule: DotSchedule, isa: Isa, label: str) ->
     arguments, first, last, scratch = f.arguments
     a_base, b_base, c_base, *extra = (f.load("ptr", f.at(arguments, 8 * i)) for i in range(2 + p.results))
 
+    def load(pointer: Value, active: int) -> Value:
+        return load_numbers(f, isa, p.dtype, pointer, lanes, active)
+
     def add(sums: list[Value], a: Value, b: Value, height: int, width: int, active: int) -> list[Value]:
         """One vector of k."""
-        right = [load_vector(f, f.at(b, j * p.b[-1] * itemsize), type, active) for j in range(width)]
+        right = [load(f.at(b, j * p.b[-1] * stored_nbytes), active) for j in range(width)]
         added = []
         for i in range(height):
-            left = load_vector(f, f.at(a, i * p.a[-2] * itemsize), type, active)
+            left = load(f.at(a, i * p.a[-2] * stored_nbytes), active)
             added += [multiply_add(f, isa, left, right[j], sums[i * width + j]) for j in range(width)]
         return added
 
@@ -43,29 +46,33 @@ def dot_kernel(product: Product, schedule: DotSchedule, isa: Isa, label: str) ->
 
         def step(_: Index, a: Value, b: Value, *sums: Value) -> list[Value]:
             added = add(list(sums), a, b, height, width, 0)
-            return [f.at(a, isa.vector_nbytes), f.at(b, isa.vector_nbytes), *added]
+            return [f.at(a, lanes * stored_nbytes), f.at(b, lanes * stored_nbytes), *added]
 
         zeros = [f.constant(type, 0.0)] * (height * width)
         a, b, *sums = f.loop(0, p.k // lanes, step, [a, b, *zeros])
         if p.k % lanes:
             sums = add(sums, a, b, height, width, p.k % lanes)
-        return [f.fold_lanes(sum, lambda x, y: f.op("fadd", x, y)) for sum in sums]
+        return [f.fold_lanes(sum, lambda x, y: plus(f, x, y)) for sum in sums]
 
     def task(task: Index) -> None:
         batch, along_n = f.divmod(task, schedule.tasks)
         digits = batch_digits(f, p.batch, batch)
         a, b, c = (
-            f.at(base, batch_offset(f, digits, strides, itemsize))
-            for base, strides in ((a_base, p.a), (b_base, p.b), (c_base, p.c))
+            f.at(base, batch_offset(f, digits, strides, nbytes))
+            for base, strides, nbytes in (
+                (a_base, p.a, stored_nbytes),
+                (b_base, p.b, stored_nbytes),
+                (c_base, p.c, itemsize),
+            )
         )
 
         def strip(width: int, part: Index) -> None:
             column = columns.start(f, part)
-            from_b = f.at(b, f.mul(column, p.b[-1] * itemsize))
+            from_b = f.at(b, f.mul(column, p.b[-1] * stored_nbytes))
 
             def block(height: int, part: Index) -> None:
                 row = rows.start(f, part)
-                values = tile(f.at(a, f.mul(row, p.a[-2] * itemsize)), from_b, height, width)
+                values = tile(f.at(a, f.mul(row, p.a[-2] * stored_nbytes)), from_b, height, width)
                 if p.epilogue:
                     finish(row, column, height, width, values)
                     return
@@ -102,5 +109,5 @@ def dot_kernel(product: Product, schedule: DotSchedule, isa: Isa, label: str) ->
         count * schedule.tasks,
         rows.large * columns.large * itemsize,
         flops=2 * count * p.m * p.n * p.k,
-        nbytes=itemsize * count * (p.m * p.k + p.k * p.n + p.m * p.n),
+        nbytes=stored_nbytes * count * (p.m * p.k + p.k * p.n + p.m * p.n),
     )

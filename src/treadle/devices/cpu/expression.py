@@ -18,14 +18,13 @@ from collections.abc import Callable, Mapping, Sequence
 from treadle.compiler.kernel import Instruction, Store
 from treadle.devices.cpu import elementwise as ops
 from treadle.devices.cpu.access import Site, checked_offset, gather, inside, load, load_moved, store
+from treadle.devices.cpu.elements import finished
 from treadle.devices.cpu.ir import Function, Module, Value, lanes_of, vector
 from treadle.devices.cpu.registers import (
     KIND,
-    NARROW,
     Unsupported,
     cast,
     register_type,
-    round_narrow,
     scalar_constant,
     widen,
 )
@@ -142,9 +141,7 @@ def _accumulator(
 ) -> Value:
     if site.accumulator is None:
         raise AssertionError("the body of an epilogue is rendered where there is no accumulator")
-    if instruction.dtype in NARROW:
-        return round_narrow(site.f, site.isa, instruction.dtype, site.accumulator)
-    return site.accumulator
+    return finished(site.f, site.isa, instruction.dtype, site.accumulator)
 
 
 def _random(site: Site, instruction: Instruction, dtypes: tuple[str, ...], arguments: list[Value]) -> Value:

@@ -8,29 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from treadle.compiler.costs import INLINE, REDUCTIONS
 from treadle.compiler.indexmap import MOVEMENT
-from treadle.compiler.kernel import Access, Affine, Instruction, LoopKernel, Operand, Stage, Store
 from treadle.compiler.program import Call, LibraryCall, LoopCall, View
 from treadle.devices.cpu import loops
+from treadle.devices.cpu.copies import copied, row_major
 from treadle.devices.cpu.expression import supported
 from treadle.devices.cpu.native import Lowered, Step
-from treadle.devices.cpu.registers import Unsupported
+from treadle.devices.cpu.registers import ITEMSIZE, Unsupported
 from treadle.devices.cpu.target import Isa
 from treadle.graph.node import Node, Type
 
 if TYPE_CHECKING:
     from treadle.devices.cpu.convolution import Convolution
     from treadle.devices.cpu.pooling import AvgPool
-
-NATIVE_FLOATS = ("float32", "float64")
-
-
-def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The strides, in elements, of a contiguous array."""
-    strides, step = [], 1
-    for size in reversed(shape):
-        strides.append(step)
-        step *= size
-    return tuple(reversed(strides))
 
 
 def _sizes(type: Type) -> tuple[int, ...]:
@@ -118,18 +107,6 @@ def _conv_weight_gradient(call: LibraryCall, isa: Isa) -> Lowered:
     return weight_gradient(_convolution(call, _seen(x), _made(call.node), _seen(g)), isa)
 
 
-def _copied(view: View, dtype: str, isa: Isa, source: tuple[str, int], target: tuple[str, int]) -> Step:
-    """A step that copies a view into contiguous memory."""
-    sizes = tuple(int(n) for n in view.shape)
-    count = math.prod(sizes)
-    reach = 1 + sum(abs(stride) * (n - 1) for n, stride in zip(sizes, view.strides, strict=True))
-    body = (Instruction("load", (), dtype, Access(0, Affine(0, view.strides))),)
-    stage = Stage("row", body, stores=(Store(Access(1, Affine(0, row_major(sizes))), 0),))
-    operands = (Operand(dtype, reach), Operand(dtype, count, written=True))
-    (step,) = loops.render(LoopKernel(sizes, len(sizes), operands, (stage,), f"copy{list(sizes)}"), isa).steps
-    return Step(step.kernel, (source, target))
-
-
 def _scatter(call: LibraryCall, isa: Isa) -> Lowered:
     from treadle.devices.cpu.scatter import Scatter, scatter
 
@@ -140,27 +117,31 @@ def _scatter(call: LibraryCall, isa: Isa) -> Lowered:
     others = [axis for axis in range(len(shape)) if axis not in axes]
     points = indices[0].shape
     made = row_major(shape)
-    kernel = scatter(
-        Scatter(
-            node.dtype.name,
-            node.op.name == "scatter_add",
-            points,
-            tuple(shape[a] for a in others),
-            tuple(made[a] for a in axes),
-            tuple(made[a] for a in others),
-            values.strides[: len(points)],
-            values.strides[len(points) :],
-            tuple(child.dtype.name for child in node.inputs[2:]),
-            tuple(view.strides for view in indices),
-            tuple(shape[a] for a in axes),
-        ),
-        isa,
+    spec = Scatter(
+        node.dtype.name,
+        node.op.name == "scatter_add",
+        points,
+        tuple(shape[a] for a in others),
+        tuple(made[a] for a in axes),
+        tuple(made[a] for a in others),
+        values.strides[: len(points)],
+        values.strides[len(points) :],
+        tuple(child.dtype.name for child in node.inputs[2:]),
+        tuple(view.strides for view in indices),
+        tuple(shape[a] for a in axes),
     )
+    kernel = scatter(spec, isa)
     if 0 in shape:
         return Lowered(())
-    copy = _copied(x, node.dtype.name, isa, ("in", 0), ("out", 0))
-    places = (("out", 0), *(("in", 1 + i) for i in range(1 + len(indices))), ("status", 0))
-    return Lowered((copy, Step(kernel, places)))
+    name, summed = node.dtype.name, spec.summed
+    target = ("out", 0) if summed == name else ("temp", 0)
+    copy = copied(isa, shape, (("in", 0), x.strides, name), (target, made, summed))
+    places = (target, *(("in", 1 + i) for i in range(1 + len(indices))), ("status", 0))
+    steps = copy, Step(kernel, places)
+    if summed == name:
+        return Lowered(steps)
+    back = copied(isa, shape, (target, made, summed), (("out", 0), made, name))
+    return Lowered((*steps, back), (math.prod(shape) * ITEMSIZE[summed],))
 
 
 def _cumulative(call: LibraryCall, isa: Isa) -> Lowered:
@@ -178,7 +159,8 @@ def _cumulative(call: LibraryCall, isa: Isa) -> Lowered:
     )
     if view.strides == row_major(shape):
         return Lowered((Step(kernel, (("in", 0), ("out", 0))),))
-    copy = _copied(view, node.dtype.name, isa, ("in", 0), ("temp", 0))
+    name, made = node.dtype.name, row_major(shape)
+    copy = copied(isa, shape, (("in", 0), view.strides, name), (("temp", 0), made, name))
     return Lowered((copy, Step(kernel, (("temp", 0), ("out", 0)))), (math.prod(shape) * node.dtype.itemsize,))
 
 
@@ -272,9 +254,6 @@ LIBRARY: dict[str, Callable[[LibraryCall, Isa], Lowered]] = {
 EPILOGUES = ("matmul", "conv")
 """Ops whose kernels can go on computing with a result before they store it."""
 
-ANY_DTYPE = ("scatter_add", "scatter_set", "cumulative_sum", "cumulative_prod")
-"""Ops whose kernels are not for floating dtypes alone."""
-
 LOOPED = frozenset(MOVEMENT) | REDUCTIONS | INLINE | {"concat"}
 """Ops that the fusion pass writes as loops, besides elementwise ones."""
 
@@ -302,9 +281,7 @@ def lower_call(call: Call, isa: Isa) -> Lowered | None:
         if isinstance(call, LoopCall):
             return loops.render(call.kernel, isa)
         lower = LIBRARY.get(call.node.op.name)
-        if lower is None or (
-            call.node.op.name not in ANY_DTYPE and call.node.dtype.name not in NATIVE_FLOATS
-        ):
+        if lower is None or any(value.dtype.name not in ITEMSIZE for value in (call.node, *call.node.inputs)):
             return None
         return lower(call, isa)
     except Unsupported:

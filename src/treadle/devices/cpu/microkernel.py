@@ -11,13 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from treadle.devices.cpu.ir import Function, Index, Value, lanes_of, vector
+from treadle.devices.cpu.elements import load_numbers, load_vector, multiply_add
+from treadle.devices.cpu.ir import Function, Index, Value, vector
 from treadle.devices.cpu.target import Isa
-
-SCALARS = {"float32": "float", "float64": "double"}
-"""The LLVM type of each dtype that is multiplied as it is stored."""
-
-ITEMSIZES = {"float": 4, "double": 8}
 
 Accumulators = list[list[Value]]
 """acc[row][v], each a vector of the tile's width."""
@@ -28,7 +24,7 @@ class Tile:
     """A register tile: `len(a_offsets)` rows of `len(b_offsets)` vectors, and where its operands lie."""
 
     scalar: str
-    """LLVM type of an element of a, b and acc: ``float`` or ``double``."""
+    """LLVM type of an element of a, b and acc."""
     lanes: int
     a_offsets: tuple[int, ...]
     """Byte offset of each row's element of a."""
@@ -47,6 +43,8 @@ class Tile:
     """Bytes ahead of a that are prefetched every k; 0: none."""
     b_prefetch: int = 0
     """Bytes ahead of every vector of b that are prefetched every k; 0: none."""
+    stored: str = ""
+    """The dtype of b, where it is widened as it is loaded; empty: b lies in memory as it is summed."""
 
     @property
     def type(self) -> str:
@@ -71,11 +69,14 @@ def accumulate(
     """
     vectors = len(tile.b_offsets)
 
+    def load_b(pointer: Value, active: int) -> Value:
+        if tile.stored:
+            return load_numbers(f, isa, tile.stored, pointer, tile.lanes, active)
+        return load_vector(f, pointer, tile.type, active)
+
     def step(a: Value, b: Value, flat: list[Value], u: int) -> list[Value]:
         loaded = [
-            load_vector(
-                f, f.at(b, offset + u * tile.b_step), tile.type, tile.active if v == vectors - 1 else 0
-            )
+            load_b(f.at(b, offset + u * tile.b_step), tile.active if v == vectors - 1 else 0)
             for v, offset in enumerate(tile.b_offsets)
         ]
         if tile.b_prefetch:
@@ -103,33 +104,6 @@ def accumulate(
     else:
         flat = f.loop(0, rest, lambda _, a, b, *flat: steps(a, b, list(flat), 1), carried)[2:]
     return [flat[row * vectors : (row + 1) * vectors] for row in range(len(acc))]
-
-
-def multiply_add(f: Function, isa: Isa, a: Value, b: Value, c: Value) -> Value:
-    """a * b + c; two roundings where the instruction set has no fused form (``llvm.fma`` would call libm
-    there).
-    """
-    return f.fma(a, b, c) if fuses(isa) else f.op("fadd", f.op("fmul", a, b), c)
-
-
-def fuses(isa: Isa) -> bool:
-    """Whether the instruction set has a fused multiply-add."""
-    return "+fma" in isa.features.split(",") or isa.name == "neon"
-
-
-def load_vector(f: Function, pointer: Value, type: str, active: int = 0) -> Value:
-    """Load a vector, or only its first `active` lanes (0: all), the others zero."""
-    if not active or active == lanes_of(type):
-        return f.load(type, pointer)
-    return f.masked_load(type, pointer, f.mask(lanes_of(type), active))
-
-
-def store_vector(f: Function, value: Value, pointer: Value, active: int = 0) -> None:
-    """Store a vector, or only its first `active` lanes (0: all)."""
-    if not active or active == lanes_of(value.type):
-        f.store(value, pointer)
-    else:
-        f.masked_store(value, pointer, f.mask(lanes_of(value.type), active))
 
 
 def rows_that_fit(isa: Isa, vectors: int, limit: int = 30) -> int:

@@ -2,7 +2,8 @@
 
 A panel of b is ``[k][vectors * lanes]``: each step of k is one contiguous run. Lanes past the last column
 hold zeros or copies of the last column; what is computed from them is never stored. Ranges may have
-run-time lengths, so that one copy of the code serves every panel.
+run-time lengths, so that one copy of the code serves every panel. What is copied is widened to what it is
+summed as.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from treadle.devices.cpu.ir import Function, Index, Value, lanes_of, scalar_of, vector
-from treadle.devices.cpu.microkernel import ITEMSIZES, active_lanes, load_vector
+from treadle.devices.cpu.elements import ITEMSIZES, SCALARS, load_numbers
+from treadle.devices.cpu.ir import Function, Index, Value, lanes_of, scalar_of
+from treadle.devices.cpu.microkernel import active_lanes
+from treadle.devices.cpu.registers import ITEMSIZE
+from treadle.devices.cpu.target import Isa
 
 STRIP = 8
 """Steps of k that are copied for all panels before the next: whole rows of b are read, few pages at a time.
@@ -20,17 +24,30 @@ STRIP = 8
 
 @dataclass(frozen=True)
 class Source:
-    """A matrix to be packed: its element type and its strides in bytes along k and along the other axis."""
+    """A matrix to be packed: its dtype and its strides in bytes along k and along the other axis."""
 
-    scalar: str
-    itemsize: int
-    lanes: int
+    dtype: str
+    isa: Isa
     k_stride: int
     stride: int
 
     @property
-    def type(self) -> str:
-        return vector(self.scalar, self.lanes)
+    def stored_nbytes(self) -> int:
+        """Of an element in memory."""
+        return ITEMSIZE[self.dtype]
+
+    @property
+    def itemsize(self) -> int:
+        """Of an element that is packed."""
+        return ITEMSIZES[SCALARS[self.dtype]]
+
+    @property
+    def lanes(self) -> int:
+        return self.isa.lanes(self.itemsize)
+
+    def load(self, f: Function, pointer: Value, lanes: int, active: int = 0) -> Value:
+        """Neighbours in memory, as they are packed."""
+        return load_numbers(f, self.isa, self.dtype, pointer, lanes, active)
 
 
 def pack_panels(
@@ -68,7 +85,7 @@ def pack_panels(
 
     def turn(panel: Index) -> None:
         begin, there = place(panel)
-        if b.k_stride == b.itemsize and least_k >= b.lanes > 1:
+        if b.k_stride == b.stored_nbytes and least_k >= b.lanes > 1:
             first = f.mul(panel, width // b.lanes)
             last = f.min(f.add(first, width // b.lanes), -(-n // b.lanes))
 
@@ -82,7 +99,7 @@ def pack_panels(
             columns = f.min(width, f.sub(n, f.mul(panel, width)))
             _copy_elements(f, b, begin, there, row_nbytes, k, columns, -(-min(width, n) // b.lanes) * b.lanes)
 
-    if b.stride == b.itemsize:
+    if b.stride == b.stored_nbytes:
         f.loop(0, k, copy, step=STRIP)
     else:
         f.loop(*panels, turn)
@@ -107,11 +124,9 @@ def _copy_row(
     vectors, active = active_lanes(columns, b.lanes)
     begin, there = f.at(source, f.mul(step, b.k_stride)), f.at(dest, f.mul(step, row_nbytes))
     for v in range(vectors):
-        offset = v * b.lanes * b.itemsize
-        f.store(
-            load_vector(f, f.at(begin, offset), b.type, active if v == vectors - 1 else 0),
-            f.at(there, offset),
-        )
+        from_b = f.at(begin, v * b.lanes * b.stored_nbytes)
+        value = b.load(f, from_b, b.lanes, active if v == vectors - 1 else 0)
+        f.store(value, f.at(there, v * b.lanes * b.itemsize))
 
 
 def _copy_elements(
@@ -121,7 +136,7 @@ def _copy_elements(
 
     def element(step: Index, column: Index) -> None:
         inside = f.min(column, f.sub(columns, 1))
-        value = f.load(b.scalar, f.at(source, f.add(f.mul(step, b.k_stride), f.mul(inside, b.stride))))
+        value = b.load(f, f.at(source, f.add(f.mul(step, b.k_stride), f.mul(inside, b.stride))), 1)
         f.store(value, f.at(dest, f.add(f.mul(step, row_nbytes), f.mul(column, b.itemsize))))
 
     f.loop(0, k, lambda step: f.loop(0, width, lambda column: element(step, column)) and None)
@@ -137,14 +152,15 @@ def _transpose_columns(
         square = f.module.function(name, ["ptr", "ptr"], internal=True)
         begin, to = square.arguments
         starts = [square.at(begin, min(lane, columns - 1) * b.stride) for lane in range(b.lanes)]
-        turned = transpose(square, [square.load(b.type, start) for start in starts])
+        turned = transpose(square, [b.load(square, start, b.lanes) for start in starts])
         for lane, value in enumerate(turned):
             square.store(value, square.at(to, lane * row_nbytes))
         square.ret()
 
     def block(step: Index) -> None:
         begin = f.min(step, f.sub(k, b.lanes))
-        f.call("void", name, f.at(source, f.mul(begin, b.itemsize)), f.at(dest, f.mul(begin, row_nbytes)))
+        from_b = f.at(source, f.mul(begin, b.stored_nbytes))
+        f.call("void", name, from_b, f.at(dest, f.mul(begin, row_nbytes)))
 
     f.loop(0, k, block, step=b.lanes)
 
@@ -214,18 +230,19 @@ def pack_rows(
         begin, there = f.at(source, f.mul(index, a.stride)), f.at(dest, f.mul(index, row_nbytes))
 
         def chunk(step: Index) -> None:
-            offset = f.mul(f.min(step, f.sub(k, a.lanes)), a.itemsize)
-            f.store(f.load(a.type, f.at(begin, offset)), f.at(there, offset))
+            first = f.min(step, f.sub(k, a.lanes))
+            value = a.load(f, f.at(begin, f.mul(first, a.stored_nbytes)), a.lanes)
+            f.store(value, f.at(there, f.mul(first, a.itemsize)))
 
         f.loop(0, k, chunk, step=a.lanes)
 
     def element(index: Index, step: Index) -> None:
-        value = f.load(a.scalar, f.at(source, f.add(f.mul(index, a.stride), f.mul(step, a.k_stride))))
+        value = a.load(f, f.at(source, f.add(f.mul(index, a.stride), f.mul(step, a.k_stride))), 1)
         f.store(value, f.at(dest, f.add(f.mul(index, row_nbytes), f.mul(step, step_nbytes))))
 
-    if a.k_stride == a.itemsize == step_nbytes and least_k >= a.lanes:
+    if a.k_stride == a.stored_nbytes and step_nbytes == a.itemsize and least_k >= a.lanes:
         f.loop(0, rows, row)
-    elif a.stride == a.itemsize == row_nbytes:
+    elif a.stride == a.stored_nbytes and row_nbytes == a.itemsize:
         f.loop(0, k, lambda step: _copy_row(f, a, source, dest, step_nbytes, step, rows))
     else:
         f.loop(0, rows, lambda index: f.loop(0, k, lambda step: element(index, step)) and None)

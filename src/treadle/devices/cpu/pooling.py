@@ -12,9 +12,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from treadle.devices.cpu.microkernel import ITEMSIZES, SCALARS
+from treadle.devices.cpu.copies import copied
+from treadle.devices.cpu.elements import SCALARS
 from treadle.devices.cpu.native import Lowered, NativeKernel, Step
-from treadle.devices.cpu.pooling_writer import PoolWriter
+from treadle.devices.cpu.pooling_writer import OPERANDS, PoolWriter, result_dtype
+from treadle.devices.cpu.registers import ITEMSIZE
 from treadle.devices.cpu.target import Isa
 
 
@@ -74,44 +76,53 @@ Pool = MaxPool | AvgPool
 
 def max_pool(spec: MaxPool, isa: Isa) -> Lowered:
     """Operands: input ``("in", 0)``, output ``("out", 0)``."""
-    return lower(spec, isa, "max pool", "maximum", (("in", 0), ("out", 0)))
+    return lower(spec, isa, "max pool", "maximum")
 
 
 def max_pool_gradient(spec: MaxPool, isa: Isa) -> Lowered:
     """Operands: input ``("in", 0)``, output gradient ``("in", 1)``; the input's gradient, laid out as it,
     ``("out", 0)``.
     """
-    return lower(spec, isa, "max pool gradient", "maximum_gradient", (("in", 0), ("in", 1), ("out", 0)))
+    return lower(spec, isa, "max pool gradient", "maximum_gradient")
 
 
 def max_pool_select(spec: MaxPool, isa: Isa) -> Lowered:
     """Operands: input ``("in", 0)``, values laid out as it ``("in", 1)``; the values at the windows' maxima
     ``("out", 0)``.
     """
-    return lower(spec, isa, "max pool select", "maximum_select", (("in", 0), ("in", 1), ("out", 0)))
+    return lower(spec, isa, "max pool select", "maximum_select")
 
 
 def average_pool(spec: AvgPool, isa: Isa) -> Lowered:
     """Operands: input ``("in", 0)``, output ``("out", 0)``."""
-    return lower(spec, isa, "average pool", "average", (("in", 0), ("out", 0)))
+    return lower(spec, isa, "average pool", "average")
 
 
 def average_pool_gradient(spec: AvgPool, isa: Isa) -> Lowered:
     """Operands: output gradient ``("in", 0)``; the input's gradient ``("out", 0)``."""
-    return lower(spec, isa, "average pool gradient", "average_gradient", (("in", 0), ("out", 0)))
+    return lower(spec, isa, "average pool gradient", "average_gradient")
 
 
-def lower(spec: Pool, isa: Isa, title: str, kind: str, operands: tuple[tuple[str, int], ...]) -> Lowered:
-    """The one kernel of a pooling op, or no step where there is nothing to write."""
+def lower(spec: Pool, isa: Isa, title: str, kind: str) -> Lowered:
+    """The kernel of a pooling op, and one that rounds what was added in float32; nothing where there is nothing to
+    write.
+    """
     if spec.dtype not in SCALARS:
-        raise NotImplementedError(f"pooling of {spec.dtype}: the CPU pools {' and '.join(SCALARS)}")
+        raise NotImplementedError(f"pooling of {spec.dtype}: the CPU pools {', '.join(SCALARS)}")
     written = spec.input if kind.endswith("gradient") else spec.output
     if not spec.batch * spec.channels * math.prod(written):
         return Lowered(())
     writer = PoolWriter(spec, isa, kind)
     text, tasks = writer.write()
     sizes = ["x".join(map(str, (spec.batch, spec.channels, *spec.input))), "x".join(map(str, spec.window))]
-    nbytes = ITEMSIZES[SCALARS[spec.dtype]] * spec.batch * spec.channels
+    nbytes = ITEMSIZE[spec.dtype] * spec.batch * spec.channels
     nbytes *= math.prod(spec.input) * (1 + kind.startswith("maximum_")) + math.prod(spec.output)
     kernel = NativeKernel(text, f"{title} {sizes[0]}, {sizes[1]}", tasks, nbytes=nbytes)
-    return Lowered((Step(kernel, operands),))
+    *read, result = OPERANDS[kind]
+    added = result_dtype(spec, kind)
+    if added == spec.dtype:
+        return Lowered((Step(kernel, (*read, result)),))
+    shape, strides = (spec.batch, spec.channels, *spec.input), spec.input_strides
+    span = 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+    rounded = copied(isa, shape, (("temp", 0), strides, added), (result, strides, spec.dtype))
+    return Lowered((Step(kernel, (*read, ("temp", 0))), rounded), (span * ITEMSIZE[added],))

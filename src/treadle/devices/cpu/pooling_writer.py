@@ -10,8 +10,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from treadle.devices.cpu.convolution_strip import nest
+from treadle.devices.cpu.elements import narrowed, plus
 from treadle.devices.cpu.ir import Function, Index, Module, Value, mangle, vector
-from treadle.devices.cpu.microkernel import ITEMSIZES, SCALARS
+from treadle.devices.cpu.registers import (
+    ITEMSIZE,
+    KIND,
+    NARROW,
+    from_storage,
+    register_type,
+    storage_type,
+)
 from treadle.devices.cpu.target import Isa
 from treadle.devices.cpu.tiling import EvenCut
 
@@ -81,6 +89,25 @@ class Window:
     """The first lane's output along the last axis, where lanes are pixels."""
 
 
+OPERANDS = {
+    "maximum": (("in", 0), ("out", 0)),
+    "maximum_gradient": (("in", 0), ("in", 1), ("out", 0)),
+    "maximum_select": (("in", 0), ("in", 1), ("out", 0)),
+    "average": (("in", 0), ("out", 0)),
+    "average_gradient": (("in", 0), ("out", 0)),
+}
+"""What each kind of pooling reads, and what it writes last."""
+
+
+def result_dtype(spec: Pool, kind: str) -> str:
+    """Of what a kernel writes: shares of 16-bit floats that meet are added in float32, to be rounded once."""
+    alone = all(
+        stride > (n - 1) * gap for stride, n, gap in zip(spec.stride, spec.window, spec.dilation, strict=True)
+    )
+    meet = kind.endswith("gradient") and not alone
+    return "float32" if meet and spec.dtype in NARROW else spec.dtype
+
+
 class PoolWriter:
     """Writes one kernel. `kind` names the method that does one window."""
 
@@ -88,11 +115,13 @@ class PoolWriter:
         self.spec, self.isa, self.kind = spec, isa, kind
         self.module = Module(isa.attributes)
         self.f: Function = self.module.function("kernel", ["ptr", "i64", "i64", "ptr"])
-        self.scalar = SCALARS[spec.dtype]
-        self.itemsize = ITEMSIZES[self.scalar]
+        self.dtypes = [spec.dtype] * (len(OPERANDS[kind]) - 1) + [result_dtype(spec, kind)]
+        """Of each operand in memory."""
+        self.scalar, self.kind_of_number = register_type(spec.dtype), KIND[spec.dtype]
+        self.itemsize = 4 if spec.dtype in NARROW else ITEMSIZE[spec.dtype]
         self.lanes = isa.lanes(self.itemsize)
         self.type = vector(self.scalar, self.lanes)
-        self.places = vector("i32" if self.itemsize == 4 else "i64", self.lanes)
+        self.places = vector("i64" if self.itemsize == 8 else "i32", self.lanes)
         """The type of a maximum's place in its window."""
         self.axes = [
             WindowAxis(size, out, window, stride, dilation, low, high, i, o)
@@ -114,8 +143,7 @@ class PoolWriter:
         """
         f, spec = self.f, self.spec
         arguments, first, last, _ = f.arguments
-        count = 2 if self.kind in ("maximum", "average", "average_gradient") else 3
-        self.operands = [f.load("ptr", f.at(arguments, 8 * i), 8) for i in range(count)]
+        self.operands = [f.load("ptr", f.at(arguments, 8 * i), 8) for i in range(len(self.dtypes))]
         unit = max(1, LINE_NBYTES // self.isa.vector_nbytes)
         vectors = -(-spec.channels // self.lanes)
         if self.by_channel:
@@ -326,30 +354,34 @@ class PoolWriter:
 
     # -- memory
 
-    def pointers(self, pointer: Value, step: int) -> Value:
-        """The lanes' addresses."""
+    def pointers(self, pointer: Value, step: int, nbytes: int) -> Value:
+        """The lanes' addresses, `step` elements of so many bytes apart."""
         f = self.f
-        steps = f.constants(
-            vector("i64", self.lanes), [lane * step * self.itemsize for lane in range(self.lanes)]
-        )
+        steps = f.constants(vector("i64", self.lanes), [lane * step * nbytes for lane in range(self.lanes)])
         type = vector("ptr", self.lanes)
         return f.assign(type, f"getelementptr i8, ptr {pointer.name}, {steps.type} {steps.name}")
 
     def load(self, operand: int, element: Index, step: int, mask: Value | None) -> Value:
         """Lanes `step` elements apart; those outside the mask are zero."""
-        f = self.f
-        pointer = f.at(self.operands[operand], f.mul(element, self.itemsize))
+        f, dtype = self.f, self.dtypes[operand]
+        type, nbytes = storage_type(dtype, self.lanes), ITEMSIZE[dtype]
+        pointer = f.at(self.operands[operand], f.mul(element, nbytes))
         if step == 1 or self.lanes == 1:
-            return f.load(self.type, pointer) if mask is None else f.masked_load(self.type, pointer, mask)
-        mask = f.mask(self.lanes, self.lanes) if mask is None else mask
-        zero, align = Value(self.type, "zeroinitializer"), Value("i32", str(self.itemsize))
-        name = f"llvm.masked.gather.{mangle(self.type)}.v{self.lanes}p0"
-        return f.call(self.type, name, self.pointers(pointer, step), align, mask, zero)
+            stored = f.load(type, pointer) if mask is None else f.masked_load(type, pointer, mask)
+        else:
+            mask = f.mask(self.lanes, self.lanes) if mask is None else mask
+            zero, align = Value(type, "zeroinitializer"), Value("i32", str(nbytes))
+            name = f"llvm.masked.gather.{mangle(type)}.v{self.lanes}p0"
+            stored = f.call(type, name, self.pointers(pointer, step, nbytes), align, mask, zero)
+        return from_storage(f, self.isa, dtype, stored)
 
     def store(self, operand: int, value: Value, element: Index, step: int, mask: Value | None) -> None:
-        """Store lanes `step` elements apart."""
-        f = self.f
-        pointer = f.at(self.operands[operand], f.mul(element, self.itemsize))
+        """Store lanes `step` elements apart, rounded to the operand's dtype."""
+        f, dtype = self.f, self.dtypes[operand]
+        nbytes = ITEMSIZE[dtype]
+        if dtype in NARROW:
+            value = narrowed(f, self.isa, dtype, value)
+        pointer = f.at(self.operands[operand], f.mul(element, nbytes))
         if step == 1 or self.lanes == 1:
             if mask is None:
                 f.store(value, pointer)
@@ -357,8 +389,8 @@ class PoolWriter:
                 f.masked_store(value, pointer, mask)
             return
         mask = f.mask(self.lanes, self.lanes) if mask is None else mask
-        name = f"llvm.masked.scatter.{mangle(self.type)}.v{self.lanes}p0"
-        f.call("void", name, value, self.pointers(pointer, step), Value("i32", str(self.itemsize)), mask)
+        name = f"llvm.masked.scatter.{mangle(value.type)}.v{self.lanes}p0"
+        f.call("void", name, value, self.pointers(pointer, step, nbytes), Value("i32", str(nbytes)), mask)
 
     def clear(self, batch: Index, channels: tuple[Index, Index], first: Index, last: Index) -> None:
         """Zero the task's part of rows ``first <= row < last`` of the input's gradient."""
@@ -401,9 +433,18 @@ class PoolWriter:
     def larger(self, value: Value, best: Value, mask: Value | None) -> Value:
         """Where `value` takes the place of `best`: it is larger or NaN, and `best` is not NaN."""
         f = self.f
-        above = f.compare("fcmp ugt", value, best)
-        above = f.op("and", above, f.compare("fcmp ord", best, best))
+        if self.kind_of_number == "float":
+            above = f.compare("fcmp ugt", value, best)
+            above = f.op("and", above, f.compare("fcmp ord", best, best))
+        else:
+            above = f.compare("icmp sgt" if self.kind_of_number == "signed" else "icmp ugt", value, best)
         return above if mask is None else f.op("and", above, mask)
+
+    @property
+    def lowest(self) -> Value:
+        """What is no larger than any element."""
+        bottom = -(1 << (8 * self.itemsize - 1)) if self.kind_of_number == "signed" else 0
+        return self.f.constant(self.type, -math.inf if self.kind_of_number == "float" else bottom)
 
     def maximum(self, window: Window) -> None:
         f = self.f
@@ -412,7 +453,7 @@ class PoolWriter:
             value = self.load(0, f.add(window.input, moved), self.input_step, mask)
             return [f.select(self.larger(value, best, mask), value, best)]
 
-        (best,) = self.taps(window, tap, [f.constant(self.type, -math.inf)])
+        (best,) = self.taps(window, tap, [self.lowest])
         self.store(1, best, window.output, self.output_step, window.mask)
 
     def first_maximum(self, window: Window, picked: Value | None = None) -> tuple[Value, Value | None]:
@@ -435,7 +476,7 @@ class PoolWriter:
                 result.append(f.select(better, self.load(1, element, self.input_step, mask), picked[0]))
             return result
 
-        start = [f.constant(self.type, -math.inf), none, *([picked] if picked is not None else [])]
+        start = [self.lowest, none, *([picked] if picked is not None else [])]
         _, at, *rest = self.taps(window, tap, start)
         return at, rest[0] if rest else None
 
@@ -487,7 +528,7 @@ class PoolWriter:
         def tap(moved: Index, place: Index, mask: Value | None) -> list[Value]:
             element, value = f.add(window.input, moved), share(place)
             if not alone:
-                value = f.op("fadd", self.load(operand, element, self.input_step, mask), value)
+                value = plus(f, self.load(operand, element, self.input_step, mask), value)
             shares.append((element, value, mask))
             if not unrolled:
                 store()

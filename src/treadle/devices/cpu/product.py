@@ -14,22 +14,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from treadle.devices.cpu.elements import (
+    ITEMSIZES,
+    SCALARS,
+    load_vector,
+    plus,
+    store_vector,
+    summed_as_stored,
+)
 from treadle.devices.cpu.epilogue import Epilogue, each_vector
 from treadle.devices.cpu.expression import module_for
 from treadle.devices.cpu.ir import Function, Index, Value, vector
-from treadle.devices.cpu.microkernel import (
-    ITEMSIZES,
-    SCALARS,
-    Tile,
-    accumulate,
-    active_lanes,
-    load_vector,
-    offsets,
-    store_vector,
-    zeros,
-)
+from treadle.devices.cpu.microkernel import Tile, accumulate, active_lanes, offsets, zeros
 from treadle.devices.cpu.native import NativeKernel
 from treadle.devices.cpu.packing import STRIP, Source, each_panel, pack_panels, pack_rows
+from treadle.devices.cpu.registers import ITEMSIZE
 from treadle.devices.cpu.target import Isa
 from treadle.devices.cpu.tiling import EvenCut, Schedule, share
 
@@ -49,8 +48,9 @@ class Product:
     b: tuple[int, ...]
     c: tuple[int, ...]
     dtype: str
+    """Of a and b."""
     epilogue: Epilogue | None = None
-    """None: the sum is stored."""
+    """None: the sum is stored as it is summed, which is wider than a 16-bit float or an 8-bit integer."""
 
     @property
     def results(self) -> int:
@@ -63,19 +63,21 @@ class Product:
 
     @property
     def itemsize(self) -> int:
+        """Of a sum, and of what is packed."""
         return ITEMSIZES[self.scalar]
 
-    def a_source(self, lanes: int) -> Source:
-        """a as packing sees it."""
-        return Source(
-            self.scalar, self.itemsize, lanes, self.a[-1] * self.itemsize, self.a[-2] * self.itemsize
-        )
+    @property
+    def stored_nbytes(self) -> int:
+        """Of an element of a or b in memory."""
+        return ITEMSIZE[self.dtype]
 
-    def b_source(self, lanes: int) -> Source:
+    def a_source(self, isa: Isa) -> Source:
+        """a as packing sees it."""
+        return Source(self.dtype, isa, self.a[-1] * self.stored_nbytes, self.a[-2] * self.stored_nbytes)
+
+    def b_source(self, isa: Isa) -> Source:
         """b as packing sees it."""
-        return Source(
-            self.scalar, self.itemsize, lanes, self.b[-2] * self.itemsize, self.b[-1] * self.itemsize
-        )
+        return Source(self.dtype, isa, self.b[-2] * self.stored_nbytes, self.b[-1] * self.stored_nbytes)
 
 
 class ProductWriter:
@@ -95,9 +97,12 @@ class ProductWriter:
         self.splits = EvenCut(product.k, -(-product.k // schedule.splits))
         self.blocks = EvenCut(self.splits.large, schedule.k_block)
         self.least_k = self.splits.smallest // self.blocks.parts
-        self.panel_nbytes = self.width * self.itemsize * (self.blocks.large if schedule.pack_b else 1)
+        self.panel_nbytes = self.width * (
+            self.itemsize * self.blocks.large if schedule.pack_b else product.stored_nbytes
+        )
         self.inline = product.epilogue is not None and product.epilogue.cheap and self.blocks.parts == 1
-        self.a_place = product.a[-2] * self.itemsize, product.a[-1] * self.itemsize
+        self.stored_nbytes = product.stored_nbytes
+        self.a_place = product.a[-2] * self.stored_nbytes, product.a[-1] * self.stored_nbytes
         self.tile_names: dict[tuple, str] = {}
         self.module = module_for(isa)
         self.f = self.module.function("kernel", ["ptr", "i64", "i64", "ptr"])
@@ -120,7 +125,7 @@ class ProductWriter:
             self.tasks,
             self.panels_nbytes() + self.schedule.pack_a * self.tile_nbytes(),
             flops=2 * count * p.m * p.n * p.k,
-            nbytes=self.itemsize * count * (p.m * p.k + p.k * p.n + p.m * p.n),
+            nbytes=self.stored_nbytes * count * (p.m * p.k + p.k * p.n + p.m * p.n),
         )
 
     # -- scratch: the packed panels of this task's b, then packed tiles of a
@@ -149,8 +154,12 @@ class ProductWriter:
         split, batch = f.divmod(rest, prod(p.batch)) if self.splits.parts > 1 else (0, rest)
         self.digits = batch_digits(f, p.batch, batch)
         a, b, c = (
-            f.at(base, batch_offset(f, self.digits, strides, self.itemsize))
-            for base, strides in ((self.a, p.a), (self.b, p.b), (self.c, p.c))
+            f.at(base, batch_offset(f, self.digits, strides, nbytes))
+            for base, strides, nbytes in (
+                (self.a, p.a, self.stored_nbytes),
+                (self.b, p.b, self.stored_nbytes),
+                (self.c, p.c, self.itemsize),
+            )
         )
         c = f.at(c, f.mul(split, self.split_stride * self.itemsize))
         tiles = share(f, self.tiles.parts, self.schedule.grid[0], along_m)
@@ -174,14 +183,14 @@ class ProductWriter:
     ) -> None:
         """Add one block of k to the task's part of c."""
         f, p = self.f, self.product
-        a = f.at(a, f.mul(k0, p.a[-1] * self.itemsize))
-        b = f.at(b, f.mul(k0, p.b[-2] * self.itemsize))
+        a = f.at(a, f.mul(k0, p.a[-1] * self.stored_nbytes))
+        b = f.at(b, f.mul(k0, p.b[-2] * self.stored_nbytes))
         if self.schedule.pack_b:
             # The first panel of the task lies at the beginning of the scratch memory.
             dest = f.at(self.scratch, f.mul(panels[0], -self.panel_nbytes))
             pack_panels(
                 f,
-                p.b_source(self.lanes),
+                p.b_source(self.isa),
                 b,
                 p.n,
                 self.width,
@@ -206,7 +215,7 @@ class ProductWriter:
                 if self.schedule.pack_a:
                     source, place = f.at(packed, f.mul(tile, self.tile_nbytes())), self.tile_place(rows)
                 else:
-                    source, place = f.at(a, f.mul(row, p.a[-2] * self.itemsize)), self.a_place
+                    source, place = f.at(a, f.mul(row, p.a[-2] * self.stored_nbytes)), self.a_place
                 dest = f.at(c, f.mul(row, p.c[-2] * self.itemsize))
 
                 def tile_of(panel: Index, columns: int) -> None:
@@ -237,7 +246,7 @@ class ProductWriter:
                     f.mul(self.tiles.start(f, tile), self.a_place[0]), f.mul(start, self.a_place[1])
                 )
                 to = f.add(f.mul(tile, self.tile_nbytes()), f.mul(start, place[1]))
-                source = self.product.a_source(self.lanes)
+                source = self.product.a_source(self.isa)
                 pack_rows(f, source, f.at(a, offset), f.at(dest, to), place, rows, count, self.least_k)
 
             self.tiles.each(f, first, last, tile)
@@ -285,14 +294,17 @@ class ProductWriter:
         f, p = self.f, self.product
         c = f.at(c, f.mul(column, self.itemsize))
         vectors, active = active_lanes(columns, self.lanes)
+        packed = self.schedule.pack_b
+        b_nbytes = self.itemsize if packed else self.stored_nbytes
         tile = Tile(
             p.scalar,
             self.lanes,
             offsets(rows, place[0]),
             place[1],
-            offsets(vectors, self.lanes * self.itemsize),
-            self.width * self.itemsize if self.schedule.pack_b else p.b[-2] * self.itemsize,
-            active=0 if self.schedule.pack_b else active,
+            offsets(vectors, self.lanes * b_nbytes),
+            self.width * b_nbytes if packed else p.b[-2] * b_nbytes,
+            active=0 if packed else active,
+            stored="" if packed or summed_as_stored(p.dtype) else p.dtype,
             unroll=self.schedule.unroll,
         )
         for r in range(rows):
@@ -314,7 +326,7 @@ class ProductWriter:
 
         def resume(_: Index, *flat: Value) -> list[Value]:
             pairs = zip(flat, places, strict=True)
-            return [f.op("fadd", load_vector(f, to, self.type, tail), value) for value, (to, tail) in pairs]
+            return [plus(f, load_vector(f, to, self.type, tail), value) for value, (to, tail) in pairs]
 
         if self.blocks.parts > 1:
             # A loop of no turn or one: the branch and the merge of the sums in one.

@@ -10,10 +10,19 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from treadle.devices.cpu.elements import plus
 from treadle.devices.cpu.expression import module_for
-from treadle.devices.cpu.ir import Function, Index, Value, vector
+from treadle.devices.cpu.ir import Function, Index, Value
 from treadle.devices.cpu.native import NativeKernel
-from treadle.devices.cpu.registers import ITEMSIZE, KIND, STORAGE, Unsupported
+from treadle.devices.cpu.registers import (
+    ITEMSIZE,
+    KIND,
+    NARROW,
+    STORAGE,
+    Unsupported,
+    from_storage,
+    storage_type,
+)
 from treadle.devices.cpu.target import Isa
 
 TASK_ELEMENTS = 64
@@ -41,10 +50,15 @@ class Scatter:
     limits: tuple[int, ...]
     fault_code: int = 1
 
+    @property
+    def summed(self) -> str:
+        """The dtype of `out`: sums of 16-bit floats are float32, for the caller to round once."""
+        return "float32" if self.add and self.dtype in NARROW else self.dtype
+
 
 def scatter(spec: Scatter, isa: Isa) -> NativeKernel:
     """The kernel, with operands: out, values, each index array, status word."""
-    if spec.dtype not in STORAGE or (spec.add and spec.dtype in ("bool", "float16", "bfloat16")):
+    if spec.dtype not in STORAGE or (spec.add and spec.dtype == "bool"):
         raise Unsupported(f"scatter of {spec.dtype}")
     module = module_for(isa)
     f = module.function("kernel", ["ptr", "i64", "i64", "ptr"])
@@ -117,12 +131,14 @@ def _write(
     end: Value,
 ) -> None:
     """One point's values, elements `begin` to `end` of the others in row-major order."""
-    size, type = ITEMSIZE[spec.dtype], STORAGE[spec.dtype]
+    nbytes, size = ITEMSIZE[spec.dtype], ITEMSIZE[spec.summed]
 
-    def combine(target: Value, value: Value) -> None:
+    def combine(here: Index, there: Index, lanes: int) -> None:
+        target = f.at(out, f.mul(there, size))
+        value = f.load(storage_type(spec.dtype, lanes), f.at(values, f.mul(here, nbytes)), nbytes)
         if spec.add:
-            opcode = "fadd" if KIND[spec.dtype] == "float" else "add"
-            value = f.op(opcode, f.load(value.type, target, size), value)
+            value = from_storage(f, isa, spec.dtype, value)
+            value = plus(f, f.load(value.type, target, size), value)
         f.store(value, target, size)
 
     def element(e: Index) -> None:
@@ -136,7 +152,7 @@ def _write(
             rest, digit = f.divmod(rest, n)
             there = f.add(there, f.mul(digit, o))
             here = f.add(here, f.mul(digit, v))
-        combine(f.at(out, f.mul(there, size)), f.load(type, f.at(values, f.mul(here, size)), size))
+        combine(here, there, 1)
 
     if not _contiguous(spec):
         f.loop(begin, end, element)
@@ -144,11 +160,7 @@ def _write(
     lanes = isa.vector_nbytes // size
     stop = f.op("add", begin, f.op("and", f.op("sub", end, begin), f.i64(-lanes)))
 
-    def vectors(e: Index) -> None:
-        target = f.at(out, f.mul(f.add(place, e), size))
-        combine(target, f.load(vector(type, lanes), f.at(values, f.mul(f.add(source, e), size)), size))
-
-    f.loop(begin, stop, vectors, step=lanes)
+    f.loop(begin, stop, lambda e: combine(f.add(source, e), f.add(place, e), lanes), step=lanes)
     f.loop(stop, end, element)
 
 
