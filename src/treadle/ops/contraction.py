@@ -32,11 +32,11 @@ from treadle.ops.record import (
 from treadle.ops.reduction import sum
 
 NARROW = (dtypes.float16.numpy, dtypes.bfloat16.numpy)
-"""NumPy dtypes whose products are summed in float32 and rounded once, as native code does."""
+"""NumPy dtypes that are summed in float32 and rounded once, as native code does."""
 
 
 def widened(x: Any) -> Any:
-    """A NumPy array in the dtype its products are summed in."""
+    """A NumPy array in the dtype it is summed in."""
     return x.astype(np.float32) if x.dtype in NARROW else x
 
 

@@ -12,6 +12,7 @@ from treadle.dtypes import DType, as_dtype
 from treadle.errors import ArgumentError, DTypeError
 from treadle.graph.node import Node, Op, Type, make
 from treadle.ops.batch import shifted
+from treadle.ops.contraction import widened
 from treadle.ops.elementwise import conj, divide, equal, like, logical_and, multiply, where
 from treadle.ops.movement import concat
 from treadle.ops.record import Operand, cast, expect_node, filled, method, normal_axis, register
@@ -26,8 +27,8 @@ def _running(name: str, reference: Callable[..., Any], vjp: Callable[..., Any]) 
         return x
 
     def meaning(x: Any, axis: int, reverse: bool) -> Any:
-        line = np.flip(x, axis) if reverse else x
-        result = reference(line, axis=axis, dtype=x.dtype)
+        line = widened(np.flip(x, axis) if reverse else x)
+        result = reference(line, axis=axis, dtype=line.dtype).astype(x.dtype)
         return np.flip(result, axis) if reverse else result
 
     return register(

@@ -13,6 +13,7 @@ from treadle.errors import ArgumentError, DTypeError, IndexingError, ShapeError
 from treadle.graph.dimension import Dimension, Shape, Size, product
 from treadle.graph.node import Node, Op, Type, make
 from treadle.ops.batch import Flags, in_front
+from treadle.ops.contraction import widened
 from treadle.ops.creation import iota
 from treadle.ops.elementwise import add, equal, less, like, where
 from treadle.ops.movement import moveaxis, permute_dims, take_slice
@@ -129,9 +130,9 @@ def _infer_scatter_add(x: Type, values: Type, *indices: Type, axes: Axes) -> Typ
 
 def _scatter_add_reference(x: Any, values: Any, *indices: Any, axes: Axes) -> Any:
     _check_bounds(x.shape, indices, axes)
-    result = x.copy()
-    np.add.at(_indexed_first(result, axes), tuple(indices), values)
-    return result
+    result = widened(x.copy())
+    np.add.at(_indexed_first(result, axes), tuple(indices), widened(values))
+    return result.astype(x.dtype)
 
 
 def _scatter_add_vjp(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from guard import run_lowered
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from layouts import Layout, channels_first, channels_last, layouts
+from ml_dtypes import finfo
 
 from treadle.devices.cpu.native import Lowered
 from treadle.devices.cpu.pooling import (
@@ -24,6 +25,7 @@ from treadle.devices.cpu.pooling import (
     max_pool_select,
 )
 from treadle.devices.cpu.target import Isa, host_isas
+from treadle.dtypes import as_dtype
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def run(
 ) -> np.ndarray:
     """The result of kernels, as a tensor; `result` is 0 for the input's shape, 1 for the output's."""
     layout, shape = (case.input_layout, case.output_layout)[result], case.shapes[result]
-    memory = np.empty(layout.size(shape), case.dtype)
+    memory = np.empty(layout.size(shape), as_dtype(case.dtype).numpy)
     run_lowered(lowered, [layout.memory(values) for layout, values in inputs], [memory], isa)
     untouched = np.ones(memory.size, bool)
     if memory.size:
@@ -96,56 +98,72 @@ def run(
     return layout.view(memory, shape) if memory.size else np.zeros(shape)
 
 
+def same(found: np.ndarray, expected: np.ndarray) -> None:
+    """Equal; NumPy does not know a NaN of bfloat16."""
+    wide = found.dtype if found.dtype.kind in "iu" else np.float64
+    np.testing.assert_array_equal(found.astype(wide), expected.astype(wide))
+
+
+@np.errstate(over="ignore")
 def check_max(case: Case, isa: Isa, seed: int = 0) -> None:
     """Inputs have ties, NaN and infinities; gradients are small integers, whose sums are exact."""
     generator = np.random.default_rng(seed)
-    x = generator.integers(-2, 3, case.shapes[0]).astype(case.dtype)
-    x[generator.random(x.shape) < 0.05] = np.nan
-    x[generator.random(x.shape) < 0.2] = -np.inf
-    values = generator.standard_normal(x.shape).astype(case.dtype)
-    gradient = generator.integers(-9, 10, case.shapes[1]).astype(case.dtype)
-    largest, picked, dx = np.full(gradient.shape, -np.inf), np.zeros(gradient.shape), np.zeros(x.shape)
+    type = as_dtype(case.dtype).numpy
+    x = generator.integers(-2, 3, case.shapes[0]).astype(type)
+    lowest = np.iinfo(type).min if type.kind in "iu" else -np.inf
+    if type.kind not in "iu":
+        x[generator.random(x.shape) < 0.05] = np.nan
+    x[generator.random(x.shape) < 0.2] = lowest
+    values = (5 * generator.standard_normal(x.shape)).astype(np.int8).astype(type)
+    gradient = generator.integers(-9, 10, case.shapes[1]).astype(type)
+    largest, picked, dx = np.full(gradient.shape, lowest, type), np.zeros(gradient.shape), np.zeros(x.shape)
+    picked, dx = picked.astype(type), dx.astype(type)
     for out, pixels, _ in case.windows():
         if not pixels:
             continue
         for n, c in itertools.product(range(case.batch), range(case.channels)):
             window = [x[(n, c, *p)] for p in pixels]
             # NumPy's argmax is the first NaN if there is one, else the first of the largest.
-            best = pixels[int(np.argmax(window))]
+            best = pixels[int(np.argmax(np.array(window, np.float64)))]
             largest[(n, c, *out)], picked[(n, c, *out)] = x[(n, c, *best)], values[(n, c, *best)]
-            dx[(n, c, *best)] += gradient[(n, c, *out)]
+            dx[(n, c, *best)] = dx[(n, c, *best)] + gradient[(n, c, *out)]
     spec = MaxPool(
         case.batch, case.channels, case.input, case.window, case.output, case.stride, case.padding,
         case.dilation, *case.strides, case.dtype,
     )  # fmt: skip
     of_x, of_y = case.input_layout, case.output_layout
-    np.testing.assert_array_equal(run(case, max_pool(spec, isa), [(of_x, x)], 1, isa), largest)
+    same(run(case, max_pool(spec, isa), [(of_x, x)], 1, isa), largest)
     got = run(case, max_pool_select(spec, isa), [(of_x, x), (of_x, values)], 1, isa)
-    np.testing.assert_array_equal(got, picked)
+    same(got, picked)
     got = run(case, max_pool_gradient(spec, isa), [(of_x, x), (of_y, gradient)], 0, isa)
-    np.testing.assert_array_equal(got, dx)
+    same(got, dx)
 
 
 def check_average(case: Case, isa: Isa, seed: int = 0) -> None:
     generator = np.random.default_rng(seed)
-    x = generator.integers(-9, 10, case.shapes[0]).astype(case.dtype)
-    gradient = generator.integers(-9, 10, case.shapes[1]).astype(case.dtype)
+    type = as_dtype(case.dtype).numpy
+    rounded = 0.501 * float(finfo(type).eps) if case.dtype in ("bfloat16", "float16") else 0.0
+    x = generator.integers(-9, 10, case.shapes[0]).astype(type)
+    gradient = generator.integers(-9, 10, case.shapes[1]).astype(type)
+    wide_x, wide = x.astype(np.float64), gradient.astype(np.float64)
     mean, dx = np.full(gradient.shape, np.nan), np.zeros(x.shape)
     for out, pixels, counted in case.windows():
         count = counted if case.count_include_pad else len(pixels)
         if count:
-            mean[(slice(None), slice(None), *out)] = sum(x[(slice(None), slice(None), *p)] for p in pixels)
+            mean[(slice(None), slice(None), *out)] = sum(
+                wide_x[(slice(None), slice(None), *p)] for p in pixels
+            )
             mean[(slice(None), slice(None), *out)] /= count
             for p in pixels:
-                dx[(slice(None), slice(None), *p)] += gradient[(slice(None), slice(None), *out)] / count
+                dx[(slice(None), slice(None), *p)] += wide[(slice(None), slice(None), *out)] / count
     spec = AvgPool(
         case.batch, case.channels, case.input, case.window, case.output, case.stride, case.padding,
         *case.strides, case.dtype, case.count_include_pad,
     )  # fmt: skip
     got = run(case, average_pool(spec, isa), [(case.input_layout, x)], 1, isa)
-    np.testing.assert_allclose(got, mean, rtol=1e-6)
+    np.testing.assert_allclose(got.astype(np.float64), mean, rtol=rounded + 1e-6)
     got = run(case, average_pool_gradient(spec, isa), [(case.output_layout, gradient)], 0, isa)
-    np.testing.assert_allclose(got, dx, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(got.astype(np.float64), dx, rtol=rounded + 1e-5, atol=1e-5)
 
 
 last, first = channels_last(4), channels_first(4)
@@ -177,6 +195,18 @@ def test_cases(name: str, isa: Isa) -> None:
     check_average(CASES[name], isa)
 
 
+@pytest.mark.parametrize("isa", host_isas(), ids=lambda isa: isa.name)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "int8", "uint16", "int32", "int64"])
+@pytest.mark.parametrize(
+    "name", ["halves", "overlapping, tail", "overlapping, channels first", "three dimensions"]
+)
+def test_other_dtypes(name: str, dtype: str, isa: Isa) -> None:
+    case = replace(CASES[name], dtype=dtype)
+    check_max(case, isa)
+    if "float" in dtype:
+        check_average(case, isa)
+
+
 @st.composite
 def cases(draw: st.DrawFn, dilated: bool) -> Case:
     rank = draw(st.sampled_from((1, 2, 2, 3)))
@@ -195,7 +225,7 @@ def cases(draw: st.DrawFn, dilated: bool) -> Case:
         per_axis(st.integers(1, 2)) if dilated else (1,) * rank,
         draw(layouts(rank + 2)),
         draw(layouts(rank + 2)),
-        draw(st.sampled_from(("float32", "float64"))),
+        draw(st.sampled_from(("float32", "float64", "bfloat16"))),
         draw(st.booleans()),
     )
 

@@ -104,8 +104,8 @@ def average_pool_gradient(spec: AvgPool, isa: Isa) -> Lowered:
 
 
 def lower(spec: Pool, isa: Isa, title: str, kind: str) -> Lowered:
-    """The kernel of a pooling op, and one that rounds what was added in float32; nothing where there is nothing to
-    write.
+    """The kernel of a pooling op, and one that rounds what was added in float32. None where nothing is
+    written.
     """
     if spec.dtype not in SCALARS:
         raise NotImplementedError(f"pooling of {spec.dtype}: the CPU pools {', '.join(SCALARS)}")
