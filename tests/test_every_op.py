@@ -12,7 +12,7 @@ import numeric
 import numpy as np
 import op_examples
 import pytest
-from op_examples import ONLY, OPS, REAL, Example, examples
+from op_examples import OPS, REAL, Example, examples
 
 from treadle import config, dtypes
 from treadle.autodiff import gradients
@@ -32,7 +32,7 @@ TESTED_APART = {"result"}
 RECORDS = [op for op in list(OPS.values()) if not op.leaf and op.name not in TESTED_APART]
 FAMILIES = sorted({op_examples.family(op) for op in RECORDS})
 HOST_ONLY = {"sort", "argsort", "rfft"}
-"""Records that run their reference inside a compiled program of float32."""
+"""Records that run their reference inside a compiled program of any real dtype."""
 
 EPS = {
     "float16": 2**-10, "bfloat16": 2**-7, "float32": 2**-23, "float64": 2**-52,
@@ -138,12 +138,11 @@ def test_a_compiled_program_computes_complex_values_too(family: str, monkeypatch
     agree(cases, compiled([case.node(*map(leaf, case.arrays)) for case in cases], monkeypatch))
 
 
-def test_only_sorting_runs_its_reference_in_a_program_of_float32(monkeypatch):
+@pytest.mark.parametrize("dtype", REAL, ids=str)
+def test_only_a_few_run_their_reference_in_a_compiled_program(dtype: DType, monkeypatch):
+    """docs/dtypes.md has this table."""
     monkeypatch.setattr(config, "SMALL_NODES", 0)
-    cases = [case for op in RECORDS for case in examples(op, ONLY.get(op.name, (dtypes.float32,))[0])]
-    cases += [
-        case for op in RECORDS for case in examples(op, dtypes.bool) if not examples(op, dtypes.float32)
-    ]
+    cases = [case for op in RECORDS for case in examples(op, dtype)]
     program = planned([case.node(*map(leaf, case.arrays)) for case in cases])
     hosted = {segment.node.op.name for segment in program.segments if isinstance(segment, HostStep)}
     assert hosted <= HOST_ONLY

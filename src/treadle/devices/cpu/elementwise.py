@@ -14,7 +14,16 @@ from functools import partial
 from treadle.devices.cpu import floats, integers
 from treadle.devices.cpu.ir import Function, Value, lanes_of, vector
 from treadle.devices.cpu.math import FLOAT32, FLOAT64
-from treadle.devices.cpu.registers import ITEMSIZE, KIND, NARROW, Unsupported, cast, round_narrow
+from treadle.devices.cpu.registers import (
+    ITEMSIZE,
+    KIND,
+    NARROW,
+    Unsupported,
+    cast,
+    from_storage,
+    round_narrow,
+    to_storage,
+)
 from treadle.devices.cpu.target import Isa
 
 Writer = Callable[..., Value]
@@ -155,9 +164,6 @@ BOOL: dict[str, Writer] = {
 
 TABLES = {"float": FLOAT, "signed": SIGNED, "unsigned": UNSIGNED, "bool": BOOL}
 LOGICAL = ("logical_and", "logical_or", "logical_xor", "logical_not")
-BIT_PATTERN = ("nextafter",)
-"""What a 16-bit float computed as float32 would get wrong."""
-
 CONVERTED = ("where", "cast")
 """Written here for every dtype."""
 
@@ -165,7 +171,7 @@ CONVERTED = ("where", "cast")
 def writer(op: str, dtype: str) -> Writer:
     """What writes `op` for arguments of a dtype. Raises `Unsupported` where nothing does."""
     kind = KIND.get(dtype)
-    if kind is not None and not (op in BIT_PATTERN and dtype in NARROW):
+    if kind is not None:
         row = TABLES[kind].get(op)
         if row is None and kind == "float":
             row = FLOAT64.get(op)
@@ -190,6 +196,13 @@ def elementwise(
     if op in LOGICAL:
         values, dtypes = [cast(f, isa, v, d, "bool") for v, d in zip(values, dtypes, strict=True)], ("bool",)
     row = writer(op, dtypes[0])
+    if op == "nextafter" and dtype in NARROW:  # The neighbour among the 16-bit floats.
+        return floats.nextafter(
+            f,
+            *values,
+            to_bits=lambda f, value: to_storage(f, isa, dtype, value),
+            from_bits=lambda f, bits: from_storage(f, isa, dtype, bits),
+        )
     result = row(f, *values)
     return round_narrow(f, isa, dtype, result) if dtype in NARROW and op not in KEEPS_NARROW else result
 

@@ -6,6 +6,8 @@ Takes and returns `float` or `double`, scalar or vector.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from treadle.devices.cpu.ir import Function, Value, scalar_of
 from treadle.devices.cpu.math import FLOAT32, FLOAT64
 from treadle.devices.cpu.registers import bits_of
@@ -85,15 +87,24 @@ def _signs_differ(f: Function, rest: Value, divisor: Value) -> Value:
     return f.op("and", f.compare("fcmp une", rest, zero), differ)
 
 
-def nextafter(f: Function, x: Value, y: Value) -> Value:
-    """The neighbour of x on the side of y, by counting in bit patterns."""
-    bits = bits_of(f, x)
+def nextafter(
+    f: Function,
+    x: Value,
+    y: Value,
+    to_bits: Callable[[Function, Value], Value] = bits_of,
+    from_bits: Callable[[Function, Value], Value] | None = None,
+) -> Value:
+    """The neighbour of x on the side of y, by counting in bit patterns: those of `to_bits`, where the type of
+    the numbers is not that of the registers.
+    """
+    bits = to_bits(f, x)
     one = f.constant(bits.type, 1)
-    top = f.constant(bits.type, -(1 << (31 if scalar_of(bits.type) == "i32" else 63)))
+    top = f.constant(bits.type, -(1 << (int(scalar_of(bits.type)[1:]) - 1)))
     zero = f.constant(x.type, 0)
     outward = f.op("xor", f.compare("fcmp olt", x, y), f.compare("fcmp olt", x, zero))
     stepped = f.select(outward, f.op("add", bits, one), f.op("sub", bits, one))
-    least = f.op("or", f.op("and", bits_of(f, y), top), one)
+    least = f.op("or", f.op("and", to_bits(f, y), top), one)
     stepped = f.select(f.compare("fcmp oeq", x, zero), least, stepped)
-    result = f.select(f.compare("fcmp oeq", x, y), y, f.cast("bitcast", stepped, x.type))
+    moved = from_bits(f, stepped) if from_bits else f.cast("bitcast", stepped, x.type)
+    result = f.select(f.compare("fcmp oeq", x, y), y, moved)
     return f.select(f.compare("fcmp uno", x, y), f.op("fadd", x, y), result)
