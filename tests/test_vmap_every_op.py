@@ -24,7 +24,7 @@ from treadle.ops.batch import in_front
 from treadle.ops.record import results
 
 SIZE = 3
-ALONE = ("random_bits", "update")
+ALONE = ("random_bits", "update", "keep")
 """Records whose batching is not that of their reference: tested in test_vmap.py."""
 
 BATCHED = [op for op in RECORDS if op.name not in ALONE and op.name != "result"]
