@@ -333,7 +333,7 @@ EXAMPLES: dict[str, Callable[[Op, DType], list[Example]]] = {
     "fft": _spectra, "rfft": _spectra, "irfft": _spectra,
     "keep": plain((((3, 4), (2,)), ())),
     "start": plain((((3, 4),), ())), "barrier": plain((((3, 4), (2,)), ())),
-    "update": plain((((3, 4),), ())), "keep": plain((((3, 4), (2,)), ())),
+    "update": plain((((3, 4),), ())),
     "checkpoint": plain((((3, 4), (2,)), (1,))), "custom_vjp": plain((((3, 4), (2,)), (1,))),
 }  # fmt: skip
 
