@@ -64,6 +64,8 @@ from treadle.vectorize import vmap
 
 if TYPE_CHECKING:
     from treadle import nn, optim
+    from treadle.graphfile.load import load
+    from treadle.graphfile.save import save
     from treadle.view.show import show
 
 __version__ = "0.1.0"
@@ -111,6 +113,7 @@ __all__ = [
     "jacobian",
     "jvp",
     "linalg",
+    "load",
     "memory",
     "nan",
     "newaxis",
@@ -123,6 +126,7 @@ __all__ = [
     "placeholder",
     "random",
     "result_type",
+    "save",
     "scope",
     "set_num_threads",
     "show",
@@ -163,4 +167,8 @@ for _module in (fft, linalg):
 
 # Loaded when first used, so that importing Treadle stays quick.
 _ROOMS = ("nn", "optim")
-_LAZY: dict[str, str] = {"show": "treadle.view.show"}
+_LAZY: dict[str, str] = {
+    "load": "treadle.graphfile.load",
+    "save": "treadle.graphfile.save",
+    "show": "treadle.view.show",
+}

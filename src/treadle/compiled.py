@@ -21,6 +21,7 @@ from treadle.errors import ArgumentError
 from treadle.graph.graph import ordered, rewrite
 from treadle.graph.node import STATIC, Node, Type, Types, surroundings
 from treadle.ops.record import DATA, SCALAR, weak
+from treadle.structure import SLOT, fill, take_outputs
 
 MOST_TRACES = 256
 
@@ -65,10 +66,13 @@ def compile(function: Callable[..., Any] | None = None, *, debug: bool = False) 
     return Compiled(function, debug)
 
 
-class _Traced:
-    """One traced signature: the placeholders, the door, and the structure of the result."""
+class Traced:
+    """One traced signature: the structure of the arguments (positional, by keyword), the placeholders in it,
+    the door, and the structure of the result.
+    """
 
-    def __init__(self, inputs: list[Node], door: Door, result: Any, modes: dict[Any, bool]):
+    def __init__(self, arguments: Any, inputs: list[Node], door: Door, result: Any, modes: dict[Any, bool]):
+        self.arguments = arguments
         self.inputs = inputs
         self.door = door
         self.result = result
@@ -88,7 +92,7 @@ class Compiled:
         self.debug = debug
         self.traces: list[str] = []
         """Why every trace was made, the last ones."""
-        self._traced: dict[Any, list[_Traced]] = {}
+        self._traced: dict[Any, list[Traced]] = {}
         """By signature, for each combination of modes of the modules that the function looked at."""
         self._last: dict[str, Any] = {}
         self._runs = itertools.count()
@@ -102,7 +106,7 @@ class Compiled:
         traced, values = self._find(args, keywords)
         feeds = {node: feed_buffer(node, value) for node, value in zip(traced.inputs, values, strict=True)}
         outputs = iter([Array(node) for node in traced.door.run(feeds, next(self._runs))])
-        return _fill(traced.result, outputs)
+        return fill(traced.result, outputs)
 
     def program(self, *args: Any, **keywords: Any) -> Executable:
         """The program that a call runs, compiled if it is new, and not run."""
@@ -120,7 +124,20 @@ class Compiled:
             node: feed_buffer(node, value)[0] for node, value in zip(traced.inputs, values, strict=True)
         }
 
-    def _find(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[_Traced, list[Any]]:
+    def signatures(self) -> list[Traced]:
+        """What has been traced so far: of every signature the trace for the modes that modules are in now, or
+        the last.
+        """
+        return [next((t for t in traces if t.fits()), traces[-1]) for traces in self._traced.values()]
+
+    def signature(self, *args: Any, **keywords: Any) -> Traced:
+        """A trace of its own for arguments, among which placeholders stand for any array of their type."""
+        values: list[Any] = []
+        description: dict[str, Any] = {}
+        shape = _split((args, dict(sorted(keywords.items()))), values, description, "", static=True)
+        return self._trace(shape, values, description)
+
+    def _find(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Traced, list[Any]]:
         values: list[Any] = []
         description: dict[str, Any] = {}
         shape = _split((args, dict(sorted(keywords.items()))), values, description, "")
@@ -138,7 +155,7 @@ class Compiled:
         self._last = description
         return found, values
 
-    def _trace(self, shape: Any, values: list[Any], description: dict[str, Any]) -> _Traced:
+    def _trace(self, shape: Any, values: list[Any], description: dict[str, Any]) -> Traced:
         evaluate.run_pending()
         inputs = []
         for name, what in description.items():
@@ -148,12 +165,12 @@ class Compiled:
                 inputs.append(placeholder_node(name, what.shape, what.dtype))
         outputs: list[Node] = []
         with state.tracing() as trace:
-            args, keywords = _fill(shape, iter([Array(node) for node in inputs]))
-            result = _outputs(self.function(*args, **keywords), outputs)
+            args, keywords = fill(shape, iter([Array(node) for node in inputs]))
+            result = take_outputs(self.function(*args, **keywords), outputs)
         values_assigned = [version.value for version in trace.updates.values() if version.value is not None]
         nodes = _closed([*outputs, *values_assigned])
         updates = list(zip(trace.updates, nodes[len(outputs) :], strict=True))
-        return _Traced(inputs, Door(nodes[: len(outputs)], updates, self.debug), result, trace.modes)
+        return Traced(shape, inputs, Door(nodes[: len(outputs)], updates, self.debug), result, trace.modes)
 
 
 def _closed(nodes: list[Node]) -> list[Node]:
@@ -194,36 +211,34 @@ class _Float:
 FLOAT = _Float()
 
 
-class _Slot:
-    """The place of an array in a structure."""
-
-
-_SLOT = _Slot()
-
-
-def _split(structure: Any, values: list[Any], description: dict[str, Any], path: str) -> Any:
-    """Take the traced values out of the arguments; describe what is left."""
+def _split(
+    structure: Any, values: list[Any], description: dict[str, Any], path: str, static: bool = False
+) -> Any:
+    """Take the traced values out of the arguments; describe what is left. With `static` what depends on
+    placeholders is taken too, for its type.
+    """
     if isinstance(structure, Variable):
         description[path] = ("variable", structure.cell)
         return structure
     if type(structure) is float:
         description[path] = FLOAT
         values.append(structure)
-        return _SLOT
+        return SLOT
     if isinstance(structure, (Array, np.ndarray, np.generic)):
         value = structure if isinstance(structure, Array) else borrowed(structure)
-        if value.node.flags & STATIC:
+        if value.node.flags & STATIC and not static:
             raise ArgumentError(f"argument {path} depends on a placeholder: a compiled function takes values")
         description[path] = value.node.type
         values.append(value)
-        return _SLOT
+        return SLOT
     if isinstance(structure, dict):
         description[path + ".keys"] = tuple(structure)
         return {
-            k: _split(v, values, description, f"{path}.{k}" if path else str(k)) for k, v in structure.items()
+            k: _split(v, values, description, f"{path}.{k}" if path else str(k), static)
+            for k, v in structure.items()
         }
     if isinstance(structure, (list, tuple)):
-        items = [_split(v, values, description, f"{path}[{i}]") for i, v in enumerate(structure)]
+        items = [_split(v, values, description, f"{path}[{i}]", static) for i, v in enumerate(structure)]
         description[path + ".length"] = (type(structure).__name__, len(items))
         return type(structure)(*items) if hasattr(structure, "_fields") else type(structure)(items)
     try:
@@ -234,31 +249,6 @@ def _split(structure: Any, values: list[Any], description: dict[str, Any], path:
         ) from None
     description[path] = (type(structure).__name__, structure)
     return structure
-
-
-def _fill(structure: Any, values: Any) -> Any:
-    """Put values into the slots of a structure."""
-    if structure is _SLOT:
-        return next(values)
-    if isinstance(structure, dict):
-        return {k: _fill(v, values) for k, v in structure.items()}
-    if isinstance(structure, (list, tuple)):
-        items = [_fill(v, values) for v in structure]
-        return type(structure)(*items) if hasattr(structure, "_fields") else type(structure)(items)
-    return structure
-
-
-def _outputs(result: Any, outputs: list[Node]) -> Any:
-    """A traced function's result, its arrays collected and replaced by slots."""
-    if isinstance(result, Array):
-        outputs.append(as_node(result))
-        return _SLOT
-    if isinstance(result, dict):
-        return {k: _outputs(v, outputs) for k, v in result.items()}
-    if isinstance(result, (list, tuple)):
-        items = [_outputs(v, outputs) for v in result]
-        return type(result)(*items) if hasattr(result, "_fields") else type(result)(items)
-    return result
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
@@ -273,7 +263,7 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     return "an argument is gone"
 
 
-def _changed_mode(traced: _Traced) -> str:
+def _changed_mode(traced: Traced) -> str:
     """Which module is in another mode than in the last trace."""
     for module, mode in traced.modes.items():
         if module.training is not mode:

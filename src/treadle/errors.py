@@ -37,6 +37,15 @@ class Line(NamedTuple):
         return f"{name}:{self.number}" + (f": {text}" if text else "")
 
 
+class SavedLine(str):
+    """A place in the program that made a graph, as text: that program need not be here."""
+
+    __slots__ = ()
+
+
+Place = Line | SavedLine
+
+
 def _is_inside(code: CodeType) -> bool:
     """Whether code belongs to Treadle itself or to code that Treadle wrote."""
     found = code.co_filename.startswith(PACKAGE)
@@ -61,7 +70,7 @@ class TreadleError(Exception):
     is one.
     """
 
-    def __init__(self, message: str, line: Line | None = None):
+    def __init__(self, message: str, line: Place | None = None):
         line = user_line() if line is None else line
         super().__init__(f"{message}\n  at {line}" if line is not None else message)
         self.message = message

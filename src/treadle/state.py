@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -286,6 +286,13 @@ def cell_of(node: Node) -> Cell | None:
     if node.op is not READ:
         return None
     return node.binding.cell if isinstance(node.binding, Version) else node.binding
+
+
+def is_static(values: Iterable[Node]) -> bool:
+    """Whether values can be stored only when a door runs: one depends on a placeholder, and no function is
+    traced.
+    """
+    return pending.trace is None and any(value.flags & STATIC for value in values)
 
 
 def check_assignable(cell: Cell, value: Node) -> None:

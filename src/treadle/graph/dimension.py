@@ -62,15 +62,12 @@ class Dimension:
 
     __int__ = __index__
 
-    def substitute(self, sizes: Mapping[str, int]) -> Size:
+    def substitute(self, sizes: Mapping[str, Size]) -> Size:
         """This size with the symbols that `sizes` knows replaced."""
-        coefficient, rest = self.coefficient, []
+        result: Size = self.coefficient
         for symbol in self.symbols:
-            if symbol in sizes:
-                coefficient *= sizes[symbol]
-            else:
-                rest.append(symbol)
-        return Dimension(rest, coefficient) if rest and coefficient else coefficient
+            result = result * sizes.get(symbol, Dimension([symbol]))
+        return result
 
 
 if TYPE_CHECKING:
@@ -110,10 +107,27 @@ def is_known(shape: Iterable[Size]) -> bool:
     return all(type(size) is int for size in shape)
 
 
-def substitute(value: object, sizes: Mapping[str, int]) -> object:
+def substitute(value: object, sizes: Mapping[str, Size]) -> object:
     """An attribute or shape with the symbols in it replaced, however deep in tuples."""
     if isinstance(value, Dimension):
         return value.substitute(sizes)
     if type(value) is tuple:
         return tuple(substitute(item, sizes) for item in value)
     return value
+
+
+def solve(wanted: Iterable[Size], given: Iterable[Size], sizes: dict[str, Size]) -> bool:
+    """Put into `sizes` what the symbols of a shape are where another shape stands in its place; whether it
+    fits.
+    """
+    for size, there in zip(wanted, given, strict=True):
+        open = [s for s in size.symbols if s not in sizes] if isinstance(size, Dimension) else []
+        if len(open) == 1:
+            rest = Dimension([s for s in size.symbols if s != open[0]], size.coefficient).substitute(sizes)
+            found = quotient(there, rest)
+            if found is None:
+                return False
+            sizes[open[0]] = found
+        elif substitute(size, sizes) != there:
+            return False
+    return True

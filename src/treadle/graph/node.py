@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from treadle.dtypes import DType
-from treadle.errors import Line, user_line
+from treadle.errors import Place, user_line
 from treadle.graph.dimension import Shape
 
 TRACKED = 1
@@ -157,7 +157,7 @@ class Node:
     """A `Type`, or `Types` if it has several results."""
     device: str
     flags: int
-    line: Line | None
+    line: Place | None
     scope: tuple[str, ...]
     role: str
     buffer: Any
@@ -217,7 +217,7 @@ class Surroundings(threading.local):
     device = "cpu"
     scope: tuple[str, ...] = ()
     tracking = True
-    line: Line | None = None
+    line: Place | None = None
     role: str = "forward"
     flags: int = 0
     mapped: tuple[Any, ...] = ()
