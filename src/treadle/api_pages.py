@@ -24,6 +24,7 @@ PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "movement": ("Moving elements: shapes, axes, indices", ("movement", "gather", "indexing")),
     "products": ("Products, convolutions and pooling", ("contraction", "einsum", "window", "pooling")),
     "control": ("Control flow", ("control",)),
+    "saving": ("Saving and loading graphs", ("save", "load")),
     "pictures": ("Pictures", ("show", "view")),
 }  # fmt: skip
 """File name, title, and the modules (the last part of their names) whose public names the page has. What is

@@ -649,6 +649,11 @@ class Variable(Array):
         return self.cell.name
 
     @property
+    def device(self) -> str:
+        """The name of the device it is on."""
+        return self.cell.device
+
+    @property
     def trainable(self) -> bool:
         """Whether `backward` gives it a gradient."""
         return self.cell.trainable

@@ -273,4 +273,4 @@ def _changed_mode(traced: Traced) -> str:
 
 
 def _said(what: Any) -> str:
-    return repr(what[1]) if isinstance(what, tuple) else repr(what)
+    return repr(what[1]) if isinstance(what, tuple) and len(what) == 2 else repr(what)

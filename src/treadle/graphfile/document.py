@@ -103,18 +103,22 @@ def digest(array: np.ndarray) -> str:
 
 
 class Rule:
-    """A user's gradient rule as a graph: cotangents `parts` (None where there is none) of the node
-    `cotangent`.
+    """A user's gradient rule as a graph: the cotangents `parts` (None where there is none) as functions of
+    `given`, which stand for the cotangent of the value, the value, and the inputs.
     """
 
-    def __init__(self, cotangent: Node, parts: Sequence[Node | None]):
-        self.cotangent = cotangent
-        self.parts = list(parts)
+    def __init__(self, given: Sequence[Node], parts: Sequence[Node | None]):
+        self.given = tuple(given)
+        self.parts = tuple(parts)
 
-    def __call__(self, g: Node) -> list[Node | None]:
-        wanted = [part for part in self.parts if part is not None]
-        found = iter(rewrite(wanted, lambda node, inputs: g if node is self.cotangent else None))
+    def __call__(self, *values: Node) -> list[Node | None]:
+        put = dict(zip(self.given, values, strict=True))
+        found = iter(rewrite(self.wanted(), lambda node, inputs: put.get(node)))
         return [None if part is None else next(found) for part in self.parts]
+
+    def wanted(self) -> list[Node]:
+        """What the rule computes."""
+        return [part for part in self.parts if part is not None]
 
 
 def rule_of(node: Node) -> Rule:
@@ -125,10 +129,10 @@ def rule_of(node: Node) -> Rule:
     """
     if isinstance(node.binding, Rule):
         return node.binding
-    cotangent = new(DUMMY, (), (), node.type, STATIC)
+    given = [new(DUMMY, (), (), other.type, STATIC) for other in (node, *node.inputs)]
     try:
         with surrounded(role="gradient", scope=node.scope):
-            parts = node.binding(cotangent)
+            parts = node.binding(*given)
     except TreadleError as error:
         raise ArgumentError(
             f"[save] the gradient rule of the custom_vjp made at {node.line} cannot be written as a graph: "
@@ -136,7 +140,7 @@ def rule_of(node: Node) -> Rule:
         ) from error
     wanted = [part for part in parts if part is not None]
     found = iter(late(rewrite(wanted, _without_own_reads)))
-    return Rule(cotangent, [None if part is None else next(found) for part in parts])
+    return Rule(given, [None if part is None else next(found) for part in parts])
 
 
 def _without_own_reads(node: Node, inputs: tuple[Node, ...]) -> Node | None:
@@ -187,7 +191,7 @@ class Writer:
             for node in rules:
                 rule = self.rules[node] = rule_of(node)
                 # In front, so that a rule is complete where its node is read.
-                targets = [rule.cotangent, *[part for part in rule.parts if part is not None], *targets]
+                targets = [*rule.given, *rule.wanted(), *targets]
 
     def _check(self, signature: Signature) -> None:
         if self.freeze and signature.updates:
@@ -527,20 +531,23 @@ def _read_dummy(reader: Reader, op: Op, inputs: Any, attributes: Any, stated: An
 def _write_rule(writer: Writer, node: Node) -> dict[str, Any]:
     rule = writer.rules[node]
     parts = [None if part is None else writer.index[part] for part in rule.parts]
-    return {"rule": {"cotangent": writer.index[rule.cotangent], "parts": parts}}
+    return {"rule": {"given": [writer.index[leaf] for leaf in rule.given], "parts": parts}}
 
 
 def _read_rule(reader: Reader, op: Op, inputs: Any, attributes: Any, stated: Any, claim: Any) -> Node:
     rule = field(claim, "rule", dict)
-    cotangent = reader.node(rule.get("cotangent"))
-    expect(cotangent.op is DUMMY and cotangent.type is stated, "its rule has no cotangent of its type")
+    given = [reader.node(number) for number in field(rule, "given", list)]
+    expect(all(leaf.op is DUMMY for leaf in given), "its rule is given what is no dummy")
+    expect(
+        [leaf.type for leaf in given] == [stated, *[node.type for node in inputs]], "its rule does not fit"
+    )
     parts = [None if number is None else reader.node(number) for number in field(rule, "parts", list)]
     expect(len(parts) == len(inputs) - 1, "its rule has not as many cotangents as inputs")
     for part, node in zip(parts, inputs[1:], strict=True):
         expect(part is None or part.type is node.type, "its rule has a cotangent of a wrong type")
     _inferred(op, inputs, attributes)
     node = make(op, inputs, attributes)
-    node.binding = Rule(cotangent, parts)
+    node.binding = Rule(given, parts)
     return node
 
 

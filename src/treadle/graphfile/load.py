@@ -175,20 +175,15 @@ class _Template:
 
     def __init__(self, signature: Signature):
         self.signature = signature
-        rules: list[Node] = []
+        rules: dict[Node, Rule] = {}
         targets = signature.values()
         while True:
             self.order = ordered(targets)
-            new_rules = [n for n in self.order if n.op is CUSTOM and n not in rules]
-            if not new_rules:
+            found = {node: node.binding for node in self.order if node.op is CUSTOM and node not in rules}
+            if not found:
                 break
-            rules += new_rules
-            for node in new_rules:
-                targets = [
-                    node.binding.cotangent,
-                    *(p for p in node.binding.parts if p is not None),
-                    *targets,
-                ]
+            rules.update(found)
+            targets = [part for rule in found.values() for part in rule.wanted()] + targets
 
     # -- arguments
 
@@ -275,7 +270,7 @@ class _Template:
                 if node.op is CUSTOM:
                     rule = node.binding
                     parts = [None if part is None else copies[part] for part in rule.parts]
-                    copy.binding = Rule(copies[rule.cotangent], parts)
+                    copy.binding = Rule([copies.get(leaf, leaf) for leaf in rule.given], parts)
                 copies[node] = copy
         finally:
             surroundings.line, surroundings.scope, surroundings.role, surroundings.tracking = before

@@ -71,7 +71,7 @@ def save(
     elif isinstance(function, LoadedGraph):
         functions = {name: one.signatures for name, one in function.functions.items()}
     else:
-        name = getattr(function, "__name__", None) or "function"
+        name = getattr(function, "__name__", None) or type(function).__name__
         functions = {name: signatures_of(function, example, keywords)}
     if not functions:
         raise ArgumentError("[save] there is no function to save")

@@ -15,7 +15,7 @@ from treadle.ops.batch import shifted
 from treadle.ops.contraction import widened
 from treadle.ops.elementwise import conj, divide, equal, like, logical_and, multiply, where
 from treadle.ops.movement import concat
-from treadle.ops.record import Operand, cast, expect_node, filled, method, normal_axis, register
+from treadle.ops.record import Operand, cast, expect_axes, expect_node, filled, method, normal_axis, register
 
 
 def _running(name: str, reference: Callable[..., Any], vjp: Callable[..., Any]) -> Op:
@@ -24,6 +24,7 @@ def _running(name: str, reference: Callable[..., Any], vjp: Callable[..., Any]) 
     def infer(x: Type, axis: int, reverse: bool) -> Type:
         if x.dtype.kind not in dtypes.KINDS["numeric"]:
             raise DTypeError(f"[{name}] x is {x!r}; expected a numeric dtype")
+        expect_axes(name, (axis,), len(x.shape))
         return x
 
     def meaning(x: Any, axis: int, reverse: bool) -> Any:

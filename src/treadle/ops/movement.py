@@ -23,6 +23,7 @@ from treadle.ops.record import (
     broadcast_shapes,
     cast,
     constant,
+    expect_axes,
     expect_node,
     filled,
     method,
@@ -278,6 +279,12 @@ def squeeze(x: Operand, /, axis: int | Sequence[int]) -> Node:
 
 
 def _infer_slice(x: Type, start: tuple[int, ...], stop: tuple[Size, ...], step: tuple[int, ...]) -> Type:
+    for size, a, b, c in zip(x.shape, start, stop, step, strict=True):
+        if (a, c) != (0, 1) or b != size:
+            # Reading outside is not to be had by any attributes, from wherever they come.
+            outside = isinstance(b, int) and isinstance(size, int) and b > size and a < b
+            if a < 0 or c < 1 or outside:
+                raise ArgumentError(f"[slice] {start} to {stop} by {step} is not inside the shape {x.shape}")
     return Type(
         [
             size if (a, c) == (0, 1) and b == size else max(0, -(-(b - a) // c))
@@ -329,10 +336,15 @@ def take_slice(x: Node, start: Sequence[int], stop: Sequence[Size], step: Sequen
     return x if whole else make(SLICE, (x,), (tuple(start), tuple(stop), tuple(step)))
 
 
+def _infer_flip(x: Type, axes: tuple[int, ...]) -> Type:
+    expect_axes("flip", axes, len(x.shape))
+    return x
+
+
 FLIP = register(
     Op(
         "flip",
-        lambda x, axes: x,
+        _infer_flip,
         lambda x, axes: np.flip(x, axes),
         lambda g, y, x, axes: (make(FLIP, (g,), (axes,)),),
         attributes=("axes",),
@@ -371,6 +383,8 @@ def _infer_pad(x: Type, value: Type, widths: tuple[tuple[int, int, int], ...]) -
         if (low, high, inner) == (0, 0, 0):
             sizes.append(size)
             continue
+        if inner < 0:
+            raise ArgumentError(f"[pad] widths={widths}: there cannot be {inner} elements between two")
         total = size + low + high + (inner * (size - 1) if size else 0)
         if total < 0:
             raise ShapeError(f"[pad] x of shape {x.shape} cannot be cut by {widths}")
@@ -521,6 +535,7 @@ def _pad_from_itself(x: Node, axis: int, low: int, high: int, mode: str) -> Node
 
 def _infer_concat(*parts: Type, axis: int) -> Type:
     first = parts[0]
+    expect_axes("concat", (axis,), len(first.shape))
     for i, part in enumerate(parts):
         if len(part.shape) != len(first.shape) or any(
             a != b for d, (a, b) in enumerate(zip(part.shape, first.shape, strict=True)) if d != axis

@@ -119,6 +119,8 @@ def key_node(k0: int, k1: int) -> Node:
 def _infer_bits(key: Type, shape: Shape, word: int) -> Type:
     if key is not Type((2,), dtypes.uint32):
         raise DTypeError(f"[random_bits] key is {key!r}; expected uint32[2]")
+    if word not in (0, 1):
+        raise ArgumentError(f"[random_bits] word={word}; a cipher has the words 0 and 1")
     return Type(shape, dtypes.uint32)
 
 

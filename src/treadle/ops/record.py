@@ -352,3 +352,11 @@ def normal_axes(name: str, axis: int | Sequence[int] | None, ndim: int) -> tuple
     if len(set(axes)) != len(axes):
         raise ArgumentError(f"[{name}] axis={axis} names a dimension twice")
     return tuple(sorted(axes))
+
+
+def expect_axes(name: str, axes: Sequence[int], ndim: int) -> None:
+    """Refuse axes in a record that are not counted from the front, are out of range or there twice: what the
+    functions have made sure of, and files have not.
+    """
+    if len(set(axes)) != len(axes) or not all(0 <= axis < ndim for axis in axes):
+        raise ArgumentError(f"[{name}] {tuple(axes)} are no axes of an array of {ndim} dimensions")

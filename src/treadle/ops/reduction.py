@@ -44,6 +44,7 @@ from treadle.ops.record import (
     Operand,
     broadcast,
     constant,
+    expect_axes,
     expect_node,
     filled,
     method,
@@ -81,6 +82,7 @@ def _reduction(
     def infer(x: Type, axes: tuple[int, ...]) -> Type:
         if x.dtype.kind not in dtypes.KINDS[accepts]:
             raise DTypeError(f"[{name}] x is {x!r}; expected a {accepts} dtype")
+        expect_axes(name, axes, len(x.shape))
         if nonempty and builtins.any(x.shape[axis] == 0 for axis in axes if isinstance(x.shape[axis], int)):
             raise ShapeError(
                 f"[{name}] x of shape {x.shape} has no elements along axis {axes}, so there is no {name}"
@@ -137,6 +139,7 @@ def _arg_reduction(name: str, reference: Callable[..., Any]) -> Op:
     def infer(x: Type, axis: int) -> Type:
         if x.dtype.kind not in dtypes.KINDS["real"]:
             raise DTypeError(f"[{name}] x is {x!r}; expected a real dtype")
+        expect_axes(name, (axis,), len(x.shape))
         if x.shape[axis] == 0:
             raise ShapeError(f"[{name}] x of shape {x.shape} has no elements along axis {axis}")
         return _reduced(x, (axis,), dtypes.int64)

@@ -29,6 +29,7 @@ from treadle.ops.gather import GATHER, gather_along
 from treadle.ops.record import (
     Operand,
     cast,
+    expect_axes,
     expect_kind,
     expect_node,
     filled,
@@ -47,14 +48,15 @@ def _argsorted(x: Any, axis: int, descending: bool) -> Any:
     return x.shape[axis] - 1 - np.flip(np.argsort(np.flip(x, axis), axis=axis, kind="stable"), axis)
 
 
-def _infer_sorting(name: str, x: Type) -> Type:
+def _infer_sorting(name: str, x: Type, axis: int) -> Type:
     if x.dtype.kind not in dtypes.KINDS["real"]:
         raise DTypeError(f"[{name}] x is {x!r}; expected a real dtype")
+    expect_axes(name, (axis,), len(x.shape))
     return x
 
 
 def _infer_argsort(x: Type, axis: int, descending: bool) -> Type:
-    return Type(_infer_sorting("argsort", x).shape, dtypes.int64)
+    return Type(_infer_sorting("argsort", x, axis).shape, dtypes.int64)
 
 
 def _sort_vjp(g: Node, y: Node, x: Node, axis: int, descending: bool) -> tuple[Node]:
@@ -70,7 +72,7 @@ ARGSORT = register(
        doc="The places of the sorted elements.")
 )  # fmt: skip
 SORT = register(
-    Op("sort", lambda x, axis, descending: _infer_sorting("sort", x),
+    Op("sort", lambda x, axis, descending: _infer_sorting("sort", x, axis),
        lambda x, axis, descending: np.take_along_axis(x, _argsorted(x, axis, descending), axis), _sort_vjp,
        attributes=("axis", "descending"), batch=shifted, doc="The elements along a dimension in order.")
 )  # fmt: skip

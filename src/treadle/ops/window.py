@@ -35,6 +35,11 @@ def output_sizes(
     """How many windows fit along each spatial dimension."""
     result = []
     for size, n, step, (low, high), gap in zip(sizes, window, stride, padding, dilation, strict=True):
+        if not (n > 0 and step > 0 and gap > 0 and low >= 0 and high >= 0):
+            raise ArgumentError(
+                f"[{name}] window {window}, stride {stride}, padding {padding}, dilation {dilation}: sizes "
+                f"are positive, padding is not negative"
+            )
         reach = gap * (n - 1) + 1
         if size + low + high < reach:
             dilated = f" with dilation {dilation}" if set(dilation) != {1} else ""
