@@ -218,7 +218,7 @@ def test_no_grad_stays(path):
 def test_lines_scopes_and_roles_travel_as_text(path):
     loaded = dense(path)
     text = loaded["train"].text()
-    assert "train(x: float32[batch, 3], t: float32[batch, 2], rate: float32[])" in text
+    assert "train(x: float32[batch, 3], t: float32[batch, 2], rate: float)" in text
     assert "graphs.py:" in text
     with td.scope("outer"):
         node = loaded["predict"](X).node

@@ -12,7 +12,7 @@ from typing import Any, overload
 import numpy as np
 
 from treadle import evaluate, state
-from treadle.array import Array, Variable, as_node, borrowed
+from treadle.array import Array, Variable, borrowed
 from treadle.compiler.executable import Executable
 from treadle.door import Door, feed_buffer
 from treadle.door import placeholder as placeholder_node
