@@ -190,6 +190,25 @@ def test_rules_and_regions_of_gradients_travel(path):
     )  # fmt: skip
 
 
+def test_a_rule_of_open_sizes(path):
+    w = td.Variable(3.0, name="w")
+
+    @td.custom_vjp
+    def doubled(x):
+        return x * 2
+
+    @doubled.rule
+    def rule(g, y, x):
+        return (g * w + td.ones(x.shape) * td.sum(x) + y,)
+
+    td.save(path, doubled, td.placeholder(("n",)))
+    loaded = td.load(path)
+    x = td.asarray([1.0, 2.0, 3.0])
+    assert td.gradients(loaded(x).sum(), x).tolist() == [11.0, 13.0, 15.0]
+    ys = td.vmap(lambda row: td.gradients(loaded(row).sum(), row))(td.stack([x, x]))
+    assert ys.tolist() == [[11.0, 13.0, 15.0]] * 2
+
+
 def test_a_rule_that_needs_values_cannot_be_saved(path):
     @td.custom_vjp
     def f(x):

@@ -13,14 +13,14 @@ from typing import Any
 
 from treadle import state
 from treadle.array import Array, Variable, asarray
-from treadle.autodiff import BARRIER, CUSTOM
+from treadle.autodiff import BARRIER, CUSTOM, DUMMY
 from treadle.devices import registry
 from treadle.door import KEY_MASK, PLACEHOLDER
 from treadle.errors import ArgumentError, FeedError, FormatError, StateError
 from treadle.evaluate import run_pending
 from treadle.graph.dimension import Size, solve, substitute
 from treadle.graph.graph import ordered
-from treadle.graph.node import DETACHED, WEAK, Node, make, new, surroundings
+from treadle.graph.node import DETACHED, STATIC, WEAK, Node, Type, make, new, surroundings
 from treadle.graph.text import graph_text
 from treadle.graphfile import container
 from treadle.graphfile.document import Reader, Rule, Signature
@@ -183,7 +183,7 @@ class _Template:
             if not found:
                 break
             rules.update(found)
-            targets = [part for rule in found.values() for part in rule.wanted()] + targets
+            targets = [node for rule in found.values() for node in (*rule.given, *rule.wanted())] + targets
 
     # -- arguments
 
@@ -270,7 +270,7 @@ class _Template:
                 if node.op is CUSTOM:
                     rule = node.binding
                     parts = [None if part is None else copies[part] for part in rule.parts]
-                    copy.binding = Rule([copies.get(leaf, leaf) for leaf in rule.given], parts)
+                    copy.binding = Rule([copies[leaf] for leaf in rule.given], parts)
                 copies[node] = copy
         finally:
             surroundings.line, surroundings.scope, surroundings.role, surroundings.tracking = before
