@@ -305,6 +305,9 @@ def _leaf(node: Node, sizes: dict[str, Size], number: int) -> Node:
         copy = new(KEY, (), (), node.type)
         copy.binding = (high, (low + number) & KEY_MASK)
         return copy
+    if node.op is DUMMY and sizes:
+        shape: Any = substitute(node.shape, sizes)
+        return new(DUMMY, (), (), Type(shape, node.dtype), STATIC)
     attributes = (
         substitute(node.attributes, sizes) if sizes and node.op is not PLACEHOLDER else node.attributes
     )
