@@ -358,6 +358,44 @@ def test_no_call_of_libm() -> None:
         assert ("vfmadd" in assembly) == fuses(isa)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("isa", host_isas(), ids=lambda isa: isa.name)
+def test_16_bit_products_are_float32_products_rounded_once(isa: Isa, dtype: str) -> None:
+    """The bits of the float32 kernel for the widened operands, where both sum in one block of k."""
+    for m, n, k, layout in (
+        (65, 70, 333, "NNN"),
+        (31, 45, 90, "TTN"),
+        (3, 20, 500, "NTN"),
+        (1, 9, 40, "NNT"),
+    ):
+        a, b, c = plain(m, n, k, dtype, layout)
+        check(a, b, c, isa)
+        wide_a, wide_b, wide_c = plain(m, n, k, "float32", layout)
+        wide_a.view[...], wide_b.view[...] = a.view, b.view
+        check(wide_a, wide_b, wide_c, isa)
+        assert np.array_equal(wide_c.view.astype(c.stored.dtype).view(np.uint16), c.view.view(np.uint16))
+
+
+NEON = {
+    "bfloat16": ("fmla", "shl"),
+    "float16": ("fmla", "fcvtl", "fcvtn"),
+    "float64": ("fmla",),
+    "int8": ("mla", "xtn"),
+    "int32": ("mla",),
+    "int64": ("mul",),
+}
+"""Vector instructions that a product of each dtype is made of."""
+
+
+@pytest.mark.parametrize("dtype", NEON)
+def test_other_dtypes_compile_for_neon(dtype: str) -> None:
+    for layout in ("NNN", "TTN"):
+        steps = lower(contraction_of(*plain(70, 45, 33, dtype, layout)), ISAS["neon"]).steps
+        assembly = "".join(jit.assembly(step.kernel, ISAS["neon"]) for step in steps)
+        assert [word for word in NEON[dtype] if word not in assembly] == []
+        assert "\tbl\t__" not in assembly  # No conversion is a call of the compiler's library.
+
+
 def test_compiles_for_neon() -> None:
     for layout in ("NNN", "TTN"):
         for step in lower(contraction_of(*plain(70, 45, 33, "float32", layout)), ISAS["neon"]).steps:

@@ -296,6 +296,17 @@ def test_neon_compiles(direction: str) -> None:
         )
 
 
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize(
+    ("dtype", "words"), [("bfloat16", ("fmla", "shl")), ("float16", ("fmla", "fcvtl")), ("int32", ("mla",))]
+)
+def test_other_dtypes_compile_for_neon(dtype: str, words: tuple[str, ...], direction: str) -> None:
+    case = replace(CASES["tails of channels"], batch=1, dtype=dtype)
+    steps = DIRECTIONS[direction](case.convolution(), ISAS["neon"]).steps
+    assembly = "".join(jit.assembly(step.kernel, ISAS["neon"]) for step in steps)
+    assert [word for word in words if word not in assembly] == []
+
+
 def test_tasks_suit_many_threads() -> None:
     """Real layers have tasks for 16 threads, in every direction."""
     for case in (
