@@ -18,26 +18,27 @@ import treadle  # noqa: F401  so that every family has registered its records
 from treadle import dtypes
 from treadle.dtypes import DType
 from treadle.errors import DTypeError
-from treadle.graph.node import Node, Op, Type, make
-from treadle.ops.record import OPS
+from treadle.graph.node import Node, Op, Type, Types, make
+from treadle.ops.record import OPS, results
 
 REAL = tuple(dtype for dtype in dtypes.ALL if dtype.kind != "complex")
 
 
 @dataclass(frozen=True)
 class Example:
-    """One application of a record: NumPy arrays and attributes."""
+    """One application of a record: NumPy arrays and attributes, and which of several results is meant."""
 
     op: Op
     arrays: tuple[np.ndarray, ...]
     attributes: tuple[Any, ...] = ()
+    result: int = 0
 
     @property
     def keywords(self) -> dict[str, Any]:
         return dict(zip(self.op.attributes, self.attributes, strict=True))
 
     def node(self, *inputs: Node) -> Node:
-        return make(self.op, inputs, self.attributes)
+        return results(make(self.op, inputs, self.attributes))[self.result]
 
     def expected(self) -> np.ndarray:
         """The reference's value, which must be of the shape and dtype that the record infers."""
@@ -45,7 +46,10 @@ class Example:
         types = [Type(a.shape, dtypes.as_dtype(a.dtype)) for a in self.arrays]
         inferred = self.op.infer(*types, **self.keywords)
         with np.errstate(all="ignore"):
-            value = np.asarray(self.op.reference(*self.arrays, **self.keywords))
+            value = self.op.reference(*self.arrays, **self.keywords)
+        if type(inferred) is Types:
+            inferred, value = inferred[self.result], value[self.result]
+        value = np.asarray(value)
         assert (value.shape, value.dtype) == (inferred.shape, inferred.dtype.numpy), (self, value.dtype)
         return value
 
@@ -252,6 +256,36 @@ def _convolution(op: Op, dtype: DType) -> list[Example]:
     return examples
 
 
+def _matrices(op: Op, dtype: DType) -> list[Example]:
+    """Stacks of matrices far from singular, whose values differ, and matrices without elements."""
+    draw = Draw(op.name, dtype)
+    if dtype.kind not in ("float", "complex"):
+        return [Example(op, (draw(2, 2),) * arity(op), (False,) * len(op.attributes))]
+
+    def square(*shape: int) -> np.ndarray:
+        ladder = np.diag(np.arange(2, 2 + shape[-1])).astype(dtype.numpy)
+        return (draw(*shape, low=-0.5, high=0.5) + ladder).astype(dtype.numpy)
+
+    known = {"cholesky": ((False,), (True,)), "qr": (("reduced",),), "svd": ((False,),)}
+    shapes = [(2, 3, 3), (1, 1), (0, 2, 2), (0, 0)]
+    if op.name in ("qr", "svd", "svdvals", "pinv"):
+        shapes += [(4, 3), (3, 5)]
+    found = []
+    for shape in shapes:
+        x = square(*shape) if shape[-1] == shape[-2] else draw(*shape)
+        others: tuple[np.ndarray, ...] = ()
+        if op.name == "solve":
+            others = (draw(*shape[:-1], 2),)
+        elif op.name == "pinv":
+            others = (np.full(shape[:-2], 1e-6, x.real.dtype),)
+        for given in known.get(op.name, ((),)):
+            types = [Type(a.shape, dtypes.as_dtype(a.dtype)) for a in (x, *others)]
+            inferred = op.infer(*types, **dict(zip(op.attributes, given, strict=True)))
+            count = len(inferred) if type(inferred) is Types else 1
+            found += [Example(op, (x, *others), given, i) for i in range(count)]
+    return found
+
+
 def _spectra(op: Op, dtype: DType) -> list[Example]:
     """Lines of even and odd length, one value, several dimensions, a stack without lines; every norm."""
     draw = Draw(op.name, dtype)
@@ -330,12 +364,18 @@ EXAMPLES: dict[str, Callable[[Op, DType], list[Example]]] = {
     "max_pool": _pooling, "max_pool_gradient": _pooling, "max_pool_select": _pooling,
     "average_pool": _pooling, "average_pool_gradient": _pooling,
     "remark": plain((((3, 4),), ("a remark",))),
+    **dict.fromkeys(
+        ("solve", "inv", "pinv", "cofactors", "det", "slogdet", "cholesky", "qr", "svd", "svdvals", "eigh",
+         "eigvalsh", "eig", "eigvals"), _matrices),
     "fft": _spectra, "rfft": _spectra, "irfft": _spectra,
     "keep": plain((((3, 4), (2,)), ())),
     "start": plain((((3, 4),), ())), "barrier": plain((((3, 4), (2,)), ())),
     "update": plain((((3, 4),), ())),
     "checkpoint": plain((((3, 4), (2,)), (1,))), "custom_vjp": plain((((3, 4), (2,)), (1,))),
 }  # fmt: skip
+
+MATRICES = {"solving", "determinants", "decompositions", "eigen"}
+"""Families of LAPACK's, which run their references and take matrices in the last two dimensions."""
 
 ONLY = {"random_bits": (dtypes.uint32,)}
 """Records whose dtype is not the caller's choice."""

@@ -157,7 +157,8 @@ MODULE = (
     ("average", "NumPy, JAX", "`td.mean`, or `td.sum(w * x) / td.sum(w)` with weights"),
     ("cumsum", "NumPy, PyTorch, TensorFlow, JAX", "`td.cumulative_sum`"),
     ("cumprod", "NumPy, PyTorch, TensorFlow, JAX", "`td.cumulative_prod`"),
-    ("norm", "PyTorch, TensorFlow", "`td.sqrt(td.sum(td.square(x)))`"),
+    ("norm", "PyTorch, TensorFlow", "`td.linalg.vector_norm`, or `td.linalg.matrix_norm`"),
+    ("inverse", "PyTorch", "`td.linalg.inv`"),
     # products
     ("mm bmm mv", "PyTorch", "`td.matmul` or `x @ y`"),
     ("matvec", "NumPy", "`td.matmul` or `x @ y`"),

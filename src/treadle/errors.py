@@ -11,6 +11,8 @@ import sys
 from types import CodeType, FrameType
 from typing import NamedTuple
 
+import numpy as np
+
 PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _inside: dict[CodeType, bool] = {}
 
@@ -133,6 +135,10 @@ class StateError(TreadleError, RuntimeError):
 
 class VerifyError(TreadleError, AssertionError):
     """A compiler pass broke an invariant: a bug in Treadle. The message names the pass."""
+
+
+class LinAlgError(TreadleError, np.linalg.LinAlgError):
+    """A matrix is not what an operation needs when it runs: singular, not positive definite, not finite."""
 
 
 class OutOfMemory(TreadleError, MemoryError):

@@ -34,6 +34,11 @@ FAMILIES = (
     "fft",
     "frequencies",
     "linalg",
+    "solving",
+    "determinants",
+    "decompositions",
+    "eigen",
+    "norms",
 )
 WHAT = {
     "fft": "Fourier transforms of arrays: the Array API standard's extension of that name.",

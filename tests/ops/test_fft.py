@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 import treadle as td
 from treadle import config
 from treadle.errors import ArgumentError, DTypeError, ShapeError
+from treadle.graph.node import make
+from treadle.ops.fourier import FFT, IRFFT
 from treadle.ops.record import NAMESPACES
 
 random = np.random.default_rng(0)
@@ -232,3 +234,15 @@ def test_unknown_sizes():
     for function in (lambda: td.fft.irfft(x), lambda: td.fft.fft(x, n=4)):
         with pytest.raises(ArgumentError, match="is not known"):
             function()
+
+
+def test_records_check_what_a_file_may_say():
+    x, half = numeric.given(operand("fft", (4, 3))), numeric.given(operand("irfft", (3,)))
+    for op, node, attributes in (
+        (FFT, x, ((2,), False, "ortho")), (FFT, x, ((0, 0), False, "ortho")), (FFT, x, ((0,), 2, "ortho")),
+        (FFT, x, ((0,), False, "other")), (IRFFT, half, (0, 0, "ortho")), (IRFFT, half, (4, 1, "ortho")),
+    ):  # fmt: skip
+        with pytest.raises(ArgumentError):
+            make(op, (node,), attributes)
+    with pytest.raises(ShapeError, match="7 values have 4 frequencies"):
+        make(IRFFT, (half,), (7, 0, "ortho"))

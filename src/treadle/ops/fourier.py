@@ -25,6 +25,7 @@ from treadle.ops.record import (
     Operand,
     broadcast,
     cast,
+    expect_axes,
     expect_node,
     filled,
     normal_axis,
@@ -40,7 +41,9 @@ ADJOINT = {"backward": "forward", "ortho": "ortho", "forward": "backward"}
 # -- records
 
 
-def _check_sizes(name: str, x: Type, axes: tuple[int, ...]) -> None:
+def _check_lines(name: str, x: Type, axes: tuple[int, ...], norm: str) -> None:
+    expect_axes(name, axes, len(x.shape))
+    expect_norm(name, norm)
     for axis in axes:
         if x.shape[axis] == 0:
             raise ShapeError(f"[{name}] x is {x!r}: there is nothing to transform along dimension {axis}")
@@ -49,21 +52,25 @@ def _check_sizes(name: str, x: Type, axes: tuple[int, ...]) -> None:
 def _infer_fft(x: Type, axes: tuple[int, ...], inverse: bool, norm: str) -> Type:
     if x.dtype.kind != "complex":
         raise DTypeError(f"[fft] x is {x!r}; expected a complex dtype")
-    _check_sizes("fft", x, axes)
+    _check_lines("fft", x, axes, norm)
+    if not isinstance(inverse, bool):
+        raise ArgumentError(f"[fft] inverse={inverse!r}; expected True or False")
     return x
 
 
 def _infer_rfft(x: Type, axis: int, norm: str) -> Type:
     if x.dtype not in COMPLEX_OF:
         raise DTypeError(f"[rfft] x is {x!r}; expected float32 or float64")
-    _check_sizes("rfft", x, (axis,))
+    _check_lines("rfft", x, (axis,), norm)
     return Type((*x.shape[:axis], x.shape[axis] // 2 + 1, *x.shape[axis + 1 :]), COMPLEX_OF[x.dtype])
 
 
 def _infer_irfft(x: Type, n: int, axis: int, norm: str) -> Type:
     if x.dtype not in REAL_OF:
         raise DTypeError(f"[irfft] x is {x!r}; expected complex64 or complex128")
-    if x.shape[axis] != n // 2 + 1:
+    expect_axes("irfft", (axis,), len(x.shape))
+    expect_norm("irfft", norm)
+    if x.shape[axis] != expect_count("irfft", "n", n) // 2 + 1:
         raise ShapeError(f"[irfft] x is {x!r}; {n} values have {n // 2 + 1} frequencies")
     return Type((*x.shape[:axis], n, *x.shape[axis + 1 :]), REAL_OF[x.dtype])
 
