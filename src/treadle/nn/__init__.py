@@ -5,21 +5,87 @@ placeholders and in compiled functions alike.
 """
 
 from treadle.nn import initial
+from treadle.nn.activations import (
+    PReLU,
+    elu,
+    glu,
+    hard_sigmoid,
+    hard_swish,
+    leaky_relu,
+    mish,
+    relu6,
+    selu,
+    silu,
+    softplus,
+)
+from treadle.nn.attention import MultiHeadAttention, attention
 from treadle.nn.containers import Sequential
 from treadle.nn.convolution import Conv
 from treadle.nn.dense import Dense
-from treadle.nn.dropout import Dropout
+from treadle.nn.dropout import DropConnect, Dropout, GaussianNoise, StochasticDepth
+from treadle.nn.embedding import Embedding
+from treadle.nn.losses import (
+    absolute_error,
+    binary_cross_entropy,
+    cross_entropy,
+    hinge,
+    huber,
+    kl_divergence,
+    squared_error,
+    triplet,
+)
 from treadle.nn.module import Module, Parameter, Statistic
-from treadle.nn.normalization import BatchNorm
+from treadle.nn.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LocalResponseNorm
+from treadle.nn.penalties import l1, l2, max_norm
+from treadle.nn.pooling import AdaptiveAveragePool, AdaptiveMaxPool, AveragePool, GlobalAveragePool, MaxPool
+from treadle.nn.transposed import ConvTranspose
 
 __all__ = [
+    "AdaptiveAveragePool",
+    "AdaptiveMaxPool",
+    "AveragePool",
     "BatchNorm",
     "Conv",
+    "ConvTranspose",
     "Dense",
+    "DropConnect",
     "Dropout",
+    "Embedding",
+    "GaussianNoise",
+    "GlobalAveragePool",
+    "GroupNorm",
+    "InstanceNorm",
+    "LayerNorm",
+    "LocalResponseNorm",
+    "MaxPool",
     "Module",
+    "MultiHeadAttention",
+    "PReLU",
     "Parameter",
     "Sequential",
     "Statistic",
+    "StochasticDepth",
+    "absolute_error",
+    "attention",
+    "binary_cross_entropy",
+    "cross_entropy",
+    "elu",
+    "glu",
+    "hard_sigmoid",
+    "hard_swish",
+    "hinge",
+    "huber",
     "initial",
+    "kl_divergence",
+    "l1",
+    "l2",
+    "leaky_relu",
+    "max_norm",
+    "mish",
+    "relu6",
+    "selu",
+    "silu",
+    "softplus",
+    "squared_error",
+    "triplet",
 ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import treadle as td
 from treadle.errors import ArgumentError
 from treadle.nn.module import Module
@@ -37,3 +40,67 @@ class Dropout(Module):
 
     def _summary(self) -> str:
         return f"Dropout({self.rate}{', spatial' if self.spatial else ''})"
+
+
+class GaussianNoise(Module):
+    """In training, x plus normal noise; in evaluation, x.
+
+    Args:
+        std: the noise's standard deviation.
+    """
+
+    def __init__(self, std: float):
+        if not std >= 0:
+            raise ArgumentError(f"[GaussianNoise] std={std} is negative")
+        self.std = std
+
+    def forward(self, x: td.Array) -> td.Array:
+        return x + td.random.normal(x.shape, std=self.std, dtype=x.dtype) if self.training else x
+
+
+class StochasticDepth(Module):
+    """A residual branch that is left out, in training, of each example with a probability (Huang et al. 2016,
+    arXiv:1603.09382): ``x + branch(x)``, the branch scaled up where it is kept so that its mean stays.
+
+    Args:
+        branch: what is computed beside the identity.
+        rate: the probability, in [0, 1).
+    """
+
+    def __init__(self, branch: Module, rate: float):
+        if not 0 <= rate < 1:
+            raise ArgumentError(f"[StochasticDepth] rate={rate} is not in [0, 1)")
+        self.branch = branch
+        self.rate = rate
+
+    def forward(self, x: td.Array) -> td.Array:
+        y = self.branch(x)
+        if self.training and self.rate:
+            kept = td.random.bernoulli(1 - self.rate, (x.shape[0], *(1,) * (x.ndim - 1)))
+            y = td.where(kept, y / (1 - self.rate), 0)
+        return x + y
+
+
+class DropConnect(Module):
+    """A module whose weights, in training, are each 0 with a probability, the others scaled up (Wan et al.
+    2013).
+
+    Args:
+        inner: a `Dense` or `Conv` layer, or what else has `weight`.
+        rate: the probability, in [0, 1).
+    """
+
+    def __init__(self, inner: Any, rate: float = 0.5):
+        if not 0 <= rate < 1:
+            raise ArgumentError(f"[DropConnect] rate={rate} is not in [0, 1)")
+        self.inner = inner
+        self.rate = rate
+
+    def forward(self, x: td.Array) -> td.Array:
+        if not self.training or not self.rate:
+            return self.inner(x)
+        weight = self.inner.weight
+        kept = td.random.bernoulli(1 - self.rate, weight.shape)
+        thinned = copy.copy(self.inner)  # the same layer but for its weight
+        thinned.weight = td.where(kept, weight / (1 - self.rate), 0)
+        return thinned(x)

@@ -1,7 +1,27 @@
 """Optimizers: from gradients to the parameters' next values, in every style."""
 
 from treadle.optim.adam import Adam, AdamW
+from treadle.optim.adaptive import AdaGrad, RMSProp
+from treadle.optim.clipping import clip_by_norm, clip_by_value, global_norm
 from treadle.optim.optimizer import Group, Optimizer
+from treadle.optim.schedules import Plateau, cosine, linear, one_cycle, steps_down, warm_up
 from treadle.optim.sgd import SGD
 
-__all__ = ["SGD", "Adam", "AdamW", "Group", "Optimizer"]
+__all__ = [
+    "SGD",
+    "AdaGrad",
+    "Adam",
+    "AdamW",
+    "Group",
+    "Optimizer",
+    "Plateau",
+    "RMSProp",
+    "clip_by_norm",
+    "clip_by_value",
+    "cosine",
+    "global_norm",
+    "linear",
+    "one_cycle",
+    "steps_down",
+    "warm_up",
+]
