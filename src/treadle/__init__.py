@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from treadle import nn, optim
     from treadle.graphfile.load import load
     from treadle.graphfile.save import save
+    from treadle.user_ops import op
     from treadle.view.show import show
 
 __version__ = "0.1.0"
@@ -120,6 +121,7 @@ __all__ = [
     "nn",
     "nonzero",
     "no_grad",
+    "op",
     "num_threads",
     "optim",
     "pi",
@@ -169,6 +171,7 @@ for _module in (fft, linalg):
 _ROOMS = ("nn", "optim")
 _LAZY: dict[str, str] = {
     "load": "treadle.graphfile.load",
+    "op": "treadle.user_ops",
     "save": "treadle.graphfile.save",
     "show": "treadle.view.show",
 }

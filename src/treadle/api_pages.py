@@ -25,6 +25,7 @@ PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "products": ("Products, convolutions and pooling", ("contraction", "einsum", "window", "pooling")),
     "control": ("Control flow", ("control",)),
     "saving": ("Saving and loading graphs", ("save", "load")),
+    "adding-an-op": ("Ops of your own", ("user_ops",)),
     "pictures": ("Pictures", ("show", "view")),
 }  # fmt: skip
 """File name, title, and the modules (the last part of their names) whose public names the page has. What is

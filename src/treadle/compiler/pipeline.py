@@ -13,7 +13,7 @@ from treadle.compiler.schedule import Schedule, schedule
 from treadle.compiler.simplify import simplify
 from treadle.compiler.verify import verify, verify_fused
 from treadle.graph.graph import rewrite
-from treadle.graph.node import Node
+from treadle.graph.node import Node, surrounded
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,21 @@ def strip(outputs: list[Node]) -> list[Node]:
     return rewrite(outputs, lambda node, inputs: inputs[0] if node.op.identity else None)
 
 
+def expand(outputs: list[Node]) -> list[Node]:
+    """Put in place of ops what they are made of."""
+
+    def change(node: Node, inputs: tuple[Node, ...]) -> Node | None:
+        if node.op.made_of is None:
+            return None
+        with surrounded(line=node.line, scope=node.scope, device=node.device, role=node.role):
+            return node.op.made_of(*inputs, **node.keywords())
+
+    return rewrite(outputs, change)
+
+
 GRAPH_PASSES: tuple[tuple[str, Callable[[list[Node]], list[Node]]], ...] = (
     ("strip", strip),
+    ("expand", expand),
     ("simplify", simplify),
 )
 

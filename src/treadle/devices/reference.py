@@ -13,7 +13,7 @@ import numpy as np
 from treadle import interrupts
 from treadle.compiler.executable import Executable, Leaf
 from treadle.devices.host import HostBuffer, allocate, from_array, nbytes_of
-from treadle.errors import TreadleError
+from treadle.errors import ShapeError, TreadleError
 from treadle.graph.dimension import Dimension
 from treadle.graph.graph import ordered
 from treadle.graph.node import Node, Type, Types
@@ -46,7 +46,10 @@ def _exactly(node: Node, value: Any, type: Type) -> np.ndarray:
     if value.dtype != type.dtype.numpy:
         value = value.astype(type.dtype.numpy)
     if value.shape != type.shape:
-        raise AssertionError(f"the reference of {node.op.name} gives {value.shape}, inference {type.shape}")
+        raise ShapeError(
+            f"[{node.op.name}] its reference gives an array of shape {value.shape}, infer says {type.shape}",
+            node.line,
+        )
     return value
 
 

@@ -10,7 +10,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from treadle.dtypes import DType
@@ -121,6 +121,12 @@ class Op:
     no_gradient: str = ""
     """Why there is no gradient, said to who asks for one."""
     doc: str = ""
+    user: bool = False
+    """Registered by a program, not one of Treadle's own."""
+    made_of: Callable[..., Node] | None = None
+    """What is compiled in its place: the same of other ops, a function of the inputs."""
+    native: dict[str, Any] = field(default_factory=dict)
+    """Kernels that its author wrote, by device."""
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"

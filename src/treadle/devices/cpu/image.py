@@ -71,7 +71,8 @@ def name_of(
     position = {node: i for i, node in enumerate(order)}
     lines = [identity.build(), isa.name, repr(config.options_key()), repr(list(donors))]
     for node in order:
-        own = OPS.get(node.op.name) is node.op and node.op.infer.__module__.startswith("treadle.")
+        own = OPS.get(node.op.name) is node.op and not node.op.user
+        own = own and node.op.infer.__module__.startswith("treadle.")
         if not own or not all(map(_plain, node.attributes)):
             return None
         inputs = [position[child] for child in node.inputs]

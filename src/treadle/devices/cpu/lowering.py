@@ -266,6 +266,8 @@ def is_library(node: Node) -> bool:
     its reference between two native segments, as sorting does and what users add.
     """
     name = node.op.name
+    if node.op.user:
+        return True
     types = [type for value in (node, *node.inputs) for type in value.types]
     if name in LIBRARY or len(node.types) > 1 or any(type.dtype.kind == "complex" for type in types):
         return True
@@ -280,6 +282,10 @@ def lower_call(call: Call, isa: Isa) -> Lowered | None:
     try:
         if isinstance(call, LoopCall):
             return loops.render(call.kernel, isa)
+        if "cpu" in call.node.op.native:
+            from treadle.devices.cpu.user_kernel import lower as lower_user
+
+            return lower_user(call, isa)
         lower = LIBRARY.get(call.node.op.name)
         if lower is None or any(value.dtype.name not in ITEMSIZE for value in (call.node, *call.node.inputs)):
             return None
