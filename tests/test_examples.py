@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+MORE = ("4_least_squares.py", "5_spectral_filter.py")
 TWO_LAYER = sorted(EXAMPLES.glob("2_two_layer_*.py"))
 
 
@@ -24,7 +25,7 @@ def imported(path):
 
 
 def test_every_example_is_tested_here():
-    tested = {"1_small_graph.py", "3_linear_hinge.py", *(path.name for path in TWO_LAYER)}
+    tested = {"1_small_graph.py", "3_linear_hinge.py", *MORE, *(path.name for path in TWO_LAYER)}
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 
 
@@ -55,6 +56,18 @@ def test_the_hinge_classifier_learns_the_digits(capsys):
     assert losses[-1] < 0.3
     assert accuracy >= 0.96
     assert f"test accuracy {accuracy:.1%}" in capsys.readouterr().out
+
+
+def test_the_frequency_of_waves_is_found():
+    losses, frequency, coefficients = imported(EXAMPLES / MORE[0]).main()
+    assert losses[-1] < 0.02 * losses[0] and frequency == pytest.approx(2, abs=0.02)
+    np.testing.assert_allclose(coefficients, [1.5, -0.5, 0.3], atol=0.05)
+
+
+def test_the_filter_passes_what_is_signal():
+    losses, weights = imported(EXAMPLES / MORE[1]).main()
+    assert losses[-1] < 0.25 * losses[0]
+    assert weights[1:6].min() > 0.9 and np.abs(weights[6:]).max() < 0.1
 
 
 def test_the_small_graph_three_ways():

@@ -15,7 +15,8 @@ from treadle import config, evaluate, interrupts, state
 from treadle.compiler.executable import Committed, Executable, Leaf
 from treadle.devices import registry
 from treadle.devices.host import HostBuffer
-from treadle.errors import FeedError, StateError
+from treadle.devices.reference import fail_at_its_line
+from treadle.errors import FeedError, StateError, TreadleError
 from treadle.graph.dimension import Dimension, Size
 from treadle.graph.graph import late, ordered, rewrite, with_sizes
 from treadle.graph.node import STATIC, WEAK, Node, Op, Type, new, pin
@@ -182,6 +183,8 @@ class Door:
                 buffers = plan.executable.run(leaves, reuse)
             except Committed as late:
                 buffers, interrupt = late.buffers, late.interrupt
+            except TreadleError as failure:
+                fail_at_its_line(failure, plan.targets, leaves)
             by_target = dict(zip(self.targets, buffers, strict=True))
             for cell, value in self.updates.items():
                 evaluate.end_history(state.replace(cell, by_target[value]))
@@ -218,7 +221,7 @@ class Plan:
                 copy.binding = evaluate.leaf_name(leaf)
                 self.bindings.append(binding)
             leaves[leaf] = inputs[binding]
-        targets = with_sizes(door.targets, sizes, leaves)
+        targets = self.targets = with_sizes(door.targets, sizes, leaves)
         self.types = {target: concrete.type for target, concrete in zip(door.targets, targets, strict=True)}
         self.device = next((node.device for node in door.targets if node.device != "cpu"), "cpu")
         place = {binding: i for i, binding in enumerate(self.bindings)}

@@ -17,7 +17,7 @@ from treadle import config, interrupts, state
 from treadle.compiler.executable import Committed, Executable, Leaf
 from treadle.devices import registry
 from treadle.devices.host import HostBuffer, allocate, from_array
-from treadle.devices.reference import compute, leaf_array
+from treadle.devices.reference import compute, fail_at_its_line, leaf_array
 from treadle.dtypes import float32
 from treadle.errors import PlaceholderError, TreadleError
 from treadle.graph.graph import ordered, rebuild
@@ -270,11 +270,14 @@ def _run(targets: list[Node], versions: dict[Cell, Version]) -> None:
             None if leaf is None else _free_to_overwrite(structure.leaves[leaf], held)
             for leaf in executable.donations
         ]
+        leaves = [leaf_value(leaf) for leaf in structure.leaves]
         interrupt = None
         try:
-            buffers = executable.run([leaf_value(leaf) for leaf in structure.leaves], reuse)
+            buffers = executable.run(leaves, reuse)
         except Committed as late:
             buffers, interrupt = late.buffers, late.interrupt
+        except TreadleError as failure:
+            fail_at_its_line(failure, detached(structure, outputs), leaves)
         for node, buffer in zip(outputs, buffers, strict=True):
             node.buffer = buffer
         superseded = []

@@ -281,6 +281,31 @@ def test_a_failure_names_the_line_and_changes_no_variable(monkeypatch):
     assert w.tolist() == [[2, 0], [0, 2]]
 
 
+def test_a_program_from_the_cache_fails_at_the_line_at_hand(monkeypatch):
+    monkeypatch.setattr(config, "SMALL_NODES", 0)
+    right, wrong = td.asarray(np.eye(2)), td.asarray(np.ones((2, 2)))
+    td.linalg.inv(right * 7.0).numpy()
+    hits = td.cache_info()["hits"]
+    later = td.linalg.inv(wrong * 7.0)
+    with pytest.raises(LinAlgError, match=r"later = td\.linalg\.inv"):
+        later.numpy()
+    a, b = td.placeholder((2, 2), td.float64), td.placeholder((2, 2), td.float64)
+    first = td.function([a], td.linalg.inv(a * 3.0))
+    first(np.eye(2))
+    second = td.function([b], td.linalg.inv(b * 3.0))
+    with pytest.raises(LinAlgError, match=r"second = td.function\(\[b\]"):
+        second(np.ones((2, 2)))
+    assert td.cache_info()["hits"] == hits + 2
+    w = td.Variable(np.arange(3.0))
+    for i in (2, 5):
+        taken = td.take(w, td.asarray([i])) * 2.0
+        if i == 5:
+            with pytest.raises(IndexError, match=r"taken = td\.take"):
+                taken.numpy()
+        else:
+            assert taken.tolist() == [4.0]
+
+
 def test_a_failure_says_which_matrix_and_why():
     x = np.stack([np.eye(2), np.ones((2, 2))])
     with pytest.raises(LinAlgError, match=r"\[solve\] matrix \(1,\) of x, float64\[2, 2, 2\], is singular"):

@@ -6,14 +6,14 @@ It is the oracle of the tests, what runs under ``debug=True``, and the tier for 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from treadle import interrupts
 from treadle.compiler.executable import Executable, Leaf
 from treadle.devices.host import HostBuffer, allocate, from_array, nbytes_of
-from treadle.errors import ShapeError, TreadleError
+from treadle.errors import OutOfMemory, ShapeError, TreadleError
 from treadle.graph.dimension import Dimension
 from treadle.graph.graph import ordered
 from treadle.graph.node import Node, Type, Types
@@ -100,4 +100,13 @@ class ReferenceExecutable(Executable):
         return buffers
 
 
-__all__ = ["ReferenceExecutable", "apply", "compute", "from_array", "leaf_array"]
+def fail_at_its_line(failure: TreadleError, outputs: Sequence[Node], leaves: Sequence[Leaf]) -> NoReturn:
+    """Raise what failed in a program at the line of this graph that asked for it: a program from the cache
+    has the lines of the graph that it was compiled for.
+    """
+    if not isinstance(failure, OutOfMemory):
+        ReferenceExecutable(outputs).run(leaves, [])
+    raise failure
+
+
+__all__ = ["ReferenceExecutable", "apply", "compute", "fail_at_its_line", "from_array", "leaf_array"]
