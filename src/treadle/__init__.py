@@ -48,6 +48,7 @@ from treadle.keywords import advising
 from treadle.namespace import *  # noqa: F403
 from treadle.runtime import (
     cache_info,
+    check_numerics,
     debug,
     device,
     devices,
@@ -86,6 +87,7 @@ __all__ = [
     "bfloat16",
     "bool",
     "cache_info",
+    "check_numerics",
     "checkpoint",
     "compile",
     "complex64",

@@ -22,6 +22,8 @@ class Options(threading.local):
     """Run every graph node by node with the references."""
     check = os.environ.get("TREADLE_CHECK", "") not in ("", "0")
     """Verify the graph between compiler passes."""
+    numerics = False
+    """Look for NaNs and infinities in what programs give."""
     isa = os.environ.get("TREADLE_ISA", "")
     """Instruction set to generate for; empty: the widest the machine runs."""
 
@@ -31,7 +33,7 @@ options = Options()
 
 def options_key() -> tuple[Any, ...]:
     """What a compiled program depends on."""
-    return (options.debug, options.isa)
+    return (options.debug, options.isa, options.numerics)
 
 
 @contextmanager

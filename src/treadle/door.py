@@ -229,10 +229,10 @@ class Plan:
         wanted = [place.get(cell_of_value.get(target)) for target in door.targets]
         structure = evaluate.structure_of(targets, lambda node: False, lambda node: node.op is INPUT)
         order = tuple([leaf.attributes[0] for leaf in structure.leaves])
-        key = (*structure.key, order, tuple(wanted), self.device, config.options_key())
+        key = (*structure.key, order, tuple(wanted), self.device, config.options_key(), structure.lines())
         self.executable: Executable = evaluate.programs.get(
             key,
-            lambda: registry.find(self.device).compile_graph(targets, wanted),
+            lambda: registry.compile_graph(self.device, targets, wanted),
             lambda: evaluate.programs.explain_miss(key),
         )
         self.donors: list[Cell | None] = [

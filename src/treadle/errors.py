@@ -149,5 +149,9 @@ class DeviceError(TreadleError, RuntimeError):
     """A device that is not there, or that does not do what was asked."""
 
 
+class NumericsError(TreadleError, ArithmeticError):
+    """A program gave a NaN or an infinity under ``check_numerics``; the message names where it arose."""
+
+
 class FormatError(TreadleError, ValueError):
     """A file or text that is not what it should be; the message gives the offset."""

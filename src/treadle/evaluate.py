@@ -74,6 +74,10 @@ class Structure:
     index: dict[Node, int]
     leaves: list[Node]
 
+    def lines(self) -> tuple[Any, ...]:
+        """The users' lines of the nodes, where programs are told apart by them."""
+        return tuple([node.line for node in self.order]) if config.options.numerics else ()
+
 
 def structure_of(
     outputs: Sequence[Node], stop: Callable[[Node], bool], given: Callable[[Node], bool], extra: Any = ()
@@ -242,7 +246,7 @@ def _run(targets: list[Node], versions: dict[Cell, Version]) -> None:
         outputs += beside
         structure = structure_of(outputs, _stops, _is_given)
     device = _device_of(structure.order)
-    if not versions and small(structure.order):
+    if not versions and small(structure.order) and not config.options.numerics:
         _run_small(outputs, structure)
         return
     held = _held_outside(structure)
@@ -250,7 +254,7 @@ def _run(targets: list[Node], versions: dict[Cell, Version]) -> None:
     outputs += kept
     donors = _donors(versions, outputs, structure)
     kept_key = tuple([structure.index[node] for node in kept])
-    key = (*structure.key, kept_key, tuple(donors), device, config.options_key())
+    key = (*structure.key, kept_key, tuple(donors), device, config.options_key(), structure.lines())
     executable = programs.get(
         key,
         lambda: _compile(structure, outputs, device, donors),
@@ -293,7 +297,7 @@ def _run(targets: list[Node], versions: dict[Cell, Version]) -> None:
 
 
 def _compile(structure: Structure, outputs: list[Node], device: str, donors: list[int | None]) -> Executable:
-    executable = registry.find(device).compile_graph(detached(structure, outputs), donors)
+    executable = registry.compile_graph(device, detached(structure, outputs), donors)
     executable.reads = _leaves_below(structure, outputs)
     return executable
 
@@ -513,7 +517,7 @@ def planned(nodes: Sequence[Node]) -> Executable:
     structure = structure_of(outputs, _stops, _is_given)
     donors: list[int | None] = [None] * len(outputs)
     device = _device_of(structure.order)
-    key = (*structure.key, (), tuple(donors), device, config.options_key())
+    key = (*structure.key, (), tuple(donors), device, config.options_key(), structure.lines())
     return programs.get(
         key, lambda: _compile(structure, outputs, device, donors), lambda: programs.explain_miss(key)
     )

@@ -63,6 +63,29 @@ def debug(on: bool = True) -> AbstractContextManager[None]:
     return config.configured(debug=on)
 
 
+def check_numerics(on: bool = True) -> AbstractContextManager[None]:
+    """A block in which a program that gives a NaN or an infinity raises, and leaves variables as they were.
+
+    What programs give is looked at, values inside them are not; where something is not finite, the graph runs
+    again node by node to find where that began.
+
+    Args:
+        on: False for a block inside such a block that is not checked.
+
+    Raises:
+        NumericsError: in the block: it names the op, forward or gradient, the user's line, and the ranges of
+            what it was computed from.
+
+    >>> import treadle as td
+    >>> with td.check_numerics():
+    ...     td.log(td.asarray([1.0, -1.0])).numpy()
+    Traceback (most recent call last):
+    ...
+    treadle.errors.NumericsError: [check_numerics] log float32[2], forward, is the first value that is not ...
+    """
+    return config.configured(numerics=on)
+
+
 def cache_info() -> dict[str, Any]:
     """The program cache: programs held, hits, and why the last programs had to be compiled."""
     programs = _evaluate.programs

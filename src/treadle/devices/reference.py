@@ -35,6 +35,9 @@ def apply(node: Node, arrays: Sequence[Any]) -> Any:
     except TreadleError as error:
         # Raised while running: the line to name is the one that made the node.
         raise type(error)(error.message, node.line) from None
+    except Exception as error:
+        error.add_note(f"in the reference of {node.op.name} {node.type!r}, made at {node.line}")
+        raise
     if type(node.type) is Types:
         return tuple([_exactly(node, value, type) for value, type in zip(result, node.type, strict=True)])
     return _exactly(node, result, node.type)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from treadle import config
 from treadle.compiler.executable import Executable
 from treadle.devices.base import Device
 from treadle.errors import DeviceError
@@ -44,3 +45,17 @@ def find(name: str) -> Device:
             raise DeviceError(f"there is no device {name!r}; this build knows {', '.join(MAKERS)}")
         found = _made[name] = MAKERS[name]()
     return found
+
+
+def compile_graph(name: str, outputs: Sequence[Node], donors: Sequence[int | None]) -> Executable:
+    """A graph as a program of a device, as the options ask for.
+
+    Raises:
+        DeviceError: there is no such device.
+    """
+    program = find(name).compile_graph(outputs, donors)
+    if not config.options.numerics:
+        return program
+    from treadle.devices.numerics import Checked
+
+    return Checked(program)
