@@ -21,8 +21,9 @@ from treadle.array import Array
 from treadle.errors import ArgumentError, FeedError, FormatError, StateError
 from treadle.graph.dimension import Dimension, solve
 from treadle.graphfile import container, upgrades
-from treadle.graphfile.document import Signature, Writer
 from treadle.graphfile.load import LoadedFunction
+from treadle.graphfile.signature import Signature
+from treadle.graphfile.writer import Writer
 from treadle.structure import SLOT
 
 X = graphs.X

@@ -48,6 +48,11 @@ def bytes_of(array: np.ndarray) -> memoryview:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
+def digest(array: np.ndarray) -> str:
+    """The SHA-256 of a tensor's bytes."""
+    return hashlib.sha256(bytes_of(array)).hexdigest()
+
+
 DOCUMENT, HASH = "graph", "graph_sha256"
 """The metadata that hold a graph's document and its hash."""
 

@@ -23,7 +23,8 @@ from treadle.graph.graph import ordered
 from treadle.graph.node import DETACHED, STATIC, WEAK, Node, Type, make, new, surroundings
 from treadle.graph.text import graph_text
 from treadle.graphfile import container
-from treadle.graphfile.document import Reader, Rule, Signature
+from treadle.graphfile.reader import Reader
+from treadle.graphfile.signature import Rule, Signature
 from treadle.graphfile.upgrades import KIND, upgraded
 from treadle.graphfile.values import Damage, expect, said
 from treadle.ops.random import KEY

@@ -19,9 +19,10 @@ from treadle.function import Function
 from treadle.graph.graph import rewrite
 from treadle.graph.node import Node
 from treadle.graphfile import container
-from treadle.graphfile.document import Signature, Writer
 from treadle.graphfile.load import LoadedFunction, LoadedGraph
+from treadle.graphfile.signature import Signature
 from treadle.graphfile.upgrades import KIND
+from treadle.graphfile.writer import Writer
 from treadle.structure import SLOT
 
 
