@@ -13,7 +13,7 @@ import pytest
 from treadle.devices.cpu import jit
 from treadle.devices.cpu.expression import module_for
 from treadle.devices.cpu.ir import lanes_of, vector
-from treadle.devices.cpu.math import FLOAT32, FLOAT64
+from treadle.devices.cpu.math import EXACT, FLOAT32, FLOAT64, LIBM
 from treadle.devices.cpu.target import ISAS, host_isas
 
 INF, NAN = math.inf, math.nan
@@ -348,11 +348,77 @@ def test_bits_do_not_depend_on_the_number_of_lanes(name, lanes):
 
 
 @pytest.mark.parametrize("name", FLOAT64)
-def test_double_functions_reach_the_c_library(name):
+def test_double_functions(name):
     x = np.concatenate([np.linspace(-3, 3, 61), [INF, -INF, NAN, 0.0, 1e300]])
     arrays = (x, np.roll(x, 1)) if name in BINARY else (x,)
     for isa in host_isas():
         np.testing.assert_allclose(apply(name, isa, *arrays), REFERENCES[name](*arrays), rtol=1e-14)
+
+
+VECTORISED = [name for name in FLOAT64 if name not in LIBM and name not in EXACT]
+OVERFLOWS = [
+    709.782712893384,
+    709.7827128933841,
+    710.4758600739439,
+    710.475860073944,
+    745.13,
+    745.2,
+    1024,
+    1075,
+]
+DOUBLES = [0.0, INF, NAN, 1, 2, 0.5, 5e-324, 2.0**-1022, 1.7976931348623157e308, 2.0**20, 1e22, 0.5625, 22]
+
+
+def double_samples(generator) -> np.ndarray:
+    """Any bits, ordinary numbers, what overflows, neighbours of multiples of pi / 2, special values."""
+    special = np.array(OVERFLOWS + DOUBLES)
+    turns = np.round(generator.uniform(-6e5, 6e5, 4096)) * (np.pi / 2)
+    return np.concatenate([
+        special, -special, generator.integers(0, 1 << 64, 4096, dtype=np.uint64).view(np.float64),
+        generator.standard_normal(8192) * 2.0 ** generator.uniform(-30, 10, 8192),
+        generator.uniform(-1.2, 1.2, 8192), generator.uniform(-40, 40, 8192),
+        generator.uniform(-750, 750, 4096),
+        turns * (1 + generator.integers(-3, 4, 4096) * 2.0**-52),
+        1 + generator.standard_normal(4096) * 2.0 ** generator.uniform(-50, -1, 4096),
+    ])  # fmt: skip
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant < 63, reason="no wider format to compare with")
+@pytest.mark.parametrize("name", VECTORISED)
+def test_double_functions_are_within_two_units(name):
+    x = double_samples(np.random.default_rng(1))
+    wide = np.longdouble
+    exact = REFERENCES[name](x.astype(wide))
+    unit = np.ldexp(wide(1), np.clip(np.frexp(exact)[1] - 53, -1074, 971))
+    limit = wide(2) ** 1024
+    for isa in host_isas():
+        got = apply(name, isa, x)
+        error = np.abs(np.clip(got.astype(wide), -limit, limit) - np.clip(exact, -limit, limit)) / unit
+        assert np.array_equal(np.isnan(got), np.isnan(exact))
+        assert np.nanmax(error) < 2, (isa.name, x[np.nanargmax(error)])
+        zero = (got == 0) & (exact == 0)
+        assert np.array_equal(np.signbit(got[zero]), np.signbit(exact[zero]))
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 16])
+@pytest.mark.parametrize("name", VECTORISED)
+def test_bits_of_doubles_do_not_depend_on_the_number_of_lanes(name, lanes):
+    x = double_samples(np.random.default_rng(2))[::61]
+    x = x[: x.size // 16 * 16]
+    isa = host_isas()[0]
+    np.testing.assert_array_equal(apply(name, isa, x, lanes=lanes), apply(name, isa, x))
+
+
+@pytest.mark.parametrize("name", VECTORISED)
+def test_double_functions_are_generated_for_neon(name):
+    isa = ISAS["neon"]
+    module = module_for(isa)
+    f = module.function("map", ["<2 x double>"], "<2 x double>")
+    f.ret(FLOAT64[name](f, *f.arguments))
+    assembly = jit.assembly(module.text(), isa)
+    assert "fmla\tv" in assembly and ".2d" in assembly
+    calls = {line.split()[-1] for line in assembly.splitlines() if "\tbl\t" in line}
+    assert calls <= ({name} if name in ("sin", "cos", "tan") else set()), "a call in place of an instruction"
 
 
 @pytest.mark.parametrize("name", FLOAT32)

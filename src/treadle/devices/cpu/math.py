@@ -2,8 +2,8 @@
 
 `FLOAT32` and `FLOAT64` map a name to a function of the builder and its arguments, all of one type (`float` or
 a vector of it; `double` for the second table) that writes the code and returns the result. Code for `float`
-is inline and vectorised; its errors are in ``docs/results-ulp.md``. Code for `double` calls the C library
-for each lane.
+is inline and vectorised, and so is that for `double` but for a few functions that call the C library for each
+lane; errors are in ``docs/results-ulp.md``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from treadle.devices.cpu import math_double_exponential as double_exponential
+from treadle.devices.cpu import math_double_logarithm as double_logarithm
+from treadle.devices.cpu import math_double_trigonometric as double_trigonometric
 from treadle.devices.cpu import math_exponential as exponential
 from treadle.devices.cpu import math_logarithm as logarithm
 from treadle.devices.cpu import math_trigonometric as trigonometric
@@ -29,12 +32,8 @@ EXACT = {
 }
 """Op names and the LLVM intrinsics of them: an instruction or two (SSE 4.1, NEON), correctly rounded."""
 
-LIBM = (
-    *("exp", "exp2", "expm1", "log", "log1p", "log2", "log10", "pow", "hypot", "erf"),
-    *("sin", "cos", "tan", "asin", "acos", "atan", "atan2"),
-    *("sinh", "cosh", "tanh", "asinh", "acosh", "atanh"),
-)
-"""Ops that the C standard's mathematical library has, under the same name."""
+LIBM = ("pow", "hypot", "erf", "asin", "acos", "atan2", "asinh", "acosh", "atanh")
+"""Ops of `double` that are the C standard's functions of the same name."""
 
 
 def intrinsic(name: str, f: Function, *arguments: Value) -> Value:
@@ -53,12 +52,9 @@ def per_lane(symbol: str, f: Function, *arguments: Value) -> Value:
     return result
 
 
-def sigmoid_double(f: Function, x: Value) -> Value:
-    """exp(x) / (1 + exp(x)) where that does not overflow, else 1 / (1 + exp(-x))."""
-    one = f.constant(x.type, 1.0)
-    e = per_lane("exp", f, f.fneg(f.intrinsic("fabs", x)))
-    numerator = f.select(f.compare("fcmp olt", x, f.constant(x.type, 0.0)), e, one)
-    return f.op("fdiv", numerator, f.op("fadd", e, one))
+def circular(name: str, f: Function, x: Value) -> Value:
+    """A function whose large arguments are the C library's."""
+    return getattr(double_trigonometric, name)(f, x, partial(per_lane, name, f))
 
 
 FLOAT32: dict[str, Writer] = {
@@ -79,5 +75,14 @@ FLOAT32: dict[str, Writer] = {
 FLOAT64: dict[str, Writer] = {
     **{op: partial(intrinsic, name) for op, name in EXACT.items()},
     **{op: partial(per_lane, op) for op in LIBM},
-    "sigmoid": sigmoid_double,
+    **{
+        function.__name__: function
+        for function in (
+            *(double_exponential.exp, double_exponential.exp2, double_exponential.expm1),
+            *(double_exponential.sigmoid, double_exponential.sinh, double_exponential.cosh),
+            *(double_exponential.tanh, double_logarithm.log, double_logarithm.log1p),
+            *(double_logarithm.log2, double_logarithm.log10, double_trigonometric.atan),
+        )
+    },
+    **{name: partial(circular, name) for name in ("sin", "cos", "tan")},
 }

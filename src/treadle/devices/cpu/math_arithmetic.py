@@ -76,6 +76,24 @@ def multiply_add(f: Function, a: Value, b: Value | float, c: Value | float) -> V
     return f.fma(a, b, c) if f.module.fma else f.op("fadd", f.op("fmul", a, b), c)
 
 
+def residual(f: Function, a: Value, b: Value, c: Value) -> Value:
+    """a - b * c, where b * c is near a, all but exact."""
+    if f.module.fma:
+        return f.fma(f.fneg(b), c, a)
+    (b_high, b_low), (c_high, c_low) = _halves(f, b), _halves(f, c)
+    product = multiply(f, b, c)
+    lost = subtract(f, multiply(f, b_high, c_high), product)
+    lost = add(f, lost, add(f, multiply(f, b_high, c_low), multiply(f, b_low, c_high)))
+    lost = add(f, lost, multiply(f, b_low, c_low))
+    return subtract(f, subtract(f, a, product), lost)
+
+
+def _halves(f: Function, x: Value) -> tuple[Value, Value]:
+    """x as the sum of two numbers whose products are exact."""
+    high = from_bits(f, word_op(f, "and", bits(f, x), -(1 << 27)))
+    return high, subtract(f, x, high)
+
+
 def polynomial(f: Function, x: Value, coefficients: Sequence[float]) -> Value:
     """The polynomial in `x` whose coefficients are given from the highest power down, by Horner's rule."""
     result = real(f, x, coefficients[0])
