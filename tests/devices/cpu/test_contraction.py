@@ -177,6 +177,15 @@ def test_split_k(isa: Isa, dtype: str) -> None:
     check(a, b, c, isa)
 
 
+@targets
+@pytest.mark.parametrize("layout", ["NNN", "NTN"])
+def test_halves_of_k(isa: Isa, dtype: str, layout: str) -> None:
+    """Much to read for each element of C: two ranges of k, so that two threads read different memory."""
+    a, b, c = plain(40, 61, 901, dtype, layout)
+    assert schedule_of(a, b, c, isa).splits == 2
+    check(a, b, c, isa)
+
+
 def schedule_of(a: Layout, b: Layout, c: Layout, isa: Isa) -> Schedule:
     p = product_of(simplify(contraction_of(a, b, c))[0])
     return choose(prod(p.batch), p.m, p.n, p.k, p.a[-2:], p.b[-2:], p.itemsize, isa)
@@ -403,8 +412,8 @@ def test_compiles_for_neon() -> None:
 
 
 def test_what_a_profile_shows() -> None:
-    (step,) = lower(contraction_of(*plain(64, 100, 1000, "float32")), host_isas()[0]).steps
-    assert step.kernel.label == "matmul 64x1000x100"
+    step, combine = lower(contraction_of(*plain(64, 100, 1000, "float32")), host_isas()[0]).steps
+    assert (step.kernel.label, combine.kernel.label) == ("matmul 64x1000x100", "combine matmul 64x1000x100")
     assert step.kernel.flops == 2 * 64 * 100 * 1000
     assert step.kernel.nbytes == 4 * (64 * 1000 + 1000 * 100 + 64 * 100)
     assert 8 <= step.kernel.tasks <= 64

@@ -33,6 +33,11 @@ STREAM_NBYTES = 1 << 20
 SPLIT_NBYTES = 1 << 19
 """Of b that one range of k then reads."""
 STREAM_ROWS = 8
+HALVED_READS = 16
+"""Elements of a and b for one of c from which k is halved, so that two threads read different halves of both:
+the rows of a weight are then read and updated by one thread, and stay in its cache.
+"""
+HALVED_FLOPS = 4_000_000
 MOST_TASKS = 64
 TASK_COLUMNS = 128, 256
 """Columns of c of a task, where there are many rows: a tile of a is used for all of them."""
@@ -141,6 +146,8 @@ def choose(
     splits = 1
     if batch * tiles * panels < min(wanted, 8) and k >= 1024:
         splits = min(-(-wanted // (batch * tiles * panels)), k // 256, 16)
+    elif batch == 1 and 2 * m * n * k >= HALVED_FLOPS and HALVED_READS * m * n <= k * (m + n):
+        splits = 2
     used = 4 if k >= LONG_K else 6
     pack_b = b_strides[1] != 1 or (tiles >= used and b_strides[0] * itemsize >= 1024)
     wanted = -(-wanted // (batch * splits))
