@@ -42,7 +42,17 @@ from treadle.dtypes import (
     uint32,
     uint64,
 )
+from treadle.exchange import astype, from_dlpack
 from treadle.function import function
+from treadle.inspection import (
+    __array_namespace_info__,  # noqa: F401
+    broadcast_shapes,
+    can_cast,
+    finfo,
+    iinfo,
+    isdtype,
+    result_type,
+)
 from treadle.jacobians import hessian, jacobian
 from treadle.keywords import advising
 from treadle.namespace import *  # noqa: F403
@@ -59,7 +69,7 @@ from treadle.runtime import (
     scope,
     set_num_threads,
 )
-from treadle.selection import nonzero, result_type, unique_values
+from treadle.selection import nonzero, repeat, unique_all, unique_counts, unique_inverse, unique_values
 from treadle.session import Session, placeholder
 from treadle.vectorize import vmap
 
@@ -70,6 +80,7 @@ if TYPE_CHECKING:
     from treadle.user_ops import op
     from treadle.view.show import show
 
+__array_api_version__ = "2025.12"
 __version__ = "0.1.0"
 
 e = 2.718281828459045
@@ -84,9 +95,12 @@ __all__ = [
     "Variable",
     "asarray",
     "assignments",
+    "astype",
     "bfloat16",
     "bool",
+    "broadcast_shapes",
     "cache_info",
+    "can_cast",
     "check_numerics",
     "checkpoint",
     "compile",
@@ -100,19 +114,23 @@ __all__ = [
     "evaluate",
     "explain",
     "fft",
+    "finfo",
     "float16",
     "float32",
     "float64",
+    "from_dlpack",
     "function",
     "grad",
     "gradients",
     "hessian",
     "hvp",
+    "iinfo",
     "inf",
     "int8",
     "int16",
     "int32",
     "int64",
+    "isdtype",
     "jacobian",
     "jvp",
     "linalg",
@@ -129,6 +147,7 @@ __all__ = [
     "pi",
     "placeholder",
     "random",
+    "repeat",
     "result_type",
     "save",
     "scope",
@@ -138,6 +157,9 @@ __all__ = [
     "uint16",
     "uint32",
     "uint64",
+    "unique_all",
+    "unique_counts",
+    "unique_inverse",
     "unique_values",
     "update",
     "value_and_grad",

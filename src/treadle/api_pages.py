@@ -13,8 +13,8 @@ from types import ModuleType
 from typing import Any
 
 PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "arrays": ("Arrays and variables", ("array", "selection")),
-    "dtypes": ("Element types and constants", ("dtypes", "inspection")),
+    "arrays": ("Arrays and variables", ("array", "exchange", "selection")),
+    "dtypes": ("Element types and constants", ("dtypes", "inspection", "inspection")),
     "running": ("Running: sessions, functions, devices, memory", (
         "session", "function", "compiled", "runtime", "debugging", "numerics")),
     "gradients": ("Gradients", ("differentiate", "vectorize", "jacobians")),

@@ -15,7 +15,7 @@ import numpy as np
 
 from treadle import dtypes, evaluate, state
 from treadle.array_methods import ArrayMethods
-from treadle.devices import registry
+from treadle.devices import dlpack, registry
 from treadle.dtypes import DType, as_dtype
 from treadle.errors import (
     ArgumentError,
@@ -215,11 +215,61 @@ class Array(ArrayMethods):
             return array.astype(dtype)
         return array.copy() if copy else array
 
-    def __dlpack__(self, **keywords: Any) -> Any:
-        return self.numpy().__dlpack__(**keywords)
+    def to_device(self, device: str, /, *, stream: Any = None) -> Array:
+        """The array on a device, as the Array API standard spells `to`.
+
+        Raises:
+            DeviceError: there is no such device.
+            ArgumentError: a stream is given: no device here takes one.
+        """
+        if stream is not None:
+            raise ArgumentError(f"[to_device] stream={stream!r}: the device {device!r} takes no streams")
+        return self.to(device)
+
+    def astype(self, dtype: Any, /, *, copy: bool = True, device: str | None = None) -> Array:
+        """The array converted to another dtype.
+
+        Args:
+            dtype: the new dtype; floating values going to integers are truncated towards zero.
+            copy: False returns the array itself where it has the dtype and is on the device.
+            device: where to put it; None for where it is.
+
+        Returns:
+            Array of the same shape.
+
+        Raises:
+            DTypeError: dtype names no dtype, or the array is complex and dtype is real.
+            DeviceError: there is no such device.
+        """
+        node = self.node
+        made = elementwise.astype(node, dtype)
+        if not copy and made is node and device in (None, node.device):
+            return self
+        return Array(made) if device is None else Array(made).to(device)
+
+    def __array_namespace__(self, /, *, api_version: str | None = None) -> Any:
+        import treadle
+        from treadle.inspection import API_VERSIONS
+
+        if api_version not in (None, *API_VERSIONS):
+            raise ArgumentError(
+                f"[__array_namespace__] api_version={api_version!r}; there are {', '.join(API_VERSIONS)}"
+            )
+        return treadle
+
+    def __dlpack__(
+        self,
+        /,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[Any, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        return dlpack.capsule(self.numpy(), self.dtype, stream, max_version, dl_device, copy)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return (1, 0)
+        return dlpack.CPU
 
     def __buffer__(self, flags: int) -> memoryview:
         values: Any = self.numpy()
@@ -255,8 +305,10 @@ class Array(ArrayMethods):
         return bool(self.item())
 
     def __index__(self) -> int:
-        if self.dtype.kind not in ("int", "uint"):
-            raise DTypeError(f"an array of dtype {self.dtype} cannot be an index")
+        if self.dtype.kind not in ("int", "uint") or self.ndim:
+            raise DTypeError(
+                f"{self.node.type!r} cannot be an index: that takes an array of integers without dimensions"
+            )
         return int(self.item())
 
     def __len__(self) -> int:
@@ -323,11 +375,24 @@ class Array(ArrayMethods):
     # -- elements
 
     def __getitem__(self, key: Any) -> Array:
+        mask = _mask_of(key)
+        if mask is not None and mask.ndim == 0:  # a new first dimension, of size 1 or 0
+            return Array(indexing.index(self.node, None))[: int(bool(mask))]
         return Array(indexing.index(self.node, _as_key(key, self)))
 
     def __setitem__(self, key: Any, value: ArrayLike) -> None:
-        key = _as_key(key, self)
-        self._move(indexing.index_update(self.node, key, as_operand(value)))
+        values, mask = as_operand(value), _mask_of(key)
+        if mask is not None:
+            values_ndim = values.ndim if isinstance(values, Node) else 0
+            if mask.ndim == 0:
+                values = indexing.index_update(self.node, ..., values)
+                self._move(elementwise.where(mask.node, values, self.node))
+                return
+            if values_ndim <= self.ndim - mask.ndim and mask.shape == self.shape[: mask.ndim]:
+                # Chosen by the mask, whose value nobody needs to know.
+                self._move(indexing.index_update(self.node, mask.node, values))
+                return
+        self._move(indexing.index_update(self.node, _as_key(key, self), values))
 
     def _move(self, node: Node) -> None:
         """Stand on another node from now on."""
@@ -367,6 +432,12 @@ class Array(ArrayMethods):
 _PROBED = ("_ipython_canary_method_should_not_exist_", "_repr_mimebundle_")
 
 
+def _mask_of(key: Any) -> Array | None:
+    """The array of bools that is the whole key."""
+    item = key[0] if isinstance(key, tuple) and len(key) == 1 else key
+    return item if isinstance(item, Array) and item.dtype is dtypes.bool else None
+
+
 def _as_key(key: Any, array: Array) -> Any:
     """An index with arrays as nodes, and masks, whose values are demanded, as integer arrays."""
     items = key if isinstance(key, tuple) else (key,)
@@ -393,7 +464,9 @@ def _as_key(key: Any, array: Array) -> Any:
 def _mask_indices(mask: np.ndarray, position: int, array: Array) -> list[Node]:
     """The positions where a mask is true, one index array for each of its dimensions."""
     covered = array.shape[position : position + mask.ndim]
-    if mask.shape != covered:
+    # A dimension without elements chooses none, whatever it stands for.
+    fits = len(covered) == mask.ndim and all(m in (n, 0) for m, n in zip(mask.shape, covered))
+    if mask.ndim == 0 or not fits:
         raise IndexingError(
             f"a mask of shape {mask.shape} does not fit the dimensions {covered} that it indexes, of an "
             f"array of shape {array.shape}"
@@ -461,26 +534,55 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: str | None = None, copy: 
         DTypeError: the values have no dtype of Treadle, or are ragged.
         ArgumentError: copy=False where a copy is needed.
     """
-    device = device or surroundings.device
+    device = as_device(device)
     if isinstance(obj, Array):
-        node = obj.node
-        wanted = node.dtype if dtype is None else as_dtype(dtype)
-        result = Array(cast(node, wanted)) if wanted is not node.dtype else Array(node)
-        return result.to(device) if device != node.device and not node.flags & STATIC else result
-    array = _as_numpy(obj, dtype)
-    target = _dtype_of(obj, array) if dtype is None else as_dtype(dtype)
+        return _array_of_array(obj, dtype, device, copy)
+    device = device or surroundings.device
+    wanted = None if dtype is None else as_dtype(dtype)
+    array = _as_numpy(obj, wanted)
+    target = wanted or _dtype_of(obj, array)
     contiguous = np.ascontiguousarray(array, dtype=target.numpy).reshape(array.shape)
     shared = _shares_memory(obj)
     # Of an array without elements nothing is copied, and nothing is shared.
-    if copy is False and shared and array.size > 0 and not np.shares_memory(contiguous, array):
+    if copy is False and not (shared and (array.size == 0 or np.shares_memory(contiguous, array))):
         raise ArgumentError(
-            f"[asarray] copy=False, but {array.dtype} {array.shape} must be copied to be contiguous {target}"
+            f"[asarray] copy=False, but {type(obj).__name__} of {array.dtype} {array.shape} must be copied "
+            f"to be contiguous {target}"
         )
-    type = Type(array.shape, target)
+    of = Type(array.shape, target)
     borrow = copy is False and shared and contiguous.flags.aligned
-    return Array(
-        evaluate.data(registry.find(device).copy_in(contiguous, type, copy=not borrow), type, device)
-    )
+    return Array(evaluate.data(registry.find(device).copy_in(contiguous, of, copy=not borrow), of, device))
+
+
+def _array_of_array(x: Array, dtype: Any, device: str | None, copy: bool | None) -> Array:
+    """`asarray` of an array: it is never copied, since what it holds never changes; copy=False gives the
+    array itself, so that in-place syntax on one shows in the other.
+    """
+    node = x.node
+    made = node if dtype is None else cast(node, as_dtype(dtype))
+    # A device that is asked for by `with td.device` counts; the usual one leaves the array where it is.
+    place = device or (surroundings.device if surroundings.device != "cpu" else node.device)
+    stays = place == node.device or bool(node.flags & STATIC)
+    if copy is False:
+        if made is not node or not stays:
+            raise ArgumentError(
+                f"[asarray] copy=False, but {node.type!r} on {node.device!r} must be copied to be "
+                f"{made.dtype} on {place!r}"
+            )
+        if type(x) is Array:
+            return x
+    return Array(made) if stays else Array(made).to(place)
+
+
+def as_device(name: str | None) -> str | None:
+    """The name of a device that is there, or None.
+
+    Raises:
+        DeviceError: there is no such device.
+    """
+    if name is not None:
+        registry.find(name)
+    return name
 
 
 def borrowed(value: Any, dtype: Any = None) -> Array:
@@ -491,11 +593,11 @@ def borrowed(value: Any, dtype: Any = None) -> Array:
     if not hasattr(value, "dtype"):
         return asarray(value, dtype=dtype)
     flags = getattr(value, "flags", None)
-    usable = flags is not None and flags.c_contiguous and flags.aligned
+    usable = _shares_memory(value) and flags is not None and flags.c_contiguous and flags.aligned
     return asarray(value, copy=False if usable else None)
 
 
-def _as_numpy(obj: Any, dtype: Any) -> np.ndarray:
+def _as_numpy(obj: Any, dtype: DType | None) -> np.ndarray:
     """Any object's values as a NumPy array."""
     if isinstance(obj, np.ndarray):
         return obj
@@ -506,8 +608,10 @@ def _as_numpy(obj: Any, dtype: Any) -> np.ndarray:
     elif not isinstance(obj, (bytes, np.generic)) and _has_buffer(obj):
         return np.asarray(memoryview(obj))
     try:
-        array = np.asarray(obj)
-    except ValueError as error:
+        # Python integers are read in the dtype asked for: together, some would be taken for floats.
+        whole = dtype is not None and dtype.kind in dtypes.KINDS["integer"]
+        array = np.asarray(obj, dtype.numpy if whole else None)  # type: ignore[union-attr]
+    except (ValueError, OverflowError) as error:
         raise DTypeError(f"[asarray] {error}") from None
     if array.dtype == object:
         raise DTypeError(f"[asarray] {type(obj).__name__} {obj!r:.60} has no numeric dtype")

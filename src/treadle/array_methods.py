@@ -272,21 +272,6 @@ class ArrayMethods:
         """
         return self._wrap(_sort.argsort(self.node, axis=axis, descending=descending, stable=stable))
 
-    def astype(self, dtype: Any, /) -> Array:
-        """The array converted to another dtype.
-
-        Args:
-            x: array of any dtype.
-            dtype: the new dtype; floating values going to integers are truncated towards zero.
-
-        Returns:
-            Array of the same shape.
-
-        Raises:
-            DTypeError: dtype names no dtype, or x is complex and dtype is real.
-        """
-        return self._wrap(_elementwise.astype(self.node, dtype))
-
     def cumulative_prod(
         self, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
     ) -> Array:
@@ -418,12 +403,14 @@ class ArrayMethods:
         """
         return self._wrap(_reduction.prod(self.node, axis=axis, dtype=dtype, keepdims=keepdims))
 
-    def reshape(self, /, shape: Sequence[int] | int) -> Array:
+    def reshape(self, /, shape: Sequence[int] | int, *, copy: bool | None = None) -> Array:
         """The same elements, in row-major order, in another shape.
 
         Args:
             x: array of any dtype.
             shape: the new sizes; one of them may be -1 and is then computed.
+            copy: as the standard has it. Every value of it gives the same: what an array holds is never
+                changed, in-place syntax makes a new one.
 
         Returns:
             Array of the new shape; no copy is made where none is needed.
@@ -431,7 +418,7 @@ class ArrayMethods:
         Raises:
             ShapeError: the numbers of elements differ.
         """
-        return self._wrap(_movement.reshape(self.node, shape))
+        return self._wrap(_movement.reshape(self.node, shape, copy=copy))
 
     def sort(self, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Array:
         """The elements in order along a dimension; NaN counts as larger than any number.

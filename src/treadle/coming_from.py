@@ -182,7 +182,7 @@ MODULE = (
     ("argwhere", "NumPy, PyTorch, JAX", "`td.stack(td.nonzero(x), axis=1)`"),
     ("flatnonzero", "NumPy, JAX", "`td.nonzero(td.reshape(x, (-1,)))`"),
     ("unique", "NumPy, PyTorch, TensorFlow, JAX", "`td.unique_values`"),
-    ("topk", "PyTorch", "`td.argsort(x, descending=True)[..., :k]`"),
+    ("topk", "PyTorch", "`td.top_k`"),
     ("top_k", "TensorFlow, JAX", "`td.argsort(x, descending=True)[..., :k]`"),
     # neural networks
     ("keras", "TensorFlow", "layers as functions, with `td.relu` and the like: no modules yet"),

@@ -90,6 +90,7 @@ CONVERSIONS = {
     "Operand": ("ArrayLike", "as_operand({0})"),
     "Node": ("ArrayLike", "as_node({0})"),
     "Operand | None": ("ArrayLike | None", "None if {0} is None else as_operand({0})"),
+    "Device": ("str | None", "as_device({0})"),
     "Sequence[Operand]": ("Sequence[ArrayLike]", "as_operands({0})"),
     "*Operand": ("ArrayLike", "*as_operands({0})"),
 }
@@ -191,7 +192,7 @@ def namespace(functions: dict[str, Callable[..., Any]], what: str) -> str:
     if results:
         body = body.replace("import Any", "import Any, NamedTuple")
     body += "from treadle import dtypes\n"
-    body += "from treadle.array import Array, ArrayLike, as_node, as_operand, as_operands, wrap\n"
+    body += "from treadle.array import Array, ArrayLike, as_device, as_node, as_operand, as_operands, wrap\n"
     body += f"from treadle.namespace import {', '.join(sorted(taken))}\n" if taken else ""
     body += f"{_imports(sorted(set(where.values())))}\n__all__ = [\n"
     body += "".join(f'    "{name}",\n' for name in names) + "]\n\n\n"
@@ -287,7 +288,7 @@ def tidy(text: str) -> str:
     ):
         if not re.search(rf"\b{word}", text.replace(line, "")):
             head = head.replace(line, "")
-    for word in ("as_node", "as_operands"):
+    for word in ("as_device", "as_node", "as_operands"):
         if not re.search(rf"\b{word}\(", body):
             head = head.replace(f" {word},", "")
     text = head + "\n\n\n" + body

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from treadle import dtypes
-from treadle.array import Array, ArrayLike, as_operand, as_operands, wrap
+from treadle.array import Array, ArrayLike, as_device, as_operand, as_operands, wrap
 from treadle.ops import contraction as _contraction
 from treadle.ops import creation as _creation
 from treadle.ops import cumulative as _cumulative
@@ -32,7 +32,6 @@ __all__ = [
     "argsort",
     "asin",
     "asinh",
-    "astype",
     "atan",
     "atan2",
     "atanh",
@@ -57,6 +56,7 @@ __all__ = [
     "cumulative_prod",
     "cumulative_sum",
     "diagonal",
+    "diff",
     "divide",
     "einsum",
     "empty",
@@ -78,6 +78,7 @@ __all__ = [
     "hypot",
     "imag",
     "isfinite",
+    "isin",
     "isinf",
     "isnan",
     "less",
@@ -120,7 +121,6 @@ __all__ = [
     "reciprocal",
     "relu",
     "remainder",
-    "repeat",
     "reshape",
     "roll",
     "round",
@@ -148,6 +148,7 @@ __all__ = [
     "tanh",
     "tensordot",
     "tile",
+    "top_k",
     "tril",
     "triu",
     "trunc",
@@ -256,7 +257,10 @@ def any(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, keepdims: b
     return wrap(_reduction.any(as_operand(x), axis=axis, keepdims=keepdims))
 
 
-def arange(start: float, /, stop: float | None = None, step: float = 1, *, dtype: Any = None) -> Array:
+def arange(
+    start: float, /, stop: float | None = None, step: float = 1, *, dtype: Any = None, device: str | None
+    = None
+) -> Array:
     """Numbers from start, step apart, before stop; with one argument, from 0 to it.
 
     Args:
@@ -264,6 +268,7 @@ def arange(start: float, /, stop: float | None = None, step: float = 1, *, dtype
         stop: where to end, not included.
         step: the distance, which may be negative.
         dtype: of the result; None gives int64 where all three are ints, else float32.
+        device: where to put it; None for the current device.
 
     Returns:
         Array of shape ``[ceil((stop - start) / step)]``, empty where that is negative.
@@ -272,7 +277,7 @@ def arange(start: float, /, stop: float | None = None, step: float = 1, *, dtype
         ArgumentError: an argument is not a Python number, or step is 0.
         DTypeError: dtype is bool or complex.
     """
-    return wrap(_creation.arange(start, stop, step, dtype=dtype))
+    return wrap(_creation.arange(start, stop, step, dtype=dtype, device=as_device(device)))
 
 
 def argmax(x: ArrayLike, /, *, axis: int | None = None, keepdims: bool = False) -> Array:
@@ -358,22 +363,6 @@ def asinh(x: ArrayLike, /) -> Array:
         DTypeError: x is not of a floating dtype.
     """
     return wrap(_elementwise.asinh(as_operand(x)))
-
-
-def astype(x: ArrayLike, dtype: Any, /) -> Array:
-    """The array converted to another dtype.
-
-    Args:
-        x: array of any dtype.
-        dtype: the new dtype; floating values going to integers are truncated towards zero.
-
-    Returns:
-        Array of the same shape.
-
-    Raises:
-        DTypeError: dtype names no dtype, or x is complex and dtype is real.
-    """
-    return wrap(_elementwise.astype(as_operand(x), dtype))
 
 
 def atan(x: ArrayLike, /) -> Array:
@@ -551,7 +540,7 @@ def bitwise_xor(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     return wrap(_elementwise.bitwise_xor(as_operand(x1), as_operand(x2)))
 
 
-def broadcast_arrays(*arrays: ArrayLike) -> list[Array]:
+def broadcast_arrays(*arrays: ArrayLike) -> tuple[Array, ...]:
     """Arrays seen in their common shape.
 
     Args:
@@ -806,6 +795,34 @@ def diagonal(x: ArrayLike, /, *, offset: int = 0) -> Array:
     return wrap(_gather.diagonal(as_operand(x), offset=offset))
 
 
+def diff(
+    x: ArrayLike, /, *, axis: int = -1, n: int = 1, prepend: ArrayLike | None = None, append: ArrayLike |
+    None = None
+) -> Array:
+    """The difference of each element from the one before it along a dimension.
+
+    Args:
+        x: array of numeric dtype.
+        axis: the dimension.
+        n: how often differences are taken, of differences again from the second time on.
+        prepend: array put before x along the dimension; its other sizes are x's.
+        append: array put after x, likewise.
+
+    Returns:
+        Array of the promoted dtype and x's shape, but for the dimension, which is n shorter; empty if it
+        would be less.
+
+    Raises:
+        ArgumentError: axis is out of range, or n is no non-negative integer.
+        ShapeError: the sizes of what is put before or after differ.
+        DTypeError: x is not of a numeric dtype.
+    """
+    return wrap(
+        _cumulative.diff(as_operand(x), axis=axis, n=n, prepend=None if prepend is None else
+        as_operand(prepend), append=None if append is None else as_operand(append))
+    )
+
+
 def divide(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     """x1 / x2, of floating dtypes.
 
@@ -846,12 +863,13 @@ def einsum(subscripts: str, /, *arrays: ArrayLike) -> Array:
     return wrap(_einsum.einsum(subscripts, *as_operands(arrays)))
 
 
-def empty(shape: Sequence[int] | int, *, dtype: Any = None) -> Array:
+def empty(shape: Sequence[int] | int, *, dtype: Any = None, device: str | None = None) -> Array:
     """An array whose contents do not matter: zeros, which take no memory until they are written over.
 
     Args:
         shape: the sizes.
         dtype: of the result; None gives float32.
+        device: where to put it; None for the current device.
 
     Returns:
         Array of that shape.
@@ -859,20 +877,21 @@ def empty(shape: Sequence[int] | int, *, dtype: Any = None) -> Array:
     Raises:
         ShapeError: shape is no shape.
     """
-    return wrap(_creation.empty(shape, dtype=dtype))
+    return wrap(_creation.empty(shape, dtype=dtype, device=as_device(device)))
 
 
-def empty_like(x: ArrayLike, /, *, dtype: Any = None) -> Array:
+def empty_like(x: ArrayLike, /, *, dtype: Any = None, device: str | None = None) -> Array:
     """An array of x's shape whose contents do not matter: zeros.
 
     Args:
         x: array of any dtype.
         dtype: of the result; None takes x's.
+        device: where to put it; None for x's.
 
     Returns:
         Array of x's shape.
     """
-    return wrap(_creation.empty_like(as_operand(x), dtype=dtype))
+    return wrap(_creation.empty_like(as_operand(x), dtype=dtype, device=as_device(device)))
 
 
 def equal(x1: ArrayLike, x2: ArrayLike, /) -> Array:
@@ -953,7 +972,10 @@ def expm1(x: ArrayLike, /) -> Array:
     return wrap(_elementwise.expm1(as_operand(x)))
 
 
-def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = None) -> Array:
+def eye(
+    n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = None, device: str | None =
+    None
+) -> Array:
     """A matrix with ones on a diagonal and zeros elsewhere.
 
     Args:
@@ -961,6 +983,7 @@ def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = N
         n_cols: number of columns; None for as many as rows.
         k: which diagonal: 0 for the main one, positive above it, negative below.
         dtype: of the result; None gives float32.
+        device: where to put it; None for the current device.
 
     Returns:
         Array of shape ``[n_rows, n_cols]``.
@@ -968,7 +991,7 @@ def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = N
     Raises:
         ShapeError: a number of rows or columns is no size.
     """
-    return wrap(_creation.eye(n_rows, n_cols, k=k, dtype=dtype))
+    return wrap(_creation.eye(n_rows, n_cols, k=k, dtype=dtype, device=as_device(device)))
 
 
 def flip(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None) -> Array:
@@ -1019,7 +1042,9 @@ def floor_divide(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     return wrap(_elementwise.floor_divide(as_operand(x1), as_operand(x2)))
 
 
-def full(shape: Sequence[int] | int, fill_value: ArrayLike, *, dtype: Any = None) -> Array:
+def full(
+    shape: Sequence[int] | int, fill_value: ArrayLike, *, dtype: Any = None, device: str | None = None
+) -> Array:
     """An array whose elements are all the same.
 
     Args:
@@ -1027,6 +1052,7 @@ def full(shape: Sequence[int] | int, fill_value: ArrayLike, *, dtype: Any = None
         fill_value: a number, or a 0-d array.
         dtype: of the result; None takes that of the value (int64, float32, complex64 or bool for a Python
             number).
+        device: where to put it; None for the current device.
 
     Returns:
         Array of that shape.
@@ -1035,16 +1061,19 @@ def full(shape: Sequence[int] | int, fill_value: ArrayLike, *, dtype: Any = None
         ShapeError: shape is no shape, or fill_value is not 0-d.
         DTypeError: fill_value is no number, or does not fit dtype.
     """
-    return wrap(_creation.full(shape, as_operand(fill_value), dtype=dtype))
+    return wrap(_creation.full(shape, as_operand(fill_value), dtype=dtype, device=as_device(device)))
 
 
-def full_like(x: ArrayLike, /, fill_value: ArrayLike, *, dtype: Any = None) -> Array:
+def full_like(
+    x: ArrayLike, /, fill_value: ArrayLike, *, dtype: Any = None, device: str | None = None
+) -> Array:
     """An array of x's shape whose elements are all the same.
 
     Args:
         x: array of any dtype.
         fill_value: a number, or a 0-d array.
         dtype: of the result; None takes x's.
+        device: where to put it; None for x's.
 
     Returns:
         Array of x's shape.
@@ -1053,7 +1082,9 @@ def full_like(x: ArrayLike, /, fill_value: ArrayLike, *, dtype: Any = None) -> A
         ShapeError: fill_value is not 0-d.
         DTypeError: fill_value is no number, or does not fit the dtype.
     """
-    return wrap(_creation.full_like(as_operand(x), as_operand(fill_value), dtype=dtype))
+    return wrap(
+        _creation.full_like(as_operand(x), as_operand(fill_value), dtype=dtype, device=as_device(device))
+    )
 
 
 def gelu(x: ArrayLike, /, *, approximate: bool = False) -> Array:
@@ -1153,6 +1184,23 @@ def isfinite(x: ArrayLike, /) -> Array:
     return wrap(_elementwise.isfinite(as_operand(x)))
 
 
+def isin(x1: ArrayLike, x2: ArrayLike, /, *, invert: bool = False) -> Array:
+    """Whether each element of x1 is equal to any element of x2.
+
+    Args:
+        x1: array of any dtype, or a number.
+        x2: likewise; dtypes promote.
+        invert: whether it is equal to none of them instead.
+
+    Returns:
+        Array of dtype bool and x1's shape. NaN is equal to nothing.
+
+    Raises:
+        DTypeError: the dtypes do not promote.
+    """
+    return wrap(_sort.isin(as_operand(x1), as_operand(x2), invert=invert))
+
+
 def isinf(x: ArrayLike, /) -> Array:
     """Whether x is infinite.
 
@@ -1217,14 +1265,18 @@ def less_equal(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     return wrap(_elementwise.less_equal(as_operand(x1), as_operand(x2)))
 
 
-def linspace(start: float, stop: float, /, num: int, *, dtype: Any = None, endpoint: bool = True) -> Array:
+def linspace(
+    start: complex, stop: complex, /, num: int, *, dtype: Any = None, device: str | None = None,
+    endpoint: bool = True
+) -> Array:
     """Numbers evenly spaced from start to stop.
 
     Args:
         start: the first number.
         stop: the last one.
         num: how many.
-        dtype: of the result, a floating one; None gives float32.
+        dtype: of the result, a floating one; None gives float32, complex64 where an end is complex.
+        device: where to put it; None for the current device.
         endpoint: whether stop itself is the last number, or the one that would follow it.
 
     Returns:
@@ -1232,9 +1284,11 @@ def linspace(start: float, stop: float, /, num: int, *, dtype: Any = None, endpo
 
     Raises:
         ArgumentError: start or stop is no Python number, or num no non-negative integer.
-        DTypeError: dtype is not a real floating one.
+        DTypeError: dtype is not a floating one, or real where an end is complex.
     """
-    return wrap(_creation.linspace(start, stop, num, dtype=dtype, endpoint=endpoint))
+    return wrap(
+        _creation.linspace(start, stop, num, dtype=dtype, device=as_device(device), endpoint=endpoint)
+    )
 
 
 def log(x: ArrayLike, /) -> Array:
@@ -1525,7 +1579,7 @@ def mean(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, keepdims: 
     return wrap(_reduction.mean(as_operand(x), axis=axis, keepdims=keepdims))
 
 
-def meshgrid(*arrays: ArrayLike, indexing: str = 'xy') -> list[Array]:
+def meshgrid(*arrays: ArrayLike, indexing: str = 'xy') -> tuple[Array, ...]:
     """Coordinates of the points of a grid, from those along each of its axes.
 
     Args:
@@ -1680,12 +1734,13 @@ def one_hot(x: ArrayLike, num_classes: int, /, *, dtype: Any = dtypes.float32, a
     return wrap(_gather.one_hot(as_operand(x), num_classes, dtype=dtype, axis=axis))
 
 
-def ones(shape: Sequence[int] | int, *, dtype: Any = None) -> Array:
+def ones(shape: Sequence[int] | int, *, dtype: Any = None, device: str | None = None) -> Array:
     """An array of ones.
 
     Args:
         shape: the sizes.
         dtype: of the result; None gives float32.
+        device: where to put it; None for the current device.
 
     Returns:
         Array of that shape.
@@ -1693,20 +1748,21 @@ def ones(shape: Sequence[int] | int, *, dtype: Any = None) -> Array:
     Raises:
         ShapeError: shape is no shape.
     """
-    return wrap(_creation.ones(shape, dtype=dtype))
+    return wrap(_creation.ones(shape, dtype=dtype, device=as_device(device)))
 
 
-def ones_like(x: ArrayLike, /, *, dtype: Any = None) -> Array:
+def ones_like(x: ArrayLike, /, *, dtype: Any = None, device: str | None = None) -> Array:
     """Ones in x's shape.
 
     Args:
         x: array of any dtype.
         dtype: of the result; None takes x's.
+        device: where to put it; None for x's.
 
     Returns:
         Array of x's shape.
     """
-    return wrap(_creation.ones_like(as_operand(x), dtype=dtype))
+    return wrap(_creation.ones_like(as_operand(x), dtype=dtype, device=as_device(device)))
 
 
 def pad(
@@ -1864,29 +1920,14 @@ def remainder(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     return wrap(_elementwise.remainder(as_operand(x1), as_operand(x2)))
 
 
-def repeat(x: ArrayLike, repeats: int, /, *, axis: int | None = None) -> Array:
-    """Each element repeated in place.
-
-    Args:
-        x: array of any dtype.
-        repeats: how often.
-        axis: along which dimension; None flattens first.
-
-    Returns:
-        Array whose size along `axis` is multiplied by `repeats`.
-
-    Raises:
-        ArgumentError: repeats is negative or no integer, or axis is out of range.
-    """
-    return wrap(_movement.repeat(as_operand(x), repeats, axis=axis))
-
-
-def reshape(x: ArrayLike, /, shape: Sequence[int] | int) -> Array:
+def reshape(x: ArrayLike, /, shape: Sequence[int] | int, *, copy: bool | None = None) -> Array:
     """The same elements, in row-major order, in another shape.
 
     Args:
         x: array of any dtype.
         shape: the new sizes; one of them may be -1 and is then computed.
+        copy: as the standard has it. Every value of it gives the same: what an array holds is never
+            changed, in-place syntax makes a new one.
 
     Returns:
         Array of the new shape; no copy is made where none is needed.
@@ -1894,7 +1935,7 @@ def reshape(x: ArrayLike, /, shape: Sequence[int] | int) -> Array:
     Raises:
         ShapeError: the numbers of elements differ.
     """
-    return wrap(_movement.reshape(as_operand(x), shape))
+    return wrap(_movement.reshape(as_operand(x), shape, copy=copy))
 
 
 def roll(x: ArrayLike, /, shift: int | Sequence[int], *, axis: int | Sequence[int] | None = None) -> Array:
@@ -1929,13 +1970,16 @@ def round(x: ArrayLike, /) -> Array:
     return wrap(_elementwise.round(as_operand(x)))
 
 
-def searchsorted(x1: ArrayLike, x2: ArrayLike, /, *, side: str = 'left') -> Array:
+def searchsorted(
+    x1: ArrayLike, x2: ArrayLike, /, *, side: str = 'left', sorter: ArrayLike | None = None
+) -> Array:
     """Where numbers would have to be inserted into a sorted array to keep it sorted.
 
     Args:
         x1: 1-d array of real dtype in ascending order.
-        x2: array of real dtype: what to look for.
+        x2: array of real dtype, or a number: what to look for.
         side: "left" for the place before elements that are equal, "right" for the place after them.
+        sorter: array of the indices that sort x1, where it is not in order.
 
     Returns:
         Array of dtype int64 and x2's shape: 0 to the size of x1.
@@ -1945,7 +1989,10 @@ def searchsorted(x1: ArrayLike, x2: ArrayLike, /, *, side: str = 'left') -> Arra
         ArgumentError: side is neither of the two.
         DTypeError: a dtype is not real.
     """
-    return wrap(_sort.searchsorted(as_operand(x1), as_operand(x2), side=side))
+    return wrap(
+        _sort.searchsorted(as_operand(x1), as_operand(x2), side=side, sorter=None if sorter is None else
+        as_operand(sorter))
+    )
 
 
 def sigmoid(x: ArrayLike, /) -> Array:
@@ -2330,6 +2377,26 @@ def tile(x: ArrayLike, repetitions: Sequence[int], /) -> Array:
     return wrap(_movement.tile(as_operand(x), repetitions))
 
 
+def top_k(x: ArrayLike, k: int, /, *, axis: int = -1, mode: str = 'largest') -> tuple[Array, Array]:
+    """The k largest or smallest elements along a dimension, in order, and their places.
+
+    Args:
+        x: array of real dtype.
+        k: how many.
+        axis: the dimension.
+        mode: "largest", of which NaN counts as the largest, or "smallest".
+
+    Returns:
+        The elements, of x's dtype, and their indices, of dtype int64; the dimension has size k in both. Of
+        equal elements the first are taken.
+
+    Raises:
+        ArgumentError: k is not between 0 and the size of the dimension, or mode is neither of the two.
+        DTypeError: x is not of a real dtype.
+    """
+    return wrap(_sort.top_k(as_operand(x), k, axis=axis, mode=mode))
+
+
 def tril(x: ArrayLike, /, *, k: int = 0) -> Array:
     """The lower triangle of the matrices in the last two dimensions, zeros above it.
 
@@ -2377,7 +2444,7 @@ def trunc(x: ArrayLike, /) -> Array:
     return wrap(_elementwise.trunc(as_operand(x)))
 
 
-def unstack(x: ArrayLike, /, *, axis: int = 0) -> list[Array]:
+def unstack(x: ArrayLike, /, *, axis: int = 0) -> tuple[Array, ...]:
     """The slices of an array along a dimension.
 
     Args:
@@ -2452,12 +2519,13 @@ def where(condition: ArrayLike, x1: ArrayLike, x2: ArrayLike, /) -> Array:
     return wrap(_elementwise.where(as_operand(condition), as_operand(x1), as_operand(x2)))
 
 
-def zeros(shape: Sequence[int] | int, *, dtype: Any = None) -> Array:
+def zeros(shape: Sequence[int] | int, *, dtype: Any = None, device: str | None = None) -> Array:
     """An array of zeros.
 
     Args:
         shape: the sizes.
         dtype: of the result; None gives float32.
+        device: where to put it; None for the current device.
 
     Returns:
         Array of that shape.
@@ -2465,17 +2533,18 @@ def zeros(shape: Sequence[int] | int, *, dtype: Any = None) -> Array:
     Raises:
         ShapeError: shape is no shape.
     """
-    return wrap(_creation.zeros(shape, dtype=dtype))
+    return wrap(_creation.zeros(shape, dtype=dtype, device=as_device(device)))
 
 
-def zeros_like(x: ArrayLike, /, *, dtype: Any = None) -> Array:
+def zeros_like(x: ArrayLike, /, *, dtype: Any = None, device: str | None = None) -> Array:
     """Zeros in x's shape.
 
     Args:
         x: array of any dtype.
         dtype: of the result; None takes x's.
+        device: where to put it; None for x's.
 
     Returns:
         Array of x's shape.
     """
-    return wrap(_creation.zeros_like(as_operand(x), dtype=dtype))
+    return wrap(_creation.zeros_like(as_operand(x), dtype=dtype, device=as_device(device)))

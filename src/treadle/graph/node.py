@@ -251,9 +251,13 @@ def make(op: Op, inputs: tuple[Node, ...], attributes: tuple[Any, ...] = ()) -> 
             _inferred.clear()
         _inferred[key] = type
     flags = 0
+    device = surroundings.device
     for node in inputs:
         flags |= node.flags
+        if device == "cpu":  # where nothing else is asked for, where the inputs are
+            device = node.device
     node = new(op, inputs, attributes, type, flags & (TRACKED | STATIC | MAPPED))
+    node.device = device
     if flags & STATIC:
         _join_static(node)
     if not surroundings.tracking:

@@ -8,8 +8,9 @@ position.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from treadle import dtypes
 from treadle.dtypes import DType, as_dtype
 from treadle.errors import ArgumentError, DTypeError, ShapeError
 from treadle.graph.dimension import Dimension, Shape, Size
-from treadle.graph.node import Node, Op, Type, make
+from treadle.graph.node import Node, Op, Type, make, surrounded
 from treadle.ops.elementwise import add, equal, greater_equal, less_equal, like, multiply, where
 from treadle.ops.movement import as_shape
 from treadle.ops.record import (
@@ -32,6 +33,25 @@ from treadle.ops.record import (
     register,
     reshaped,
 )
+
+Device = str | None
+"""The name of a device; None for that of the surroundings, or of the array that is to be like."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def placed(function: F) -> F:
+    """A function of nodes whose keyword `device` says where they are made."""
+
+    @wraps(function)
+    def on_device(*arguments: Any, device: Device = None, **keywords: Any) -> Any:
+        if device is None:
+            return function(*arguments, **keywords)
+        with surrounded(device=device):
+            return function(*arguments, **keywords)
+
+    return on_device  # type: ignore[return-value]
+
 
 IOTA = register(
     Op("iota", lambda size, dtype: Type((size,), dtype),
@@ -55,11 +75,11 @@ def _dtype_of_numbers(values: Sequence[Any], dtype: Any) -> DType:
     return dtypes.float32 if any(isinstance(value, float) for value in values) else dtypes.int64
 
 
-def _expect_numbers(name: str, **values: Any) -> list[Any]:
+def _expect_numbers(name: str, number_types: Any = (int, float), **values: Any) -> list[Any]:
     """The arguments as Python numbers."""
     numbers = [value.item() if isinstance(value, np.generic) else value for value in values.values()]
     for argument, value in zip(values, numbers):
-        if not isinstance(value, (int, float)) or isinstance(value, bool):
+        if not isinstance(value, number_types) or isinstance(value, bool):
             raise ArgumentError(
                 f"[{name}] {argument}={value!r} is not a Python int or float: the size must be known"
             )
@@ -67,8 +87,15 @@ def _expect_numbers(name: str, **values: Any) -> list[Any]:
 
 
 @public
+@placed
 def arange(
-    start: float, /, stop: float | None = None, step: float = 1, *, dtype: DType | None = None
+    start: float,
+    /,
+    stop: float | None = None,
+    step: float = 1,
+    *,
+    dtype: DType | None = None,
+    device: Device = None,
 ) -> Node:
     """Numbers from start, step apart, before stop; with one argument, from 0 to it.
 
@@ -77,6 +104,7 @@ def arange(
         stop: where to end, not included.
         step: the distance, which may be negative.
         dtype: of the result; None gives int64 where all three are ints, else float32.
+        device: where to put it; None for the current device.
 
     Returns:
         Array of shape ``[ceil((stop - start) / step)]``, empty where that is negative.
@@ -107,8 +135,16 @@ def arange(
 
 
 @public
+@placed
 def linspace(
-    start: float, stop: float, /, num: int, *, dtype: DType | None = None, endpoint: bool = True
+    start: complex,
+    stop: complex,
+    /,
+    num: int,
+    *,
+    dtype: DType | None = None,
+    device: Device = None,
+    endpoint: bool = True,
 ) -> Node:
     """Numbers evenly spaced from start to stop.
 
@@ -116,7 +152,8 @@ def linspace(
         start: the first number.
         stop: the last one.
         num: how many.
-        dtype: of the result, a floating one; None gives float32.
+        dtype: of the result, a floating one; None gives float32, complex64 where an end is complex.
+        device: where to put it; None for the current device.
         endpoint: whether stop itself is the last number, or the one that would follow it.
 
     Returns:
@@ -124,21 +161,28 @@ def linspace(
 
     Raises:
         ArgumentError: start or stop is no Python number, or num no non-negative integer.
-        DTypeError: dtype is not a real floating one.
+        DTypeError: dtype is not a floating one, or real where an end is complex.
     """
-    start, stop = _expect_numbers("linspace", start=start, stop=stop)
+    start, stop = _expect_numbers("linspace", number_types=(int, float, complex), start=start, stop=stop)
     if not isinstance(num, int) or num < 0:
         raise ArgumentError(f"[linspace] num={num!r} is not a non-negative integer")
-    target = dtypes.float32 if dtype is None else as_dtype(dtype)
-    if target.kind != "float":
-        raise DTypeError(f"[linspace] dtype={target}; expected a real floating dtype")
+    complex_ends = isinstance(start, complex) or isinstance(stop, complex)
+    target = as_dtype(dtype or (dtypes.complex64 if complex_ends else dtypes.float32))
+    if target.kind not in ("float", "complex") or (complex_ends and target.kind == "float"):
+        raise DTypeError(
+            f"[linspace] dtype={target}; expected a {'complex' if complex_ends else 'floating'} dtype"
+        )
+    wide = dtypes.complex128 if complex_ends else dtypes.float64
     gaps = num - 1 if endpoint else num
-    wide = dtypes.float64
-    place = iota(num, wide)
-    step = number((stop - start) / gaps if gaps else 0.0, wide)
-    x = add(multiply(place, broadcast(step, (num,))), filled(float(start), (num,), wide))
+    place = iota(num, dtypes.float64)
+    # Each end apart where their distance is beyond the largest number.
+    gap = stop - start
+    step = gap / gaps if gaps and math.isfinite(abs(gap)) else stop / (gaps or 1) - start / (gaps or 1)
+    x = multiply(cast(place, wide), broadcast(number(step if gaps else 0.0, wide), (num,)))
+    x = add(x, filled(start, (num,), wide))
     if endpoint and num > 1:
-        x = where(equal(place, filled(float(gaps), (num,), wide)), filled(float(stop), (num,), wide), x)
+        last = equal(place, filled(float(gaps), (num,), dtypes.float64))
+        x = where(last, filled(stop, (num,), wide), x)
     return cast(x, target)
 
 
@@ -151,7 +195,10 @@ def known(value: float, x: Node) -> Node:
 
 
 @public
-def full(shape: Sequence[int] | int, fill_value: Operand, *, dtype: DType | None = None) -> Node:
+@placed
+def full(
+    shape: Sequence[int] | int, fill_value: Operand, *, dtype: DType | None = None, device: Device = None
+) -> Node:
     """An array whose elements are all the same.
 
     Args:
@@ -159,6 +206,7 @@ def full(shape: Sequence[int] | int, fill_value: Operand, *, dtype: DType | None
         fill_value: a number, or a 0-d array.
         dtype: of the result; None takes that of the value (int64, float32, complex64 or bool for a Python
             number).
+        device: where to put it; None for the current device.
 
     Returns:
         Array of that shape.
@@ -181,12 +229,14 @@ def full(shape: Sequence[int] | int, fill_value: Operand, *, dtype: DType | None
 
 
 @public
-def zeros(shape: Sequence[int] | int, *, dtype: DType | None = None) -> Node:
+@placed
+def zeros(shape: Sequence[int] | int, *, dtype: DType | None = None, device: Device = None) -> Node:
     """An array of zeros.
 
     Args:
         shape: the sizes.
         dtype: of the result; None gives float32.
+        device: where to put it; None for the current device.
 
     Returns:
         Array of that shape.
@@ -198,12 +248,14 @@ def zeros(shape: Sequence[int] | int, *, dtype: DType | None = None) -> Node:
 
 
 @public
-def ones(shape: Sequence[int] | int, *, dtype: DType | None = None) -> Node:
+@placed
+def ones(shape: Sequence[int] | int, *, dtype: DType | None = None, device: Device = None) -> Node:
     """An array of ones.
 
     Args:
         shape: the sizes.
         dtype: of the result; None gives float32.
+        device: where to put it; None for the current device.
 
     Returns:
         Array of that shape.
@@ -215,12 +267,14 @@ def ones(shape: Sequence[int] | int, *, dtype: DType | None = None) -> Node:
 
 
 @public
-def empty(shape: Sequence[int] | int, *, dtype: DType | None = None) -> Node:
+@placed
+def empty(shape: Sequence[int] | int, *, dtype: DType | None = None, device: Device = None) -> Node:
     """An array whose contents do not matter: zeros, which take no memory until they are written over.
 
     Args:
         shape: the sizes.
         dtype: of the result; None gives float32.
+        device: where to put it; None for the current device.
 
     Returns:
         Array of that shape.
@@ -232,13 +286,16 @@ def empty(shape: Sequence[int] | int, *, dtype: DType | None = None) -> Node:
 
 
 @public
-def full_like(x: Operand, /, fill_value: Operand, *, dtype: DType | None = None) -> Node:
+def full_like(
+    x: Operand, /, fill_value: Operand, *, dtype: DType | None = None, device: Device = None
+) -> Node:
     """An array of x's shape whose elements are all the same.
 
     Args:
         x: array of any dtype.
         fill_value: a number, or a 0-d array.
         dtype: of the result; None takes x's.
+        device: where to put it; None for x's.
 
     Returns:
         Array of x's shape.
@@ -248,52 +305,55 @@ def full_like(x: Operand, /, fill_value: Operand, *, dtype: DType | None = None)
         DTypeError: fill_value is no number, or does not fit the dtype.
     """
     x = expect_node("full_like", "x", x)
-    return full(x.shape, fill_value, dtype=x.dtype if dtype is None else dtype)
+    return full(x.shape, fill_value, dtype=x.dtype if dtype is None else dtype, device=device or x.device)
 
 
 @public
-def zeros_like(x: Operand, /, *, dtype: DType | None = None) -> Node:
+def zeros_like(x: Operand, /, *, dtype: DType | None = None, device: Device = None) -> Node:
     """Zeros in x's shape.
 
     Args:
         x: array of any dtype.
         dtype: of the result; None takes x's.
+        device: where to put it; None for x's.
 
     Returns:
         Array of x's shape.
     """
     x = expect_node("zeros_like", "x", x)
-    return zeros(x.shape, dtype=x.dtype if dtype is None else dtype)
+    return zeros(x.shape, dtype=x.dtype if dtype is None else dtype, device=device or x.device)
 
 
 @public
-def ones_like(x: Operand, /, *, dtype: DType | None = None) -> Node:
+def ones_like(x: Operand, /, *, dtype: DType | None = None, device: Device = None) -> Node:
     """Ones in x's shape.
 
     Args:
         x: array of any dtype.
         dtype: of the result; None takes x's.
+        device: where to put it; None for x's.
 
     Returns:
         Array of x's shape.
     """
     x = expect_node("ones_like", "x", x)
-    return ones(x.shape, dtype=x.dtype if dtype is None else dtype)
+    return ones(x.shape, dtype=x.dtype if dtype is None else dtype, device=device or x.device)
 
 
 @public
-def empty_like(x: Operand, /, *, dtype: DType | None = None) -> Node:
+def empty_like(x: Operand, /, *, dtype: DType | None = None, device: Device = None) -> Node:
     """An array of x's shape whose contents do not matter: zeros.
 
     Args:
         x: array of any dtype.
         dtype: of the result; None takes x's.
+        device: where to put it; None for x's.
 
     Returns:
         Array of x's shape.
     """
     x = expect_node("empty_like", "x", x)
-    return empty(x.shape, dtype=x.dtype if dtype is None else dtype)
+    return empty(x.shape, dtype=x.dtype if dtype is None else dtype, device=device or x.device)
 
 
 # -- rows and columns
@@ -302,12 +362,23 @@ def empty_like(x: Operand, /, *, dtype: DType | None = None) -> Node:
 def _rows_and_columns(rows: Size, columns: Size, offset: int) -> tuple[Node, Node]:
     """For each element of a matrix, its row moved down by an offset, and its column."""
     shape = (rows, columns)
+    if isinstance(rows, int) and isinstance(columns, int):
+        offset = max(-rows - columns, min(offset, rows + columns))  # beyond, all are alike
     row = broadcast(reshaped(iota(rows, dtypes.int64), (rows, 1)), shape)
     return add(row, like(offset, row)) if offset else row, broadcast(iota(columns, dtypes.int64), shape)
 
 
 @public
-def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: DType | None = None) -> Node:
+@placed
+def eye(
+    n_rows: int,
+    n_cols: int | None = None,
+    /,
+    *,
+    k: int = 0,
+    dtype: DType | None = None,
+    device: Device = None,
+) -> Node:
     """A matrix with ones on a diagonal and zeros elsewhere.
 
     Args:
@@ -315,6 +386,7 @@ def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: DType |
         n_cols: number of columns; None for as many as rows.
         k: which diagonal: 0 for the main one, positive above it, negative below.
         dtype: of the result; None gives float32.
+        device: where to put it; None for the current device.
 
     Returns:
         Array of shape ``[n_rows, n_cols]``.
@@ -371,7 +443,7 @@ def triu(x: Operand, /, *, k: int = 0) -> Node:
 
 
 @public
-def meshgrid(*arrays: Operand, indexing: str = "xy") -> list[Node]:
+def meshgrid(*arrays: Operand, indexing: str = "xy") -> tuple[Node, ...]:
     """Coordinates of the points of a grid, from those along each of its axes.
 
     Args:
@@ -402,4 +474,4 @@ def meshgrid(*arrays: Operand, indexing: str = "xy") -> list[Node]:
         grids.append(
             broadcast(reshaped(node, tuple(n if a == place else 1 for a, n in enumerate(shape))), shape)
         )
-    return grids
+    return tuple(grids)

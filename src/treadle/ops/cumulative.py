@@ -1,4 +1,4 @@
-"""Running sums and products along a dimension, as the Array API standard 2025.12 names and means them."""
+"""Running sums, products and differences along a dimension, as the Array API standard 2025.12 means them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,20 @@ from treadle.errors import ArgumentError, DTypeError
 from treadle.graph.node import Node, Op, Type, make
 from treadle.ops.batch import shifted
 from treadle.ops.contraction import widened
-from treadle.ops.elementwise import conj, divide, equal, like, logical_and, multiply, where
-from treadle.ops.movement import concat
-from treadle.ops.record import Operand, cast, expect_axes, expect_node, filled, method, normal_axis, register
+from treadle.ops.elementwise import conj, divide, equal, like, logical_and, multiply, subtract, where
+from treadle.ops.movement import concat, take_slice
+from treadle.ops.record import (
+    Operand,
+    cast,
+    expect_axes,
+    expect_kind,
+    expect_node,
+    filled,
+    method,
+    normal_axis,
+    public,
+    register,
+)
 
 
 def _running(name: str, reference: Callable[..., Any], vjp: Callable[..., Any]) -> Op:
@@ -133,3 +144,46 @@ def cumulative_prod(
         ArgumentError: axis is out of range, or missing where x has several dimensions.
     """
     return _over(PROD, x, axis, dtype, include_initial, 1)
+
+
+@public
+def diff(
+    x: Operand,
+    /,
+    *,
+    axis: int = -1,
+    n: int = 1,
+    prepend: Operand | None = None,
+    append: Operand | None = None,
+) -> Node:
+    """The difference of each element from the one before it along a dimension.
+
+    Args:
+        x: array of numeric dtype.
+        axis: the dimension.
+        n: how often differences are taken, of differences again from the second time on.
+        prepend: array put before x along the dimension; its other sizes are x's.
+        append: array put after x, likewise.
+
+    Returns:
+        Array of the promoted dtype and x's shape, but for the dimension, which is n shorter; empty if it
+        would be less.
+
+    Raises:
+        ArgumentError: axis is out of range, or n is no non-negative integer.
+        ShapeError: the sizes of what is put before or after differ.
+        DTypeError: x is not of a numeric dtype.
+    """
+    x = expect_node("diff", "x", x)
+    expect_kind("diff", "x", x, "numeric")
+    axis = normal_axis("diff", axis, x.ndim)
+    if not isinstance(n, int) or isinstance(n, bool) or n < 0:
+        raise ArgumentError(f"[diff] n={n!r} is not a non-negative integer")
+    x = concat([part for part in (prepend, x, append) if part is not None], axis=axis)
+    ones = [1] * x.ndim
+    for _ in range(n):
+        size = x.shape[axis]
+        first, last = [0] * x.ndim, list(x.shape)
+        first[axis], last[axis] = min(1, size), max(size - 1, 0)  # type: ignore[type-var]
+        x = subtract(take_slice(x, first, x.shape, ones), take_slice(x, [0] * x.ndim, last, ones))
+    return x

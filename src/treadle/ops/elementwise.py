@@ -30,7 +30,6 @@ from treadle.ops.record import (
     expect_kind,
     expect_node,
     filled,
-    method,
     public,
     register,
     together,
@@ -653,16 +652,8 @@ def _cast_vjp(g: Node, y: Node, x: Node, dtype: DType) -> tuple[Node | None]:
 CAST.reference, CAST.vjp = _cast_reference, _cast_vjp
 
 
-@method
-def astype(x: Operand, dtype: DType, /) -> Node:
-    """The array converted to another dtype.
-
-    Args:
-        x: array of any dtype.
-        dtype: the new dtype; floating values going to integers are truncated towards zero.
-
-    Returns:
-        Array of the same shape.
+def astype(x: Operand, dtype: DType) -> Node:
+    """The array converted; floating values going to integers are truncated towards zero.
 
     Raises:
         DTypeError: dtype names no dtype, or x is complex and dtype is real.

@@ -58,12 +58,14 @@ RESHAPE.doc = "The same elements in row-major order, in another shape."
 
 
 @method
-def reshape(x: Operand, /, shape: Sequence[int] | int) -> Node:
+def reshape(x: Operand, /, shape: Sequence[int] | int, *, copy: bool | None = None) -> Node:
     """The same elements, in row-major order, in another shape.
 
     Args:
         x: array of any dtype.
         shape: the new sizes; one of them may be -1 and is then computed.
+        copy: as the standard has it. Every value of it gives the same: what an array holds is never
+            changed, in-place syntax makes a new one.
 
     Returns:
         Array of the new shape; no copy is made where none is needed.
@@ -170,8 +172,8 @@ def moveaxis(x: Operand, source: int | Sequence[int], destination: int | Sequenc
         ArgumentError: a dimension does not exist, or is named twice.
     """
     x = expect_node("moveaxis", "x", x)
-    start = [source] if isinstance(source, int) else list(source)
-    stop = [destination] if isinstance(destination, int) else list(destination)
+    start: list[Any] = list(source) if isinstance(source, (tuple, list)) else [source]
+    stop: list[Any] = list(destination) if isinstance(destination, (tuple, list)) else [destination]
     start = [normal_axis("moveaxis", a, x.ndim, "source") for a in start]
     stop = [normal_axis("moveaxis", a, x.ndim, "destination") for a in stop]
     if len(start) != len(stop) or len(set(start)) != len(start) or len(set(stop)) != len(stop):
@@ -211,7 +213,7 @@ def broadcast_to(x: Operand, /, shape: Sequence[int]) -> Node:
 
 
 @public
-def broadcast_arrays(*arrays: Operand) -> list[Node]:
+def broadcast_arrays(*arrays: Operand) -> tuple[Node, ...]:
     """Arrays seen in their common shape.
 
     Args:
@@ -225,9 +227,9 @@ def broadcast_arrays(*arrays: Operand) -> list[Node]:
     """
     nodes = [expect_node("broadcast_arrays", f"arrays[{i}]", x) for i, x in enumerate(arrays)]
     if not nodes:
-        return []
+        return ()
     shape = broadcast_shapes("broadcast_arrays", [node.shape for node in nodes])
-    return [broadcast(node, shape) for node in nodes]
+    return tuple(broadcast(node, shape) for node in nodes)
 
 
 @public
@@ -627,7 +629,7 @@ def stack(arrays: Sequence[Operand], /, *, axis: int = 0) -> Node:
 
 
 @public
-def unstack(x: Operand, /, *, axis: int = 0) -> list[Node]:
+def unstack(x: Operand, /, *, axis: int = 0) -> tuple[Node, ...]:
     """The slices of an array along a dimension.
 
     Args:
@@ -647,7 +649,7 @@ def unstack(x: Operand, /, *, axis: int = 0) -> list[Node]:
         start, stop = [0] * x.ndim, list(x.shape)
         start[axis], stop[axis] = i, i + 1
         parts.append(squeeze(take_slice(x, start, stop, [1] * x.ndim), axis))
-    return parts
+    return tuple(parts)
 
 
 @public
@@ -716,21 +718,8 @@ def tile(x: Operand, repetitions: Sequence[int], /) -> Node:
     return reshaped(spread, tuple(count * n for count, n in zip(counts, shape, strict=True)))
 
 
-@public
 def repeat(x: Operand, repeats: int, /, *, axis: int | None = None) -> Node:
-    """Each element repeated in place.
-
-    Args:
-        x: array of any dtype.
-        repeats: how often.
-        axis: along which dimension; None flattens first.
-
-    Returns:
-        Array whose size along `axis` is multiplied by `repeats`.
-
-    Raises:
-        ArgumentError: repeats is negative or no integer, or axis is out of range.
-    """
+    """Each element repeated in place, equally often; `selection.repeat` takes counts too."""
     x = expect_node("repeat", "x", x)
     if not isinstance(repeats, int) or repeats < 0:
         raise ArgumentError(f"[repeat] repeats={repeats!r} is not a non-negative integer")

@@ -361,7 +361,7 @@ def _count(x: Node, axis: Axis, less: float = 0.0) -> Node:
     """The number of elements reduced over, less a correction, as a node of x's dtype."""
     size = product([x.shape[a] for a in normal_axes("mean", axis, x.ndim)])
     if isinstance(size, int):
-        return filled(size - less, (), x.dtype)
+        return filled(builtins.max(size - less, 0), (), x.dtype)
     return subtract(constant(size, x.dtype), less) if less else constant(size, x.dtype)
 
 

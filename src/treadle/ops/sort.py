@@ -9,11 +9,13 @@ import numpy as np
 
 from treadle import dtypes
 from treadle.errors import ArgumentError, DTypeError, ShapeError
+from treadle.graph.dimension import product
 from treadle.graph.node import Node, Op, Type, make
 from treadle.ops.batch import shifted
 from treadle.ops.creation import known
 from treadle.ops.elementwise import (
     add,
+    equal,
     isnan,
     less,
     less_equal,
@@ -25,9 +27,11 @@ from treadle.ops.elementwise import (
     subtract,
     where,
 )
-from treadle.ops.gather import GATHER, gather_along
+from treadle.ops.gather import GATHER, gather_along, take
+from treadle.ops.movement import take_slice
 from treadle.ops.record import (
     Operand,
+    broadcast,
     cast,
     expect_axes,
     expect_kind,
@@ -38,7 +42,9 @@ from treadle.ops.record import (
     promoted,
     public,
     register,
+    reshaped,
 )
+from treadle.ops.reduction import any
 
 
 def _argsorted(x: Any, axis: int, descending: bool) -> Any:
@@ -127,13 +133,14 @@ def argsort(x: Operand, /, *, axis: int = -1, descending: bool = False, stable: 
 
 
 @public
-def searchsorted(x1: Operand, x2: Operand, /, *, side: str = "left") -> Node:
+def searchsorted(x1: Operand, x2: Operand, /, *, side: str = "left", sorter: Operand | None = None) -> Node:
     """Where numbers would have to be inserted into a sorted array to keep it sorted.
 
     Args:
         x1: 1-d array of real dtype in ascending order.
-        x2: array of real dtype: what to look for.
+        x2: array of real dtype, or a number: what to look for.
         side: "left" for the place before elements that are equal, "right" for the place after them.
+        sorter: array of the indices that sort x1, where it is not in order.
 
     Returns:
         Array of dtype int64 and x2's shape: 0 to the size of x1.
@@ -150,6 +157,8 @@ def searchsorted(x1: Operand, x2: Operand, /, *, side: str = "left") -> Node:
     if line.ndim != 1:
         raise ShapeError(f"[searchsorted] x1 has shape {line.shape}; expected one dimension")
     expect_kind("searchsorted", "x1", line, "real")
+    if sorter is not None:
+        line = take(line, sorter)
     size = operator.index(line.shape[0])
     place = filled(0, wanted.shape, dtypes.int64)
     # Binary search from the highest power of two down: `place` elements are known to come before.
@@ -173,3 +182,68 @@ def _before(x: Node, wanted: Node, side: str) -> Node:
         )
     before = less_equal(x, wanted)
     return logical_or(before, isnan(wanted)) if x.dtype.kind == "float" else before
+
+
+@public
+def isin(x1: Operand, x2: Operand, /, *, invert: bool = False) -> Node:
+    """Whether each element of x1 is equal to any element of x2.
+
+    Args:
+        x1: array of any dtype, or a number.
+        x2: likewise; dtypes promote.
+        invert: whether it is equal to none of them instead.
+
+    Returns:
+        Array of dtype bool and x1's shape. NaN is equal to nothing.
+
+    Raises:
+        DTypeError: the dtypes do not promote.
+    """
+    (wanted, among), dtype = promoted("isin", (x1, x2))
+    wanted, among = cast(wanted, dtype), cast(among, dtype)
+    if dtype.kind == "bool":
+        wanted, among = cast(wanted, dtypes.uint8), cast(among, dtypes.uint8)
+    size = operator.index(product(among.shape))
+    line = reshaped(among, (size,))
+    if size == 0:
+        found = filled(False, wanted.shape, dtypes.bool)
+    elif dtype.kind == "complex":  # which has no order to search by
+        shape = (*wanted.shape, size)
+        pairs = equal(broadcast(reshaped(wanted, (*wanted.shape, 1)), shape), broadcast(line, shape))
+        found = any(pairs, axis=-1)
+    else:
+        line = sort(line)
+        place = searchsorted(line, wanted)
+        place = minimum(place, known(size - 1, place))
+        found = equal(make(GATHER, (line, place), ((0,),)), wanted)
+    return logical_not(found) if invert else found
+
+
+@public
+def top_k(x: Operand, k: int, /, *, axis: int = -1, mode: str = "largest") -> tuple[Node, Node]:
+    """The k largest or smallest elements along a dimension, in order, and their places.
+
+    Args:
+        x: array of real dtype.
+        k: how many.
+        axis: the dimension.
+        mode: "largest", of which NaN counts as the largest, or "smallest".
+
+    Returns:
+        The elements, of x's dtype, and their indices, of dtype int64; the dimension has size k in both. Of
+        equal elements the first are taken.
+
+    Raises:
+        ArgumentError: k is not between 0 and the size of the dimension, or mode is neither of the two.
+        DTypeError: x is not of a real dtype.
+    """
+    x = expect_node("top_k", "x", x)
+    axis = normal_axis("top_k", axis, x.ndim)
+    if mode not in ("largest", "smallest"):
+        raise ArgumentError(f'[top_k] mode={mode!r}; there are "largest" and "smallest"')
+    if not isinstance(k, int) or isinstance(k, bool) or not 0 <= k <= operator.index(x.shape[axis]):
+        raise ArgumentError(f"[top_k] k={k!r} is not from 0 to the size of dimension {axis} of x, {x.type!r}")
+    order = argsort(x, axis=axis, descending=mode == "largest")
+    stop = [k if a == axis else size for a, size in enumerate(x.shape)]
+    places = take_slice(order, [0] * x.ndim, stop, [1] * x.ndim)
+    return gather_along(x, places, axis), places
