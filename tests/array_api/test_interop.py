@@ -1,7 +1,7 @@
 """SciPy and scikit-learn with Treadle's arrays, where their functions are written for any namespace.
 
-In a process of its own, since SciPy reads SCIPY_ARRAY_API when it is imported. Skipped where the extra `interop`
-is not installed.
+In a process of its own, since SciPy reads SCIPY_ARRAY_API when it is imported. Skipped where the extra
+`interop` is not installed.
 """
 
 from __future__ import annotations
