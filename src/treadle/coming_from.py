@@ -183,7 +183,6 @@ MODULE = (
     ("flatnonzero", "NumPy, JAX", "`td.nonzero(td.reshape(x, (-1,)))`"),
     ("unique", "NumPy, PyTorch, TensorFlow, JAX", "`td.unique_values`"),
     ("topk", "PyTorch", "`td.top_k`"),
-    ("top_k", "TensorFlow, JAX", "`td.argsort(x, descending=True)[..., :k]`"),
     # neural networks
     ("keras", "TensorFlow", "layers as functions, with `td.relu` and the like: no modules yet"),
     ("functional", "PyTorch", "`td.relu` and the like, which are in `td`"),
