@@ -94,6 +94,8 @@ class Compiled:
         """Why every trace was made, the last ones."""
         self._traced: dict[Any, list[Traced]] = {}
         """By signature, for each combination of modes of the modules that the function looked at."""
+        self._plain: dict[tuple[Any, ...], list[Traced]] = {}
+        """The same by types alone, where all arguments are arrays and floats: found without a description."""
         self._last: dict[str, Any] = {}
         self._runs = itertools.count()
 
@@ -138,6 +140,11 @@ class Compiled:
         return self._trace(shape, values, description)
 
     def _find(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Traced, list[Any]]:
+        types = None if keywords else _plain_types(args)
+        if types is not None:
+            for found in self._plain.get(types, ()):
+                if found.fits():
+                    return found, list(args)
         values: list[Any] = []
         description: dict[str, Any] = {}
         shape = _split((args, dict(sorted(keywords.items()))), values, description, "")
@@ -149,7 +156,10 @@ class Compiled:
         found = self._trace(shape, values, description)
         if len(self._traced) >= MOST_TRACES:
             self._traced.pop(next(iter(self._traced)))
+            self._plain.clear()
         self._traced[key] = [*known, found]
+        if types is not None:
+            self._plain[types] = self._traced[key]
         reason = _difference(self._last, description) if not known else _changed_mode(known[-1])
         self.traces = [*self.traces[1 - MOST_TRACES :], reason]
         self._last = description
@@ -209,6 +219,22 @@ class _Float:
 
 
 FLOAT = _Float()
+
+
+def _plain_types(args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """The types of arguments that are all arrays and floats; None where one is anything else."""
+    types: list[Any] = []
+    for value in args:
+        if type(value) is Array:
+            node = value.node
+            if node.flags & STATIC:
+                return None
+            types.append(node.type)
+        elif type(value) is float:
+            types.append(FLOAT)
+        else:
+            return None
+    return tuple(types)
 
 
 def _split(

@@ -16,7 +16,7 @@ from treadle.compiler.executable import Committed, Executable, Leaf
 from treadle.devices import registry
 from treadle.devices.host import HostBuffer
 from treadle.devices.reference import fail_at_its_line
-from treadle.errors import FeedError, StateError, TreadleError
+from treadle.errors import FeedError, StateError, TreadleError, user_line
 from treadle.graph.dimension import Dimension, Size
 from treadle.graph.graph import late, ordered, rewrite, with_sizes
 from treadle.graph.node import STATIC, WEAK, Node, Op, Type, new, pin
@@ -169,6 +169,7 @@ class Door:
         # A variable is locked while its memory is looked up: another thread's program may be writing it.
         # Always in one order, and those that are written for the whole run.
         locked = []
+        line = user_line() if self.updates else None
         try:
             for cell in plan.cells:
                 cell.lock.acquire()
@@ -187,7 +188,7 @@ class Door:
                 fail_at_its_line(failure, plan.targets, leaves)
             by_target = dict(zip(self.targets, buffers, strict=True))
             for cell, value in self.updates.items():
-                evaluate.end_history(state.replace(cell, by_target[value]))
+                evaluate.end_history(state.replace(cell, by_target[value], line))
             return by_target, interrupt
         finally:
             while locked:

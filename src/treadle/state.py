@@ -88,7 +88,14 @@ class Version:
         "value",
     )
 
-    def __init__(self, cell: Cell, number: int, buffer: Any = None, value: Node | None = None):
+    def __init__(
+        self,
+        cell: Cell,
+        number: int,
+        buffer: Any = None,
+        value: Node | None = None,
+        line: Line | None = None,
+    ):
         self.cell = cell
         self.number = number
         self.buffer = buffer
@@ -100,7 +107,7 @@ class Version:
         late.
         """
         self.failure: BaseException | None = None
-        self.line: Line | None = user_line()
+        self.line: Line | None = line or user_line()
         self.read_node: weakref.ref[Node] | None = None
         self.late_node: weakref.ref[Node] | None = None
         self.dependents: list[weakref.ref[Node]] = []
@@ -369,12 +376,12 @@ def assignments(run_pending: Callable[[], None]) -> Iterator[None]:
     pending.versions.update(group)
 
 
-def replace(cell: Cell, buffer: Any) -> Version:
-    """Give a cell a new current version, from a door's run; returns the one before. The caller holds the
-    cell's lock.
+def replace(cell: Cell, buffer: Any, line: Line | None) -> Version:
+    """Give a cell a new current version, from a door's run at `line`; returns the one before. The caller
+    holds the cell's lock.
     """
     before = cell.current
-    cell.current = Version(cell, before.number + 1, buffer)
+    cell.current = Version(cell, before.number + 1, buffer, line=line)
     cell.current.epoch = before.epoch
     # Whoever read that version has its memory in the read's node.
     before.buffer = None
