@@ -74,7 +74,7 @@ from treadle.session import Session, placeholder
 from treadle.vectorize import vmap
 
 if TYPE_CHECKING:
-    from treadle import nn, optim
+    from treadle import data, nn, optim
     from treadle.graphfile.load import load
     from treadle.graphfile.save import save
     from treadle.user_ops import op
@@ -107,6 +107,7 @@ __all__ = [
     "complex64",
     "complex128",
     "custom_vjp",
+    "data",
     "debug",
     "device",
     "devices",
@@ -192,7 +193,7 @@ for _module in (fft, linalg):
         setattr(_module, _name, advising(getattr(_module, _name)))
 
 # Loaded when first used, so that importing Treadle stays quick.
-_ROOMS = ("nn", "optim")
+_ROOMS = ("data", "nn", "optim")
 _LAZY: dict[str, str] = {
     "load": "treadle.graphfile.load",
     "op": "treadle.user_ops",

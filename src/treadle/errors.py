@@ -153,5 +153,9 @@ class NumericsError(TreadleError, ArithmeticError):
     """A program gave a NaN or an infinity under ``check_numerics``; the message names where it arose."""
 
 
+class DataError(TreadleError, RuntimeError):
+    """An item of a data set cannot be read or mapped, or what reads it is not there; the message names it."""
+
+
 class FormatError(TreadleError, ValueError):
     """A file or text that is not what it should be; the message gives the offset."""

@@ -1,0 +1,11 @@
+"""Input pipelines: data sets by index, what is done to their items, and loaders that work ahead.
+
+Needs the extra ``data`` (``pip install 'treadle[data]'``); Grain is underneath.
+"""
+
+from treadle.data.dataset import Dataset
+from treadle.data.item import Fault
+from treadle.data.loader import Loader
+from treadle.data.sources import arrays, in_memory, source
+
+__all__ = ["Dataset", "Fault", "Loader", "arrays", "in_memory", "source"]

@@ -1,0 +1,24 @@
+"""Packages that only the input pipeline needs, imported when it first needs them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from treadle.errors import DataError
+
+PACKAGES = {"grain": "grain"}
+"""The package that brings each module."""
+
+
+def needed(module: str, what_for: str) -> Any:
+    """A module of the extra ``data``, or an error that says how to install it."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise DataError(
+            f"{what_for} needs the package {PACKAGES[module]}, which is not installed: "
+            "pip install 'treadle[data]'"
+        ) from None

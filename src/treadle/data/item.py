@@ -1,0 +1,108 @@
+"""What travels through a pipeline: a value, where it came from, and what went wrong on the way.
+
+A fault is kept as data, so that it crosses threads and processes, and who asks for batches decides whether
+it is raised. Knows nothing of Grain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from treadle.errors import DataError, ShapeError, TreadleError
+
+
+class Fault(NamedTuple):
+    """An item that could not be read or mapped."""
+
+    name: str
+    """Its file, or its index in the data set."""
+    stage: str
+    """What failed: reading, or the name of the mapped function."""
+    reason: str
+    """The error's type and message."""
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.stage}: {self.reason}"
+
+    def error(self) -> DataError:
+        """The fault as an error."""
+        return DataError(
+            f"{self.name} cannot be used, {self.stage} failed: {self.reason}; repair it, or leave such items "
+            'out with loader(bad="skip")'
+        )
+
+
+class _Missing:
+    """The value of an item that could not be made."""
+
+    def __reduce__(self) -> str:
+        return "MISSING"
+
+
+MISSING = _Missing()
+
+
+class Item(NamedTuple):
+    """A value with the names of the items it is made of, and the faults of those left out."""
+
+    value: Any
+    names: tuple[str, ...]
+    faults: tuple[Fault, ...] = ()
+
+
+def guarded(
+    function: Callable[[], Any], names: tuple[str, ...], stage: str, faults: tuple[Fault, ...]
+) -> Item:
+    """What a function gives, as an item; where it fails, a missing one that says why."""
+    try:
+        return Item(function(), names, faults)
+    except Exception as error:
+        text = error.message if isinstance(error, TreadleError) else str(error)
+        shown = (
+            names[0] if len(names) == 1 else f"the batch of {', '.join(names[:4])}{' ...' * (len(names) > 4)}"
+        )
+        return Item(MISSING, names, (*faults, Fault(shown, stage, f"{type(error).__name__}: {text}")))
+
+
+def stacked(items: Sequence[Item]) -> Item:
+    """One item of several, those that are missing left out: arrays get a first dimension."""
+    good = [item for item in items if item.value is not MISSING]
+    faults = tuple(fault for item in items for fault in item.faults)
+    names = tuple(name for item in good for name in item.names)
+    if not good:
+        return Item(MISSING, names, faults)
+    return guarded(lambda: stack([item.value for item in good], names), names, "batch", faults)
+
+
+def stack(values: Sequence[Any], names: Sequence[str]) -> Any:
+    """Equal structures of arrays and numbers as one; text becomes a tuple.
+
+    Raises ShapeError where shapes or structures differ, naming the first that does.
+    """
+    first = values[0]
+    if isinstance(first, dict):
+        _same(values, names, lambda value: isinstance(value, dict) and sorted(value), "the keys")
+        return {key: stack([value[key] for value in values], names) for key in first}
+    if isinstance(first, tuple | list):
+        _same(values, names, lambda value: isinstance(value, tuple | list) and len(value), "the length")
+        return tuple(stack([value[i] for value in values], names) for i in range(len(first)))
+    if isinstance(first, str | bytes):
+        return tuple(values)
+    if isinstance(first, float) and not isinstance(first, np.generic):
+        return np.array(values, np.float32)
+    arrays = [np.asarray(value) for value in values]
+    _same(arrays, names, lambda array: array.shape, "the shape")
+    return np.stack(arrays)
+
+
+def _same(values: Sequence[Any], names: Sequence[str], of: Callable[[Any], Any], what: str) -> None:
+    wanted = of(values[0])
+    for value, name in zip(values, names, strict=False):
+        if of(value) != wanted:
+            raise ShapeError(
+                f"[batch] {what} of {name} is {of(value)}, of {names[0]} {wanted}: items of a batch must be "
+                "alike; make them so in a map before"
+            )

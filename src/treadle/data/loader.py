@@ -1,0 +1,175 @@
+"""What a training loop iterates over: made ahead, waiting measured, resumed exactly."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any
+
+from treadle.data.dataset import ENDLESS, Dataset
+from treadle.data.extra import needed
+from treadle.data.item import MISSING, Fault
+from treadle.errors import ArgumentError, DataError, StateError
+
+KEPT = 1000
+"""As many faults are kept with their reasons; all are counted."""
+
+
+class Loader:
+    """Passes over a data set, each in a loop of its own; threads and processes work ahead of it.
+
+    A loop that was left goes on in the next one. `state` says where it stands, `load_state` goes there: the
+    batches that follow are those of a run that was never interrupted, for any number of workers.
+
+    >>> from treadle import data
+    >>> loader = data.arrays([1, 2, 3]).shuffle(0).batch(2).loader()
+    >>> [len(batch) for batch in loader], loader.state()["passes"]
+    ([2, 1], 1)
+    """
+
+    def __init__(
+        self, dataset: Dataset, *, threads: int = 1, processes: int = 0, ahead: int = 2, bad: str = "raise"
+    ):
+        for name, value, least in (("threads", threads, 0), ("processes", processes, 0), ("ahead", ahead, 1)):
+            if value < least:
+                raise ArgumentError(f"[loader] {name}={value} is less than {least}")
+        if bad not in ("raise", "skip"):
+            raise ArgumentError(f'[loader] bad={bad!r}: expected "raise" or "skip"')
+        self.dataset, self.bad = dataset, bad
+        self.threads, self.processes, self.ahead = threads, processes, ahead
+        self.faults: list[Fault] = []
+        """What was left out and why, the first thousand."""
+        self.skipped = 0
+        """How many items were left out."""
+        self.waited_s = 0.0
+        """Seconds that the loop waited for batches."""
+        self.total_s = 0.0
+        """Seconds from asking for a batch to asking for the next, all added up."""
+        self._passes = 0
+        self._place = 0
+        self._running: Any = None
+        self._asked: float | None = None
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    @property
+    def waited_share(self) -> float:
+        """The share of the time in loops that was spent waiting for data."""
+        return self.waited_s / self.total_s if self.total_s else 0.0
+
+    def __iter__(self) -> Iterator[Any]:
+        self._asked = None
+        return self
+
+    def __next__(self) -> Any:
+        asked = time.perf_counter()
+        if self._asked is not None:
+            self.total_s += asked - self._asked
+        self._asked = asked
+        try:
+            return self._next()
+        except BaseException:
+            self._asked = None
+            self.total_s += time.perf_counter() - asked
+            raise
+        finally:
+            self.waited_s += time.perf_counter() - asked
+
+    def _next(self) -> Any:
+        while True:
+            try:
+                if self._running is None:
+                    self._running = iter(self._from_here())
+                item = next(self._running)
+            except StopIteration:
+                self.close()
+                self._passes, self._place = self._passes + 1, 0
+                raise
+            except RuntimeError as error:
+                self.close()
+                raise DataError(
+                    f"a worker process died at batch {self._place} of pass {self._passes}: {error} It may "
+                    "have been killed for its memory; go on from here with fewer processes, or none"
+                ) from error
+            if item.faults and self.bad == "raise":
+                # The place stays before what failed: what it needs can be repaired, and the loop goes on.
+                self.close()
+                raise item.faults[0].error()
+            self._place += 1
+            self.skipped += len(item.faults)
+            self.faults += item.faults[: KEPT - len(self.faults)]
+            if item.value is not MISSING:
+                return item.value
+
+    def _from_here(self) -> Any:
+        """Grain's iterable over what is left of this pass."""
+        grain = needed("grain", "a loader")
+        length = len(self.dataset)
+        made = self.dataset._made
+        if length < ENDLESS:
+            made = made.repeat()
+        begin = self._passes * length
+        made = made[begin + self._place : begin + length]
+        ahead = max(self.ahead, self.threads) if self.threads else 0
+        read = made.to_iter_dataset(grain.ReadOptions(num_threads=self.threads, prefetch_buffer_size=ahead))
+        if self.processes:
+            read = read.mp_prefetch(
+                grain.MultiprocessingOptions(num_workers=self.processes, per_worker_buffer_size=self.ahead)
+            )
+        return read
+
+    def close(self) -> None:
+        """Stop the workers; the next loop starts them again where this one stood."""
+        if self._running is not None:
+            running, self._running = self._running, None
+            close = getattr(running, "close", None)
+            if close is not None:
+                close()
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def state(self) -> dict[str, int]:
+        """Where it stands, for JSON: whole passes, batches of this one, batches in a pass."""
+        return {"passes": self._passes, "place": self._place, "length": len(self.dataset)}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go to where a loader of the same data set stood.
+
+        Raises:
+            StateError: it is no such state, or the data set has another length; nothing changes then.
+        """
+        values = [state.get(name) for name in ("passes", "place", "length")]
+        if not all(isinstance(value, int) and value >= 0 for value in values):
+            raise StateError(f"[Loader.load_state] {dict(state)} is not the state of a loader")
+        passes, place, length = (int(value) for value in values if value is not None)
+        if length != len(self.dataset) or place > length:
+            raise StateError(
+                f"[Loader.load_state] the state is of a pass of {length} (place {place}), this data set has "
+                f"{len(self.dataset)}: make it as it was made then"
+            )
+        self.close()
+        self._passes, self._place = passes, place
+
+    def report(self) -> str:
+        """A sentence on how long the loop waited, what to change, and what was left out.
+
+        >>> from treadle import data
+        >>> data.arrays([1]).loader().report()
+        'waited 0.0 s of 0.0 s for data (0 %)'
+        """
+        text = (
+            f"waited {self.waited_s:.1f} s of {self.total_s:.1f} s for data ({100 * self.waited_share:.0f} %)"
+        )
+        if self.waited_share > 0.05:
+            text += "; more threads or processes, data.in_memory, or less work in map would shorten it"
+        if self.skipped:
+            text += f"; {self.skipped} left out, first {self.faults[0]}"
+        return text
