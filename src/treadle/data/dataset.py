@@ -93,7 +93,7 @@ class Dataset:
             seed: non-negative.
 
         >>> from treadle import data
-        >>> data.arrays([1, 2, 3]).map(lambda x: x + 1)[2]
+        >>> int(data.arrays([1, 2, 3]).map(lambda x: x + 1)[2])
         4
         """
         if seed is None:

@@ -95,7 +95,7 @@ def in_memory(items: Dataset, *, threads: int = 1, processes: int = 0, bad: str 
         threads, processes, bad: as of `Dataset.loader`.
 
     >>> from treadle import data
-    >>> data.in_memory(data.source([3, 4]).map(lambda x: x * x))[1]
+    >>> int(data.in_memory(data.source([3, 4]).map(lambda x: x * x))[1])
     16
     """
     if len(items) >= ENDLESS:
