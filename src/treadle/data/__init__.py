@@ -4,8 +4,9 @@ Needs the extra ``data`` (``pip install 'treadle[data]'``); Grain is underneath.
 """
 
 from treadle.data.dataset import Dataset
+from treadle.data.files import idx, npz, read_idx
 from treadle.data.item import Fault
 from treadle.data.loader import Loader
 from treadle.data.sources import arrays, in_memory, source
 
-__all__ = ["Dataset", "Fault", "Loader", "arrays", "in_memory", "source"]
+__all__ = ["Dataset", "Fault", "Loader", "arrays", "idx", "in_memory", "npz", "read_idx", "source"]
