@@ -1,4 +1,4 @@
-"""Training steps, each contender in a process of its own, the processes taking turns.
+"""Training steps and matrix products, each contender in a process of its own, the processes taking turns.
 
 Thread pools go on spinning after their work; where contenders share a process and there are two cores,
 whoever comes next waits for the other's threads (`core.py` pauses, but some pools spin for longer). Here only
@@ -10,6 +10,7 @@ one is alive at a time.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import products
 import steps
 from case import OURS
 from peers import cores, use_threads
@@ -34,6 +36,10 @@ STEPS: dict[str, dict[str, Maker]] = {
     },
     "LeNet-like": {OURS: steps.ours_lenet, "torch": lambda: steps.lenet()["torch"]},
 }
+for size in products.SIZES:
+    STEPS[f"matmul, {size}"] = {
+        name: lambda size=size, name=name: products.product(size)[name] for name in (OURS, "numpy", "torch")
+    }
 
 
 def median_ms(step: Callable[[], Any], seconds: float) -> float:
@@ -67,6 +73,7 @@ def main() -> None:
         use_threads(arguments.threads)
         print(median_ms(STEPS[step][name](), arguments.seconds))
         return
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": str(arguments.threads)}
     for step, makers in STEPS.items():
         if arguments.words and not any(word in step for word in arguments.words):
             continue
@@ -75,7 +82,7 @@ def main() -> None:
             for name in makers:
                 command = [sys.executable, __file__, "--one", step, name]
                 command += ["--seconds", str(arguments.seconds), "--threads", str(arguments.threads)]
-                done = subprocess.run(command, capture_output=True, text=True)
+                done = subprocess.run(command, capture_output=True, text=True, env=environment)
                 if done.returncode == 0:
                     times[name].append(float(done.stdout.split()[-1]))
         medians = {name: statistics.median(found) for name, found in times.items() if found}
