@@ -5,8 +5,21 @@ Needs the extra ``data`` (``pip install 'treadle[data]'``); Grain is underneath.
 
 from treadle.data.dataset import Dataset
 from treadle.data.files import idx, npz, read_idx
+from treadle.data.images import image_folder, read_image
 from treadle.data.item import Fault
 from treadle.data.loader import Loader
 from treadle.data.sources import arrays, in_memory, source
 
-__all__ = ["Dataset", "Fault", "Loader", "arrays", "idx", "in_memory", "npz", "read_idx", "source"]
+__all__ = [
+    "Dataset",
+    "Fault",
+    "Loader",
+    "arrays",
+    "idx",
+    "image_folder",
+    "in_memory",
+    "npz",
+    "read_idx",
+    "read_image",
+    "source",
+]

@@ -7,7 +7,7 @@ from typing import Any
 
 from treadle.errors import DataError
 
-PACKAGES = {"grain": "grain"}
+PACKAGES = {"grain": "grain", "simplejpeg": "simplejpeg", "cv2": "opencv-python-headless"}
 """The package that brings each module."""
 
 
