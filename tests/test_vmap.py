@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 import treadle as td
-from treadle import nn, state
+from treadle import autodiff, nn, state
+from treadle.batching import Batching
 from treadle.errors import ArgumentError, GradientError, PlaceholderError, ShapeError, StateError
 from treadle.graph.node import Op, Type, make
+from treadle.ops import random
 from treadle.ops.record import OPS
 
 
@@ -330,6 +332,14 @@ def test_random_numbers_repeat_from_a_seed_and_differ_between_runs():
     np.testing.assert_array_equal(draw(), draw())
     f = td.compile(lambda x: td.vmap(lambda a: a + td.random.uniform())(x))
     assert len(np.unique([f(np.zeros(3, np.float32)).numpy() for _ in range(2)])) == 6
+
+
+def test_keys_that_go_through_other_ops_differ_between_examples():
+    mapping = Batching(3)
+    key = autodiff.start(mapping.key(random.key_node(1, 2)))
+    bits = make(random.RANDOM_BITS, (key,), ((4,), 0))
+    (drawn,) = mapping.nodes([bits])
+    assert drawn.shape == (3, 4) and len(np.unique(td.Array(drawn).numpy())) == 12
 
 
 # -- ops without a rule

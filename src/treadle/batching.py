@@ -30,6 +30,7 @@ from treadle.graph.node import (
 )
 from treadle.ops.batch import everywhere, first, in_front
 from treadle.ops.movement import stack, unstack
+from treadle.ops.random import RANDOM_BITS
 from treadle.ops.record import RESULT, filled, register, results
 from treadle.ops.reduction import sum
 
@@ -117,6 +118,9 @@ class Batching:
         if all(x is child for x, child in zip(inputs, node.inputs, strict=True)):
             return node
         batched = [self.is_batched(child) for child in node.inputs]
+        if node.op is not RANDOM_BITS:
+            pairs = zip(inputs, node.inputs, strict=True)
+            inputs = [_keys(x, self.size) if child in self.drawn else x for x, child in pairs]
         if node.op.effect:
             # What is stored is the same for all examples (`state.check_assignable`), or it is an error.
             made = make(node.op, tuple(inputs), node.attributes)
@@ -128,6 +132,8 @@ class Batching:
             made = make(node.op, tuple(inputs), node.attributes)
             return results(made) if type(made.type) is Types else made
         rule = node.op.batch or (everywhere if node.op.elementwise else _looped)
+        if node.op is RANDOM_BITS and node.inputs[0] not in self.drawn:
+            rule = _looped
         return self._checked(node, rule(node, self.size, inputs, batched))
 
     def _checked(self, node: Node, made: Any) -> Any:
@@ -166,6 +172,11 @@ class Batching:
             ]
 
         return with_rule(value, inputs[1:], pull)
+
+
+def _keys(key: Node, size: Size) -> Node:
+    """A key for each example, as [size, 2], for what does not draw from the one at once."""
+    return stack([make(RANDOM_BITS, (key,), ((size,), word)) for word in (0, 1)], axis=1)
 
 
 def _cotangent(made: Node, part: Node, wanted: Type, size: Size) -> Node:
