@@ -218,6 +218,16 @@ def _random_bits(op: Op, dtype: DType) -> list[Example]:
     return [Example(op, (key,), (shape, word)) for shape in ((), (5, 7), (0, 2)) for word in (0, 1)]
 
 
+def _random_at(op: Op, dtype: DType) -> list[Example]:
+    key = np.array([12345, 67890], np.uint32)
+    counters = [
+        np.array(3, np.uint64),
+        np.arange(19, dtype=np.uint64) + (1 << 63),
+        np.zeros((0, 2), np.uint64),
+    ]
+    return [Example(op, (key, counter), (word,)) for counter in counters for word in (0, 1)]
+
+
 def _concat(op: Op, dtype: DType) -> list[Example]:
     draw = Draw(op.name, dtype)
     return [
@@ -357,7 +367,7 @@ EXAMPLES: dict[str, Callable[[Op, DType], list[Example]]] = {
         (((1, 33), (33, 1)), ()), (((3, 0), (0, 2)), ()),
     ),
     "cumulative_sum": _running, "cumulative_prod": _running,
-    "iota": _iota, "random_bits": _random_bits,
+    "iota": _iota, "random_bits": _random_bits, "random_at": _random_at,
     "gather": _gather, "scatter_add": _scatter, "scatter_set": _scatter,
     "sort": _sorting, "argsort": _sorting,
     "conv": _convolution, "conv_input_gradient": _convolution, "conv_weight_gradient": _convolution,
@@ -377,7 +387,7 @@ EXAMPLES: dict[str, Callable[[Op, DType], list[Example]]] = {
 MATRICES = {"solving", "determinants", "decompositions", "eigen"}
 """Families of LAPACK's, which run their references and take matrices in the last two dimensions."""
 
-ONLY = {"random_bits": (dtypes.uint32,)}
+ONLY = {"random_bits": (dtypes.uint32,), "random_at": (dtypes.uint32,)}
 """Records whose dtype is not the caller's choice."""
 
 

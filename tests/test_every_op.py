@@ -27,8 +27,8 @@ from treadle.graph.graph import ordered
 from treadle.graph.node import Node, Op, Type, make
 from treadle.ops.elementwise import add
 
-TESTED_APART = {"result"}
-"""Records that work on graphs, or on several results: tests/test_several_results.py."""
+TESTED_APART = {"result", "cond", "loop"}
+"""Records that work on graphs, or on several results: test_several_results.py and test_control_flow.py."""
 RECORDS = [op for op in list(OPS.values()) if not op.leaf and op.name not in TESTED_APART]
 FAMILIES = sorted({op_examples.family(op) for op in RECORDS})
 HOST_ONLY = {"sort", "argsort", "rfft"}

@@ -14,6 +14,7 @@ from treadle import fft, linalg, random
 from treadle import namespace as _namespace
 from treadle.array import Array, Variable, asarray, assignments, update
 from treadle.compiled import compile
+from treadle.control import cond, map, scan, while_loop
 from treadle.differentiate import (
     checkpoint,
     custom_vjp,
@@ -106,6 +107,7 @@ __all__ = [
     "compile",
     "complex64",
     "complex128",
+    "cond",
     "custom_vjp",
     "data",
     "debug",
@@ -134,6 +136,7 @@ __all__ = [
     "isdtype",
     "jacobian",
     "jvp",
+    "map",
     "linalg",
     "load",
     "memory",
@@ -151,6 +154,7 @@ __all__ = [
     "repeat",
     "result_type",
     "save",
+    "scan",
     "scope",
     "set_num_threads",
     "show",
@@ -166,6 +170,7 @@ __all__ = [
     "value_and_grad",
     "vjp",
     "vmap",
+    "while_loop",
     *_namespace.__all__,
 ]
 

@@ -290,6 +290,12 @@ class Array(ArrayMethods):
                 "the truth of an array inside td.vmap differs between the examples: use td.where, or compare "
                 "outside"
             )
+        body = surroundings.body
+        if self.node.flags & STATIC and body is not None:
+            raise PlaceholderError(
+                f"the truth of an array is not known while {body.name} calls its function, once, to see what "
+                f"it does: choose with td.cond or td.where"
+            )
         if self.node.flags & STATIC:
             line = user_line()
             raise PlaceholderError(
@@ -407,6 +413,12 @@ class Array(ArrayMethods):
                 "an array from outside is changed in place inside a compiled function: the change would "
                 "be made once, while "
                 "tracing; return the new value, or keep it in a td.Variable"
+            )
+        body = surroundings.body
+        if body is not None and body not in self._inside:
+            raise StateError(
+                f"an array from outside is changed in place inside a function that {body.name} runs: return "
+                f"the new value"
             )
         if node.flags & MAPPED and surroundings.mapped and surroundings.inside[-1] not in self._inside:
             raise StateError(

@@ -119,8 +119,10 @@ def _propagate(
             raise GradientError(f"[gradients] {_describe(node)} has no gradient: {reason}", node.line)
         surroundings.line, surroundings.scope = node.line, node.scope
         given = tuple(g) if type(g) is list else g
-        attributes = zip(node.op.attributes, node.attributes, strict=True)
-        for child, part in zip(node.inputs, vjp(given, node, *node.inputs, **dict(attributes)), strict=True):
+        attributes = node.keywords()
+        if node.op.of_graphs:
+            attributes["gradients"] = gradients
+        for child, part in zip(node.inputs, vjp(given, node, *node.inputs, **attributes), strict=True):
             if part is None or child not in on_path:
                 continue
             if part.type is not child.type:
@@ -280,7 +282,7 @@ CHECKPOINT = register(
 
 def checkpoint(outputs: Sequence[Node], inputs: Sequence[Node]) -> list[Node]:
     """Mark what lies between inputs and outputs to be recomputed in the backward pass instead of kept."""
-    if any(y.flags & STATIC for y in outputs) and not surroundings.flags:
+    if any(y.flags & STATIC for y in outputs) and not surroundings.flags and surroundings.body is None:
         # Parts made before a placeholder came in must read as the rest does: one read node a variable.
         outputs, inputs = late(outputs), late(inputs)
     frontier = _frontier(outputs, inputs)

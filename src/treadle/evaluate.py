@@ -20,6 +20,7 @@ from treadle.devices.host import HostBuffer, allocate, from_array
 from treadle.devices.reference import compute, fail_at_its_line, leaf_array
 from treadle.dtypes import float32
 from treadle.errors import PlaceholderError, TreadleError
+from treadle.graph.closed import graphs_of
 from treadle.graph.graph import ordered, rebuild
 from treadle.graph.node import MAPPED, PINNED, STATIC, TRACKED, Node, Type, Types, bits, new, surroundings
 from treadle.ops.record import DATA, INPUT, held_results
@@ -149,12 +150,14 @@ def small(order: Sequence[Node]) -> bool:
     for node in order:
         if node.op is READ:
             return False
-        size = 0
-        for type in node.types:
-            elements = 1
-            for n in type.shape:
-                elements *= n
-            size += elements
+        size = sum(_elements(type) for type in node.types)
+        if node.op.of_graphs:
+            # As often as it runs; how often a loop without a bound does is not known.
+            steps = node.attribute("length") if "length" in node.op.attributes else 1
+            inside = [inner for closed in graphs_of(node) for inner in closed.order]
+            if steps is None or steps * len(inside) > config.SMALL_NODES or not small(inside):
+                return False
+            size += steps * sum(_elements(type) for inner in inside for type in inner.types)
         # A product or convolution takes a long sum for every element.
         depth = (
             max((max(child.type.shape, default=1) for child in node.inputs), default=1)
@@ -163,6 +166,13 @@ def small(order: Sequence[Node]) -> bool:
         )
         work += size * depth
     return work <= config.SMALL_ELEMENTS
+
+
+def _elements(type: Type) -> int:
+    count = 1
+    for n in type.shape:
+        count *= n
+    return count
 
 
 _DEEP = ("matmul", "conv", "conv_input_gradient", "conv_weight_gradient")
@@ -185,6 +195,11 @@ def _why_static(node: Node) -> str:
             "is not known while td.vmap calls its function, once for all examples: choose with td.where, or "
             "return it and look at it outside"
         )
+    if surroundings.body is not None:
+        return (
+            f"is not known while {surroundings.body.name} calls its function, once, to see what it does: "
+            f"choose with td.cond or td.where, or return it"
+        )
     if pending.trace is not None:
         return (
             "is not known while a compiled function is traced: return it, choose with td.where, or "
@@ -192,6 +207,11 @@ def _why_static(node: Node) -> str:
             "it as an argument"
         )
     for found in ordered([node]):
+        if found.body is not None and found.op is INPUT:
+            return (
+                f"was made inside a function that {found.body.name} called, at {found.body.line}: it has no "
+                f"value outside; return it from the function"
+            )
         if found.op.name == "placeholder":
             return (
                 f"depends on the placeholder {found.attributes[0]!r}, made at {found.line}: run it with "

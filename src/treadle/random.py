@@ -1,7 +1,8 @@
 """Random numbers: counter-based, seeded, splittable; the same on every device and for any number of threads.
 
 Every function draws a fresh key from the thread's generator when it is called, in program order, or takes
-one as `key`. A session or compiled function that is run again draws anew in every run.
+one as `key`. A session or compiled function that is run again draws anew in every run, and the body of a loop
+in every iteration.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from treadle.errors import ArgumentError
 from treadle.graph.node import surroundings
 from treadle.ops import random as ops
 from treadle.ops.movement import as_shape
+from treadle.ops.tracing import bodies
 
 Key = tuple[int, int]
 """A random key: two 32-bit numbers. Equal keys give equal numbers."""
@@ -85,14 +87,21 @@ def fold_in(key: Key, data: int) -> Key:
 
 
 def _key_node(key: Key | None) -> Any:
+    drawn = key is None
     if key is None:
         key = ops.fold_in(_generator.key, _generator.drawn)
         _generator.drawn += 1
-        node = ops.key_node(*key)
-        for mapping in surroundings.mapped:
-            node = mapping.key(node)
-        return node
-    return ops.key_node(*key)
+    node = ops.key_node(*key)
+    for body in bodies():
+        if body.mapped and drawn:
+            raise ArgumentError(
+                f"[random] numbers are drawn inside {body.name} inside td.vmap, for every example and every "
+                f"iteration: draw them outside of the loop and give it slices of them, or pass key="
+            )
+        node = body.drawn(node)
+    for mapping in surroundings.mapped if drawn else ():
+        node = mapping.key(node)
+    return node
 
 
 def host_generator() -> np.random.Generator:

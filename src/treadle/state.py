@@ -309,6 +309,12 @@ def check_assignable(cell: Cell, value: Node) -> None:
             f"[assign] {cell.name} is {cell.type!r}, the value is {value.type!r}: shape and dtype of a "
             f"variable do not change"
         )
+    body = surroundings.body
+    if body is not None:
+        raise StateError(
+            f"[assign] {cell.name} is assigned inside a function that {body.name} runs, perhaps many times "
+            f"or not at all: return the value (from a loop, in its carry), and assign it outside"
+        )
     if value.flags & MAPPED:
         raise StateError(
             f"[assign] the value for {cell.name} is that of one example: td.vmap calls its function once for "

@@ -18,7 +18,16 @@ LIGHT = frozenset(
     """.split()  # noqa: SIM905
 )
 """Ops of one or two instructions."""
-WEIGHTS = {"constant": 0, "iota": 1, "divide": 4, "sqrt": 4, "reciprocal": 4, "random_bits": 60, "gather": 6}
+WEIGHTS = {
+    "constant": 0,
+    "iota": 1,
+    "divide": 4,
+    "sqrt": 4,
+    "reciprocal": 4,
+    "random_bits": 60,
+    "random_at": 60,
+    "gather": 6,
+}
 HEAVY = 12
 """What the other ops count."""
 MOST_REPEATED, MOST_LOADS = 4, 2
@@ -26,9 +35,9 @@ MOST_REPEATED, MOST_LOADS = 4, 2
 LIGHTEST_KEPT = 6
 """From here on a value is not computed again for every repetition of a broadcast."""
 REDUCTIONS = frozenset(["sum", "prod", "max", "min", "any", "all", "argmax", "argmin"])
-INLINE = frozenset(["iota", "random_bits", "gather", "constant"])
+INLINE = frozenset(["iota", "random_bits", "random_at", "gather", "constant"])
 
-NO_EPILOGUE = frozenset(["gather", "random_bits", "pad"])
+NO_EPILOGUE = frozenset(["gather", "random_bits", "random_at", "pad"])
 """Ops that are not computed in the epilogue of a library op."""
 
 

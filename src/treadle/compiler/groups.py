@@ -202,6 +202,8 @@ class Groups:
             return []
         if name == "random_bits":
             return [(inputs[0], Place(((word, ()),), place.guards)) for word in (0, 1)]
+        if name == "random_at":
+            return [*[(inputs[0], Place(((word, ()),), place.guards)) for word in (0, 1)], (inputs[1], place)]
         if name == "gather":
             return self.gathered(node, place, sizes)
         return None

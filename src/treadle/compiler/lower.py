@@ -321,6 +321,10 @@ def _random(w: Writer, body: Body, item: Item, parts: list[Item], arguments: tup
     return body.put("random", (*arguments, counter), "uint32", (node.attribute("word"),))
 
 
+def _random_at(w: Writer, body: Body, item: Item, parts: list[Item], arguments: tuple[int, ...]) -> int:
+    return body.put("random", arguments, "uint32", (item[0].attribute("word"),))
+
+
 def _gather(w: Writer, body: Body, item: Item, parts: list[Item], arguments: tuple[int, ...]) -> int:
     node, place = item
     table, (_, terms) = w.groups.tables[node]
@@ -363,6 +367,7 @@ SPECIAL: dict[str, Callable[[Writer, Body, Item, list[Item], tuple[int, ...]], i
     "relu": _relu,
     "iota": _iota,
     "random_bits": _random,
+    "random_at": _random_at,
     "gather": _gather,
     "pad": _pad,
 }

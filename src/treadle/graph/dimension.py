@@ -108,12 +108,13 @@ def is_known(shape: Iterable[Size]) -> bool:
 
 
 def substitute(value: object, sizes: Mapping[str, Size]) -> object:
-    """An attribute or shape with the symbols in it replaced, however deep in tuples."""
+    """An attribute or shape with the symbols in it replaced, however deep in tuples and closed graphs."""
     if isinstance(value, Dimension):
         return value.substitute(sizes)
     if type(value) is tuple:
         return tuple(substitute(item, sizes) for item in value)
-    return value
+    with_sizes = getattr(value, "with_sizes", None)
+    return value if with_sizes is None else with_sizes(sizes)
 
 
 def solve(wanted: Iterable[Size], given: Iterable[Size], sizes: dict[str, Size]) -> bool:

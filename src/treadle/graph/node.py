@@ -116,6 +116,10 @@ class Op:
     """Its value is its first input's: it only means something to gradients, or to who runs the graph."""
     effect: bool = False
     batch: Callable[[Node, Any, Sequence[Node], Sequence[bool]], Any] | None = None
+    of_graphs: bool = False
+    """Some of its attributes are graphs (`graph.closed`). Its vjp is also given `gradients`, to differentiate
+    them with.
+    """
     late: Callable[[Node], Node] | None = None
     """What a static graph takes in place of a node of this op."""
     no_gradient: str = ""
@@ -138,13 +142,15 @@ class Node:
 
     `line` is the user's line that made it, `scope` the names of the `scope` blocks around it, `role` forward,
     gradient or update: what a picture colours it by. `binding` is what a leaf stands for: a variable's
-    version, a Python number, a random key.
+    version, a Python number, a random key. `body` is the body of a loop or branch that was being traced when
+    it was made.
     """
 
     __slots__ = (
         "__weakref__",
         "attributes",
         "binding",
+        "body",
         "buffer",
         "device",
         "flags",
@@ -168,6 +174,7 @@ class Node:
     role: str
     buffer: Any
     binding: Any
+    body: Any
 
     @property
     def shape(self) -> Shape:
@@ -217,7 +224,7 @@ def bits(value: Any) -> Any:
 
 class Surroundings(threading.local):
     """What the code around gives every node made: device, scope names, whether gradients are wanted, the line
-    to name, flags.
+    to name, flags, the body of a loop or branch that is being traced.
     """
 
     device = "cpu"
@@ -232,6 +239,7 @@ class Surroundings(threading.local):
     """What stands for each trace and each call of `vmap` around, outermost first: arrays from outside of one
     are not changed in it.
     """
+    body: Any = None
 
 
 surroundings = Surroundings()
@@ -254,11 +262,9 @@ def make(op: Op, inputs: tuple[Node, ...], attributes: tuple[Any, ...] = ()) -> 
     device = surroundings.device
     for node in inputs:
         flags |= node.flags
-        if device == "cpu":  # where nothing else is asked for, where the inputs are
-            device = node.device
     node = new(op, inputs, attributes, type, flags & (TRACKED | STATIC | MAPPED))
     node.device = device
-    if flags & STATIC:
+    if flags & STATIC and surroundings.body is None:
         _join_static(node)
     if not surroundings.tracking:
         node.flags = node.flags & (STATIC | MAPPED) | DETACHED
@@ -278,6 +284,7 @@ def new(
     node.device = surroundings.device
     node.scope = surroundings.scope
     node.role = surroundings.role
+    node.body = surroundings.body
     node.line = surroundings.line or user_line()
     node.buffer = None
     node.binding = None

@@ -9,7 +9,12 @@
     return %3
 
 A node with several results says the types of all, ``(float32[3], int64[])``, and others take one of them with
-``result``.
+``result``. The graphs of loops and branches stand in front, under names, inner ones first::
+
+    graph0:
+        %0 = input[index=0] : float32[]
+        %1 = multiply(%0, %0) : float32[]
+        return %1
 
 What a leaf is bound to stands in braces: the bytes of data in base64, a number, a random key, a variable's
 name. Parsing makes leaves through a function of the caller, since what values live in is not known here.
@@ -20,11 +25,12 @@ from __future__ import annotations
 import ast
 import base64
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from treadle.dtypes import BY_NAME, DType
 from treadle.errors import FormatError
+from treadle.graph.closed import Closed, nested
 from treadle.graph.dimension import Dimension
 from treadle.graph.graph import ordered
 from treadle.graph.node import Node, Op, Type, Types, make, new
@@ -33,8 +39,12 @@ LINE_COLUMN = 66
 ELIDED_NBYTES = 256
 
 
-def attribute_text(value: Any) -> str:
-    """An attribute as it is written: a Python literal, a dtype's name, or ``dim('2*batch')``."""
+def attribute_text(value: Any, graphs: dict[Closed, str] | None = None) -> str:
+    """An attribute as it is written: a Python literal, a dtype's name, ``dim('2*batch')``, or the name of a
+    graph.
+    """
+    if isinstance(value, Closed) and graphs is not None:
+        return graphs[value]
     if isinstance(value, DType):
         return value.name
     if isinstance(value, Dimension):
@@ -65,7 +75,26 @@ def graph_text(outputs: Sequence[Node], elide: bool = True, lines: bool = True) 
     """The graph below outputs as text. With `elide` the bytes of large data are left out, and the text does
     not parse back.
     """
-    order = ordered(outputs, stop=lambda node: node.op.name == "data")
+    return _text(ordered(outputs, stop=lambda node: node.op.name == "data"), outputs, elide, lines)
+
+
+def closed_text(closed: Closed) -> str:
+    """A closed graph as text that says all of it, but for users' lines and gradient rules."""
+    return _text(closed.order, closed.outputs, False, False)
+
+
+def _text(order: Sequence[Node], outputs: Sequence[Node], elide: bool, lines: bool) -> str:
+    names = {closed: f"graph{i}" for i, closed in enumerate(nested(order))}
+    text = []
+    for closed, name in names.items():
+        text.append(f"{name}:")
+        text += ["    " + line for line in _lines(closed.order, closed.outputs, names, elide, lines)]
+    return "\n".join(text + _lines(order, outputs, names, elide, lines))
+
+
+def _lines(
+    order: Sequence[Node], outputs: Sequence[Node], graphs: dict[Closed, str], elide: bool, lines: bool
+) -> list[str]:
     names = {node: f"%{i}" for i, node in enumerate(order)}
     text = []
     for node in order:
@@ -74,7 +103,7 @@ def graph_text(outputs: Sequence[Node], elide: bool = True, lines: bool = True) 
             line += "(" + ", ".join(names[child] for child in node.inputs) + ")"
         if node.op.attributes and node.attributes:
             pairs = zip(node.op.attributes, node.attributes, strict=True)
-            line += "[" + ", ".join(f"{name}={attribute_text(value)}" for name, value in pairs) + "]"
+            line += "[" + ", ".join(f"{name}={attribute_text(value, graphs)}" for name, value in pairs) + "]"
         if node.op.leaf and not node.inputs and node.op.reference is None:
             bound = binding_text(node, elide)
             line += f"{{{bound}}}" if bound else ""
@@ -84,7 +113,7 @@ def graph_text(outputs: Sequence[Node], elide: bool = True, lines: bool = True) 
             line = f"{line:<{LINE_COLUMN}} # {place}"
         text.append(line)
     text.append("return " + ", ".join(names[output] for output in outputs))
-    return "\n".join(text)
+    return text
 
 
 _LINE = re.compile(
@@ -92,6 +121,7 @@ _LINE = re.compile(
     r"(?P<op>\w+)(\((?P<inputs>[^)]*)\))?(\[(?P<attributes>.*)\])?(\{(?P<binding>[^}]*)\})? : "
     r"(?P<type>\([^)#]*\)|\w+\[[^\]]*\])\s*(#.*)?$"
 )
+_HEAD = re.compile(r"(?P<name>graph\d+):$")
 _TYPE = re.compile(r"(?P<dtype>\w+)\[(?P<shape>[^\]]*)\]")
 
 
@@ -102,42 +132,72 @@ def parse_graph(text: str, ops: dict[str, Op], bind: Callable[[Node, str], None]
         FormatError: a line is not of the grammar, names an unknown op, or its stated type is not what
             inference finds.
     """
+    return _parse(text, ops, bind)[1]
+
+
+def parse_closed(text: str, ops: dict[str, Op]) -> Closed:
+    """A closed graph from its text.
+
+    Raises:
+        FormatError: as `parse_graph`.
+    """
+    return Closed(*_parse(text, ops, lambda node, text: None))
+
+
+def _parse(text: str, ops: dict[str, Op], bind: Callable[[Node, str], None]) -> tuple[list[Node], list[Node]]:
+    """The leaves and the outputs of a graph."""
+    graphs: dict[str, Closed] = {}
     nodes: dict[str, Node] = {}
+    name = ""
     for number, line in enumerate(text.strip().splitlines(), 1):
         line = line.strip()
-        if not line:
-            continue
-        if line.startswith("return"):
+        head = _HEAD.match(line)
+        if head is not None:
+            name, nodes = head["name"], {}
+        elif line.startswith("return"):
             try:
-                return [nodes[name.strip()] for name in line[len("return") :].split(",")]
+                outputs = [nodes[name.strip()] for name in line[len("return") :].split(",") if name.strip()]
             except KeyError as missing:
                 raise FormatError(f"line {number}: {missing} is not defined") from None
-        found = _LINE.match(line)
-        if found is None:
-            raise FormatError(f"line {number} is no node: {line!r}")
-        op = ops.get(found["op"])
-        if op is None:
-            raise FormatError(f"line {number}: there is no op {found['op']!r}")
-        type = _type(found["type"], number)
-        attributes = _attributes(found["attributes"] or "", number)
-        if tuple(attributes) != op.attributes and attributes:
-            raise FormatError(
-                f"line {number}: {op.name} has the attributes {op.attributes}, not {tuple(attributes)}"
-            )
-        try:
-            inputs = tuple(nodes[name.strip()] for name in (found["inputs"] or "").split(",") if name.strip())
-        except KeyError as missing:
-            raise FormatError(f"line {number}: {missing} is not defined before its use") from None
-        if op.leaf and not inputs:
-            node = new(op, (), tuple(attributes.values()), type)
-            if op.reference is None:
-                bind(node, found["binding"] or "")
-        else:
-            node = make(op, inputs, tuple(attributes.values()))
-            if node.type is not type:
-                raise FormatError(f"line {number}: {op.name} gives {node.type!r}, the line says {type!r}")
-        nodes[f"%{found['name']}"] = node
+            parameters = [node for node in nodes.values() if node.op.leaf and node.op.reference is None]
+            if not name:
+                return parameters, outputs
+            graphs[name] = Closed(parameters, outputs)
+            name, nodes = "", {}
+        elif line:
+            key, node = _parsed(line, number, ops, nodes, graphs)
+            if node.op.leaf and not node.inputs and node.op.reference is None and not name:
+                bind(node, (_LINE.match(line) or {})["binding"] or "")
+            nodes[key] = node
     raise FormatError("the text has no return")
+
+
+def _parsed(
+    line: str, number: int, ops: dict[str, Op], nodes: dict[str, Node], graphs: dict[str, Closed]
+) -> tuple[str, Node]:
+    """The name and the node of one line."""
+    found = _LINE.match(line)
+    if found is None:
+        raise FormatError(f"line {number} is no node: {line!r}")
+    op = ops.get(found["op"])
+    if op is None:
+        raise FormatError(f"line {number}: there is no op {found['op']!r}")
+    type = _type(found["type"], number)
+    attributes = _attributes(found["attributes"] or "", number, graphs)
+    if tuple(attributes) != op.attributes and attributes:
+        raise FormatError(
+            f"line {number}: {op.name} has the attributes {op.attributes}, not {tuple(attributes)}"
+        )
+    try:
+        inputs = tuple(nodes[name.strip()] for name in (found["inputs"] or "").split(",") if name.strip())
+    except KeyError as missing:
+        raise FormatError(f"line {number}: {missing} is not defined before its use") from None
+    if op.leaf and not inputs:
+        return f"%{found['name']}", new(op, (), tuple(attributes.values()), type)
+    node = make(op, inputs, tuple(attributes.values()))
+    if node.type is not type:
+        raise FormatError(f"line {number}: {op.name} gives {node.type!r}, the line says {type!r}")
+    return f"%{found['name']}", node
 
 
 def _type(text: str, number: int) -> Type | Types:
@@ -161,12 +221,17 @@ def _size(text: str) -> int | Dimension:
     return Dimension(factors, coefficient)
 
 
-def _attributes(text: str, number: int) -> dict[str, Any]:
+def _attributes(text: str, number: int, graphs: Mapping[str, Closed] = {}) -> dict[str, Any]:
     """``name=value, ...`` as a dict."""
     try:
         call = ast.parse(f"f({text})", mode="eval").body
         assert isinstance(call, ast.Call)
-        return {str(k.arg): _value(k.value) for k in call.keywords}
+        return {
+            str(k.arg): graphs[k.value.id]
+            if isinstance(k.value, ast.Name) and k.value.id in graphs
+            else _value(k.value)
+            for k in call.keywords
+        }
     except (SyntaxError, ValueError, KeyError) as error:
         raise FormatError(f"line {number}: the attributes [{text}] do not parse: {error}") from None
 

@@ -14,9 +14,12 @@ from typing import Any
 
 from treadle.array import Variable
 from treadle.dtypes import BY_NAME, DType
-from treadle.errors import ArgumentError
+from treadle.errors import ArgumentError, FormatError
+from treadle.graph.closed import Closed
 from treadle.graph.dimension import Dimension, Size
-from treadle.graph.node import Type, Types
+from treadle.graph.node import DETACHED, Type, Types
+from treadle.graph.text import closed_text, parse_closed
+from treadle.ops.record import OPS
 from treadle.state import Cell
 from treadle.structure import SLOT
 
@@ -139,7 +142,28 @@ def write_value(value: Any) -> Any:
         return {"type": write_types(value)}
     if type(value) is tuple:
         return [write_value(item) for item in value]
+    if isinstance(value, Closed):
+        return {"graph": _write_graph(value)}
     raise ArgumentError(f"[save] a {type(value).__name__} cannot be written to a file: {said(value)}")
+
+
+def _write_graph(closed: Closed) -> str:
+    for node in closed.order:
+        if node.binding is not None or node.flags & DETACHED:
+            what = "a rule of td.custom_vjp" if node.binding is not None else "td.no_grad"
+            raise ArgumentError(
+                f"[save] {node.op.name} inside a loop or branch, made at {node.line}, is under {what}: that "
+                f"is not kept in files; take it out of the loop"
+            )
+    return closed_text(closed)
+
+
+def _read_graph(found: Any) -> Closed:
+    expect(isinstance(found, str), f"{said(found)} is no graph")
+    try:
+        return parse_closed(found, OPS)
+    except FormatError as error:
+        raise Damage(f"a graph in it: {error.message}") from None
 
 
 def _write_float(value: float) -> Any:
@@ -176,6 +200,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "dtype": read_dtype,
     "size": lambda value: read_size({"size": value}),
     "type": read_types,
+    "graph": _read_graph,
 }
 
 

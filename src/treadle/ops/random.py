@@ -37,7 +37,7 @@ from treadle.ops.elementwise import (
     where,
 )
 from treadle.ops.gather import take
-from treadle.ops.movement import unstack
+from treadle.ops.movement import stack, unstack
 from treadle.ops.record import (
     Operand,
     broadcast,
@@ -141,6 +141,30 @@ RANDOM_BITS = register(
        no_gradient="random bits depend on no floating-point value",
        doc="Word 0 or 1 of Threefry-2x32-20 of each element's row-major position under a key.")
 )  # fmt: skip
+
+
+def _infer_at(key: Type, counter: Type, word: int) -> Type:
+    if key is not Type((2,), dtypes.uint32) or counter.dtype is not dtypes.uint64:
+        raise DTypeError(f"[random_at] key is {key!r} and counter {counter!r}; expected uint32[2] and uint64")
+    return Type(counter.shape, dtypes.uint32)
+
+
+def _at_reference(key: Any, counter: Any, word: int) -> Any:
+    words = threefry(key.astype(np.uint64), (counter >> np.uint64(32), counter & np.uint64(_MASK)))
+    return words[word].astype(np.uint32)
+
+
+RANDOM_AT = register(
+    Op("random_at", _infer_at, _at_reference, attributes=("word",),
+       no_gradient="random bits depend on no floating-point value",
+       doc="Word 0 or 1 of Threefry-2x32-20 of given counters under a key.")
+)  # fmt: skip
+
+
+def fold_key(key: Node, number: Node) -> Node:
+    """`fold_in` as nodes, for a 0-d uint64 number below 2**32: the key of one iteration of a loop."""
+    counter = add(number, known(FOLD << 32, number))
+    return stack([make(RANDOM_AT, (key, counter), (word,)) for word in (0, 1)])
 
 
 def _words(key: Node, shape: Shape) -> tuple[Node, Node]:
