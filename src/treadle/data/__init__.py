@@ -9,12 +9,14 @@ from treadle.data.images import image_folder, read_image
 from treadle.data.item import Fault
 from treadle.data.loader import Loader
 from treadle.data.sources import arrays, in_memory, source
+from treadle.data.tables import csv
 
 __all__ = [
     "Dataset",
     "Fault",
     "Loader",
     "arrays",
+    "csv",
     "idx",
     "image_folder",
     "in_memory",

@@ -89,6 +89,8 @@ class Loader:
                 raise
             except RuntimeError as error:
                 self.close()
+                if not self.processes:
+                    raise
                 raise DataError(
                     f"a worker process died at batch {self._place} of pass {self._passes}: {error} It may "
                     "have been killed for its memory; go on from here with fewer processes, or none"
