@@ -655,18 +655,6 @@ def test_vmap_goes_over_loops_and_inside_them():
     close(slopes.numpy(), x.prod(1, keepdims=True) / x, rtol=1e-4)
 
 
-def test_vmap_inside_a_loop_draws_anew_and_around_it_is_refused():
-    def noise(c, _):
-        return c, td.vmap(lambda x: x + td.random.uniform(()))(td.zeros(3))
-
-    drawn = td.scan(noise, 0, length=4)[1].numpy()
-    assert len(set(drawn.ravel().tolist())) == 12
-    with raises(ArgumentError, r"drawn inside td.scan inside td.vmap"):
-        td.vmap(lambda x: td.scan(lambda c, _: (c + td.random.uniform(()), None), x, length=2)[0])(
-            td.zeros(3)
-        )
-
-
 # -- files
 
 

@@ -7,7 +7,7 @@ scope and role of the node that it stands for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from treadle import dtypes
@@ -90,18 +90,22 @@ class Batching:
     def nodes(self, outputs: Sequence[Node]) -> list[Node]:
         """The outputs for all examples; one that depends on no example is returned as it is."""
         order = ordered(outputs, stop=lambda node: node in self.known or not node.flags & MAPPED)
+        self.walk([node for node in order if node.flags & MAPPED])
+        return [self.known.get(output, output) for output in outputs]
+
+    def walk(self, order: Iterable[Node]) -> None:
+        """Make nodes known, inputs before consumers."""
         around = surroundings
         before = around.line, around.scope, around.role, around.device, around.tracking
         try:
             for node in order:
-                if node in self.known or not node.flags & MAPPED:
+                if node in self.known:
                     continue
                 around.line, around.scope, around.role = node.line, node.scope, node.role
                 around.device, around.tracking = node.device, not node.flags & DETACHED
                 self.known[node] = self._for_all(node)
         finally:
             around.line, around.scope, around.role, around.device, around.tracking = before
-        return [self.known.get(output, output) for output in outputs]
 
     def is_batched(self, node: Node) -> bool:
         """Whether a node for one example has become one with a dimension more, or is each example's own."""
@@ -132,9 +136,8 @@ class Batching:
             made = make(node.op, tuple(inputs), node.attributes)
             return results(made) if type(made.type) is Types else made
         rule = node.op.batch or (everywhere if node.op.elementwise else _looped)
-        if node.op is RANDOM_BITS and node.inputs[0] not in self.drawn:
-            rule = _looped
-        return self._checked(node, rule(node, self.size, inputs, batched))
+        made = rule(node, self.size, inputs, batched)
+        return self._checked(node, _looped(node, self.size, inputs, batched) if made is None else made)
 
     def _checked(self, node: Node, made: Any) -> Any:
         """What a rule made, its types being right: those of one example, with or without the dimension."""

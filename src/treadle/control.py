@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from treadle import control_batching as _batching  # noqa: F401  gives the records their rules
 from treadle import dtypes
 from treadle.array import Array, ArrayLike, as_node
 from treadle.dtypes import DType

@@ -92,14 +92,15 @@ def _key_node(key: Key | None) -> Any:
         key = ops.fold_in(_generator.key, _generator.drawn)
         _generator.drawn += 1
     node = ops.key_node(*key)
+    # A loop in a mapping, or a mapping in a loop: from the outermost in.
+    mappings = surroundings.mapped if drawn else ()
+    passed = 0
     for body in bodies():
-        if body.mapped and drawn:
-            raise ArgumentError(
-                f"[random] numbers are drawn inside {body.name} inside td.vmap, for every example and every "
-                f"iteration: draw them outside of the loop and give it slices of them, or pass key="
-            )
+        for mapping in mappings[passed : len(body.mapped)]:
+            node = mapping.key(node)
+        passed = len(body.mapped)
         node = body.drawn(node)
-    for mapping in surroundings.mapped if drawn else ():
+    for mapping in mappings[passed:]:
         node = mapping.key(node)
     return node
 

@@ -96,8 +96,8 @@ class Op:
 
     `batch(y, size, inputs, batched)` gives what `vmap` makes of a node y of the op: the same for `size`
     examples. Those `inputs` that are `batched` have a dimension of that size in front, which they do not
-    have in `y.inputs`; so has the result. Without a rule, elementwise ops are applied to all examples at
-    once, others to one after the other.
+    have in `y.inputs`; so has the result. Without a rule, or where it gives None, elementwise ops are applied
+    to all examples at once, others to one after the other.
 
     An op with several results infers `Types`; its reference returns a tuple, and its vjp takes as `g` a tuple
     with None where no cotangent arrived. Other nodes take one of them by way of the op `result`.

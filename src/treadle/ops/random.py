@@ -130,8 +130,10 @@ def _bits_reference(key: Any, shape: tuple[int, ...], word: int) -> Any:
     return words[word].astype(np.uint32)
 
 
-def _bits_batch(y: Node, size: Size, inputs: Sequence[Node], batched: Flags) -> Node:
-    """One draw for all examples, of the key that was drawn for them."""
+def _bits_batch(y: Node, size: Size, inputs: Sequence[Node], batched: Flags) -> Node | None:
+    """One draw for all examples, of the key that was drawn for them; not where each has its own."""
+    if inputs[0].ndim == 2:
+        return None
     shape, word = y.attributes
     return make(RANDOM_BITS, tuple(inputs), ((size, *shape), word))
 
@@ -154,8 +156,12 @@ def _at_reference(key: Any, counter: Any, word: int) -> Any:
     return words[word].astype(np.uint32)
 
 
+def _at_batch(y: Node, size: Size, inputs: Sequence[Node], batched: Flags) -> Node | None:
+    return None if batched[0] else make(RANDOM_AT, tuple(inputs), y.attributes)
+
+
 RANDOM_AT = register(
-    Op("random_at", _infer_at, _at_reference, attributes=("word",),
+    Op("random_at", _infer_at, _at_reference, attributes=("word",), batch=_at_batch,
        no_gradient="random bits depend on no floating-point value",
        doc="Word 0 or 1 of Threefry-2x32-20 of given counters under a key.")
 )  # fmt: skip

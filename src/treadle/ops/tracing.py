@@ -24,7 +24,8 @@ class Body:
         self.parent: Body | None = surroundings.body
         self.line: Line | None = user_line()
         self.loop = loop
-        self.mapped = bool(surroundings.mapped)
+        self.mapped = surroundings.mapped
+        """The calls of `vmap` around it."""
         self.number: Node | None = None
 
     def __enter__(self) -> Body:
