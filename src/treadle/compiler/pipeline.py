@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from treadle import config
 from treadle.compiler.fuse import fuse
+from treadle.compiler.loops import share_loops
 from treadle.compiler.program import Call, Fused
 from treadle.compiler.schedule import Schedule, schedule
 from treadle.compiler.simplify import simplify
@@ -56,6 +57,7 @@ def expand(outputs: list[Node]) -> list[Node]:
 
 GRAPH_PASSES: tuple[tuple[str, Callable[[list[Node]], list[Node]]], ...] = (
     ("strip", strip),
+    ("share loops", share_loops),
     ("expand", expand),
     ("simplify", simplify),
 )

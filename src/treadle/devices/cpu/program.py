@@ -18,6 +18,7 @@ import numpy as np
 from treadle import config, interrupts
 from treadle.compiler.executable import Committed, Executable, Leaf
 from treadle.devices.cpu import image
+from treadle.devices.cpu.control import Apply, prepared
 from treadle.devices.cpu.image import HostStep
 from treadle.devices.cpu.runner import Entry, Frame, Table
 from treadle.devices.cpu.target import Isa
@@ -25,6 +26,7 @@ from treadle.devices.host import HostBuffer, allocate, nbytes_of
 from treadle.devices.reference import ReferenceExecutable, apply, leaf_array
 from treadle.dtypes import uint8
 from treadle.errors import OutOfMemory, TreadleError
+from treadle.graph.closed import Closed
 from treadle.graph.node import Node, Type
 
 if TYPE_CHECKING:
@@ -73,6 +75,12 @@ class CpuExecutable(Executable):
             self.image, kernels = found
             self._check_memory()
         self.donations = list(self.image.donations)
+        self._graphs = {
+            segment.node: prepared(segment.node, self._compiled)
+            for segment in self.image.segments
+            if isinstance(segment, HostStep) and segment.node.op.of_graphs
+        }
+        """Branches and loops, ready to be applied."""
         self.segments: list[Table | HostStep] = []
         for segment in self.image.segments:
             if not isinstance(segment, HostStep):
@@ -80,6 +88,9 @@ class CpuExecutable(Executable):
                 segment = Table(entries, segment.commit, self.image.status, self.image.slots)
             self.segments.append(segment)
         self._free: list[_Context] = []
+
+    def _compiled(self, graph: Closed) -> CpuExecutable:
+        return CpuExecutable(graph.outputs, [None] * len(graph.outputs), self.isa)
 
     @cached_property
     def build(self) -> Build:
@@ -173,7 +184,7 @@ class CpuExecutable(Executable):
     def _run_on_host(self, step: HostStep, bases: Sequence[int], leaves: Sequence[Leaf]) -> None:
         """Run a host step's reference on the program's memory."""
         try:
-            _apply_in_place(step, bases)
+            _apply_in_place(step, bases, self._graphs.get(step.node))
         except TreadleError:
             if step.node.line is None:
                 # From the disk, which keeps no lines: the references say where it was asked for.
@@ -188,9 +199,9 @@ class CpuExecutable(Executable):
         raise AssertionError("a kernel reported a fault that the references do not find")
 
 
-def _apply_in_place(step: HostStep, bases: Sequence[int]) -> None:
+def _apply_in_place(step: HostStep, bases: Sequence[int], prepared: Apply | None) -> None:
     arrays = [_seen(bases[slot] + offset, type, strides) for slot, offset, type, strides in step.inputs]
-    results = apply(step.node, arrays)
+    results = apply(step.node, arrays) if prepared is None else tuple(prepared(arrays))
     results = results if isinstance(results, tuple) else (results,)
     for (slot, offset, type), value in zip(step.outputs, results, strict=True):
         _seen(bases[slot] + offset, type, None)[...] = value
