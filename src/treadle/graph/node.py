@@ -262,6 +262,8 @@ def make(op: Op, inputs: tuple[Node, ...], attributes: tuple[Any, ...] = ()) -> 
     device = surroundings.device
     for node in inputs:
         flags |= node.flags
+        if device == "cpu":  # where nothing else is asked for, where the inputs are
+            device = node.device
     node = new(op, inputs, attributes, type, flags & (TRACKED | STATIC | MAPPED))
     node.device = device
     if flags & STATIC and surroundings.body is None:
