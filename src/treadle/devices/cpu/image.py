@@ -15,8 +15,9 @@ from treadle import config, dtypes
 from treadle.devices.cpu import disk, identity, objects
 from treadle.devices.cpu.native import ENTRY, Facts, LoadedKernel
 from treadle.devices.cpu.target import Isa
+from treadle.graph.closed import Closed, nested
 from treadle.graph.node import Node, Type, Types, new
-from treadle.graph.text import attribute_text
+from treadle.graph.text import attribute_text, closed_text
 from treadle.ops.record import INPUT, OPS
 
 Place = tuple[int, int]
@@ -27,9 +28,11 @@ PLAIN = (bool, int, float, complex, str, type(None), dtypes.DType)
 
 
 class Part(NamedTuple):
-    """Kernels in order, as the runner's tables take them: (number of the kernel, its operands) each."""
+    """Kernels in order, as the runner's tables take them: (number of the kernel, its operands, how often it
+    runs) each; and controls between them, as (kind, slots, number, operands).
+    """
 
-    entries: tuple[tuple[int, tuple[Place, ...]], ...]
+    entries: tuple[tuple[Any, ...], ...]
     commit: int
 
 
@@ -70,13 +73,17 @@ def name_of(
     """
     position = {node: i for i, node in enumerate(order)}
     lines = [identity.build(), isa.name, repr(config.options_key()), repr(list(donors))]
-    for node in order:
+    graphs = nested(order)
+    for node in (*order, *[node for closed in graphs for node in closed.order]):
         own = OPS.get(node.op.name) is node.op and not node.op.user
         own = own and node.op.infer.__module__.startswith("treadle.")
-        if not own or not all(map(_plain, node.attributes)):
+        if not own or not all(isinstance(value, Closed) or _plain(value) for value in node.attributes):
             return None
+    names = {closed: f"graph{i}" for i, closed in enumerate(graphs)}
+    lines += map(closed_text, graphs)
+    for node in order:
         inputs = [position[child] for child in node.inputs]
-        attributes = ",".join(map(attribute_text, node.attributes))
+        attributes = ",".join([attribute_text(value, names) for value in node.attributes])
         lines.append(f"{node.op.name}{inputs}[{attributes}]{node.type!r}{node.device}")
     lines.append(repr([position[output] for output in outputs]))
     return disk.name("program", *lines)

@@ -18,9 +18,9 @@ import numpy as np
 from treadle import config, interrupts
 from treadle.compiler.executable import Committed, Executable, Leaf
 from treadle.devices.cpu import image
-from treadle.devices.cpu.control import Apply, prepared
+from treadle.devices.cpu.hosted import Apply, prepared
 from treadle.devices.cpu.image import HostStep
-from treadle.devices.cpu.runner import Entry, Frame, Table
+from treadle.devices.cpu.runner import Control, Entry, Frame, Table
 from treadle.devices.cpu.target import Isa
 from treadle.devices.host import HostBuffer, allocate, nbytes_of
 from treadle.devices.reference import ReferenceExecutable, apply, leaf_array
@@ -80,11 +80,14 @@ class CpuExecutable(Executable):
             for segment in self.image.segments
             if isinstance(segment, HostStep) and segment.node.op.of_graphs
         }
-        """Branches and loops, ready to be applied."""
+        """Branches and loops that are driven from the host, ready to be applied."""
         self.segments: list[Table | HostStep] = []
         for segment in self.image.segments:
             if not isinstance(segment, HostStep):
-                entries = [Entry(kernels[number], operands) for number, operands in segment.entries]
+                entries = [
+                    Control(*entry) if isinstance(entry[0], str) else Entry(kernels[entry[0]], *entry[1:])
+                    for entry in segment.entries
+                ]
                 segment = Table(entries, segment.commit, self.image.status, self.image.slots)
             self.segments.append(segment)
         self._free: list[_Context] = []
@@ -152,6 +155,8 @@ class CpuExecutable(Executable):
                 buffer = old if old is not None else allocate(nbytes)
                 made.append(buffer)
                 bases.append(buffer.address)
+        # The registers of loops.
+        bases += [0] * (self.image.slots - len(bases))
         for step in context.steps:
             if isinstance(step, HostStep):
                 interrupts.deliver()

@@ -10,6 +10,9 @@ before a run and read at the commit point. While a long table runs on the main t
 is noticed between kernels: the native call comes back, Python runs its signal handler, and if that does not
 raise, the run goes on where it stopped.
 
+Between kernels an entry may be a `Control`: it moves the address of a slot, looks at a value, or goes on at
+another entry, so that loops and branches are part of a table and Python has no part in them.
+
 Knows kernels only as addresses: what they compute, and where memory comes from, is for others.
 """
 
@@ -49,7 +52,11 @@ WATCH_S = 1e-3
 # offset).
 COUNT, COMMIT, OPERANDS, OPERAND_COUNT, ENTRIES = range(5)
 ENTRY_KERNEL, ENTRY_TASKS, ENTRY_ARGUMENTS, ENTRY_MODE, ENTRY_WORDS = range(5)
-ALONE, TOGETHER, TOGETHER_AND_WAKE = range(3)
+ALONE, TOGETHER, TOGETHER_AND_WAKE, FIRST_CONTROL = range(4)
+CONTROLS = (
+    "set", "move", "add", "xor", "scale", "jump", "jump_if_zero", "jump_if_fault", "load_byte", "load_word",
+    "store_word", "resolve",
+)  # fmt: skip
 
 # The frame, in words. Its first slot is the frame itself.
 (SELF, TABLE, ARGUMENTS, FORK_JOIN, GET_SIGNAL, SET_SIGNAL, NO_FAULT, PREVIOUS) = range(8)
@@ -60,10 +67,39 @@ BEGAN, ENDED, BUSY, TIMES_WORDS = 0, 2, 4, 5
 
 
 class Entry(NamedTuple):
-    """One kernel of a table and where its operands are: (slot, byte offset) each."""
+    """One kernel of a table and where its operands are: (slot, byte offset) each. `times` is how often it
+    will run, roughly.
+    """
 
     kernel: LoadedKernel
     operands: tuple[tuple[int, int], ...]
+    times: int = 1
+
+
+class Control(NamedTuple):
+    """What happens to the slots s, or where the run goes on. n is `number`:
+
+    =================  =====================================================================================
+    ``set``            s0 = n
+    ``move``           s0 = s1 + n
+    ``add``            s0 += n
+    ``xor``            s0 ^= s1
+    ``scale``          s0 += s1 * n
+    ``jump``           go on at entry n
+    ``jump_if_zero``   the same if s0 is 0
+    ``jump_if_fault``  the same if a kernel has reported a failure
+    ``load_byte``      s0 = the byte at the operand
+    ``load_word``      s0 = the 8 bytes at the operand
+    ``store_word``     the 8 bytes at the operand = s0
+    ``resolve``        look up the operands of the entries from here to n (not included) anew, since slots
+                       have moved
+    =================  =====================================================================================
+    """
+
+    kind: str
+    slots: tuple[int, ...] = ()
+    number: int = 0
+    operands: tuple[tuple[int, int], ...] = ()
 
 
 class Timing(NamedTuple):
@@ -90,7 +126,7 @@ class Table:
 
     def __init__(
         self,
-        entries: Sequence[Entry],
+        entries: Sequence[Entry | Control],
         commit: int | None = None,
         fault: tuple[int, int] | None = None,
         slots: int = 0,
@@ -101,21 +137,33 @@ class Table:
             raise ValueError(f"commit must be from 0 to {len(self.entries)}, not {self.commit}")
         # The first operand of all is the fault word, in the frame itself if nobody else has one.
         operands = [(SELF, 8 * NO_FAULT) if fault is None else (BASES + fault[0], fault[1])]
-        costs = [cost_s(entry.kernel) for entry in self.entries]
+        kernels = [entry for entry in self.entries if isinstance(entry, Entry)]
         shared = [
-            cost >= TOGETHER_S and e.kernel.facts.tasks > 1
-            for e, cost in zip(self.entries, costs, strict=True)
+            isinstance(e, Entry) and cost_s(e.kernel) >= TOGETHER_S and e.kernel.facts.tasks > 1
+            for e in self.entries
         ]
+        costs = [cost_s(e.kernel) * e.times if isinstance(e, Entry) else 0.0 for e in self.entries]
         shared_s = sum(cost for cost, together in zip(costs, shared, strict=True) if together)
         mode = TOGETHER_AND_WAKE if shared_s >= WAKE_S else TOGETHER
+        starts = [1]
+        for entry in self.entries:
+            starts.append(starts[-1] + len(entry.operands))
         words = []
-        for entry, together in zip(self.entries, shared, strict=True):
-            kernel = entry.kernel
-            words += [kernel.address, kernel.facts.tasks, 8 * len(operands), mode if together else ALONE]
+        for i, (entry, together) in enumerate(zip(self.entries, shared, strict=True)):
+            if isinstance(entry, Entry):
+                kernel = entry.kernel
+                words += [kernel.address, kernel.facts.tasks, 8 * starts[i], mode if together else ALONE]
+            else:
+                first, second, *_ = (*[8 * (BASES + slot) for slot in entry.slots], 0, 0)
+                number = 8 * starts[i] if entry.operands else entry.number
+                if entry.kind == "resolve":
+                    first, second = starts[i], starts[entry.number]
+                words += [first, second, number, FIRST_CONTROL + CONTROLS.index(entry.kind)]
             operands += [(BASES + slot, offset) for slot, offset in entry.operands]
-        self.slots = max([slots, *(slot - BASES + 1 for slot, _ in operands if slot >= BASES)])
+        used = [slot + 1 for entry in self.entries if isinstance(entry, Control) for slot in entry.slots]
+        self.slots = max([slots, *used, *(slot - BASES + 1 for slot, _ in operands if slot >= BASES)])
         self.arguments = len(operands)
-        self.scratch_nbytes = max((entry.kernel.facts.scratch_nbytes for entry in self.entries), default=0)
+        self.scratch_nbytes = max((entry.kernel.facts.scratch_nbytes for entry in kernels), default=0)
         self.shared = any(shared)
         self.watched = sum(costs) >= WATCH_S
         head = [len(self.entries), self.commit, 8 * (ENTRIES + len(words)), len(operands)]
@@ -244,6 +292,7 @@ def module_text() -> str:
     ]
     _emit_handler(module)
     _emit_execute(module)
+    _emit_advance(module)
     _emit_run(module)
     return module.text()
 
@@ -291,6 +340,73 @@ def _emit_execute(module: ir.Module) -> None:
     f.ret()
 
 
+def _emit_advance(module: ir.Module) -> None:
+    """``advance(frame, table, i)``: do what entry i says; the number of the entry to go on at."""
+    f = module.function("advance", ["ptr", "ptr", "i64"], result="i64", internal=True)
+    frame, table, i = f.arguments
+    entry = f.at(table, f.add(8 * ENTRIES, f.mul(i, 8 * ENTRY_WORDS)))
+    following = f.op("add", i, Value("i64", "1"))
+    mode = f.load("i64", f.at(entry, 8 * ENTRY_MODE), 8)
+    kernel, control = f.label("kernel"), f.label("control")
+    f.branch(kernel, f.compare("icmp slt", mode, Value("i64", str(FIRST_CONTROL))), control)
+    f.start(kernel)
+    f.call("void", "execute", frame, entry, i)
+    f.ret(following)
+    f.start(control)
+    first, second, number = (_word(f, entry, word) for word in range(3))
+    zero, arguments = Value("i64", "0"), _word(f, frame, ARGUMENTS, "ptr")
+
+    def slot(offset: Value) -> Value:
+        return f.at(frame, offset)
+
+    def operand() -> Value:
+        return f.load("ptr", f.at(arguments, number), 8)
+
+    def put(value: Value) -> None:
+        f.store(value, slot(first), 8)
+
+    def conditional(condition: Value) -> Value:
+        return f.select(condition, number, following)
+
+    def written(kind: str) -> Value:
+        """Write what a kind does; where to go on."""
+        if kind == "set":
+            put(number)
+        elif kind == "move":
+            put(f.op("add", f.load("i64", slot(second), 8), number))
+        elif kind == "add":
+            put(f.op("add", f.load("i64", slot(first), 8), number))
+        elif kind == "xor":
+            put(f.op("xor", f.load("i64", slot(first), 8), f.load("i64", slot(second), 8)))
+        elif kind == "scale":
+            product = f.op("mul", f.load("i64", slot(second), 8), number)
+            put(f.op("add", f.load("i64", slot(first), 8), product))
+        elif kind == "jump":
+            return number
+        elif kind == "jump_if_zero":
+            return conditional(f.compare("icmp eq", f.load("i64", slot(first), 8), zero))
+        elif kind == "jump_if_fault":
+            fault = f.load("i32", f.load("ptr", arguments, 8), 4)
+            return conditional(f.compare("icmp ne", fault, Value("i32", "0")))
+        elif kind == "load_byte":
+            put(f.cast("zext", f.load("i8", operand(), 1), "i64"))
+        elif kind == "load_word":
+            put(f.load("i64", operand(), 8))
+        elif kind == "store_word":
+            f.store(f.load("i64", slot(first), 8), operand(), 8)
+        else:
+            _look_up(f, frame, table, first, second)
+        return following
+
+    for code, kind in enumerate(CONTROLS, FIRST_CONTROL):
+        hit, miss = f.label(kind), f.label("other")
+        f.branch(hit, f.compare("icmp eq", mode, Value("i64", str(code))), miss)
+        f.start(hit)
+        f.ret(written(kind))
+        f.start(miss)
+    f.ret(following)
+
+
 def _emit_run(module: ir.Module) -> None:
     """``run(frame)``: start or go on with a run; 0, a fault's code or `INTERRUPTED`."""
     f = module.function("run", ["ptr"], result="i64")
@@ -303,21 +419,18 @@ def _emit_run(module: ir.Module) -> None:
     _watch(f, frame)
     watching = f.compare("icmp ne", _word(f, frame, PREVIOUS, "ptr"), null)
 
-    def execute(i: Value) -> None:
-        entry = f.at(table, f.add(8 * ENTRIES, f.mul(i, 8 * ENTRY_WORDS)))
-        f.call("void", "execute", frame, entry, i)
+    def advance(i: Value, go: Value) -> tuple[Value, list[Value]]:
+        with f.when(go):
+            f.store(f.call("i64", "advance", frame, table, i), f.at(frame, 8 * POSITION), 8)
+        return go, [_word(f, frame, POSITION)]
 
     def step(i: Value) -> tuple[Value, list[Value]]:
         signalled = f.compare("icmp ne", atomic_load(f, INTERRUPTED_FLAG, "monotonic"), zero)
         stop = f.select(watching, signalled, Value("i1", "false"))
         more = f.compare("icmp slt", i, commit)
-        go = f.select(stop, Value("i1", "false"), more)
-        with f.when(go):
-            execute(i)
-        return go, [f.op("add", i, f.cast("zext", go, "i64"))]
+        return advance(i, f.select(stop, Value("i1", "false"), more))
 
     (reached,) = f.do_while(step, [position])
-    f.store(reached, f.at(frame, 8 * POSITION), 8)
     through, sound, end = f.label("through"), f.label("sound"), f.label("end")
     stopped = f.block
     f.branch(through, f.compare("icmp eq", reached, commit), end)
@@ -326,7 +439,7 @@ def _emit_run(module: ir.Module) -> None:
     f.branch(sound, f.compare("icmp eq", fault, zero), end)
     f.start(sound)
     f.store(one, f.at(frame, 8 * COMMITTED), 8)
-    f.loop(commit, count, execute)
+    f.do_while(lambda i: advance(i, f.compare("icmp slt", i, count)), [commit])
     last = f.block
     f.branch(end)
     f.start(end)
@@ -339,6 +452,12 @@ def _emit_run(module: ir.Module) -> None:
 
 def _resolve(f: Function, frame: Value, table: Value) -> None:
     """Turn every operand into an address, and clear the fault word."""
+    _look_up(f, frame, table, 0, _word(f, table, OPERAND_COUNT))
+    f.store(Value("i32", "0"), f.load("ptr", _word(f, frame, ARGUMENTS, "ptr"), 8), 4)
+
+
+def _look_up(f: Function, frame: Value, table: Value, first: ir.Index, last: ir.Index) -> None:
+    """Turn the operands from number `first` to `last` (not included) into addresses."""
     arguments = _word(f, frame, ARGUMENTS, "ptr")
     operands = f.at(table, _word(f, table, OPERANDS))
 
@@ -347,8 +466,7 @@ def _resolve(f: Function, frame: Value, table: Value) -> None:
         base = f.load("i64", f.at(frame, f.load("i64", operand, 8)), 8)
         f.store(f.op("add", base, f.load("i64", f.at(operand, 8), 8)), f.at(arguments, f.mul(i, 8)), 8)
 
-    f.loop(0, _word(f, table, OPERAND_COUNT), resolve)
-    f.store(Value("i32", "0"), f.load("ptr", arguments, 8), 4)
+    f.loop(first, last, resolve)
 
 
 def _watch(f: Function, frame: Value) -> None:

@@ -1,4 +1,5 @@
-"""Branches and loops of a compiled program: their graphs are programs of their own, applied from the host.
+"""Branches and loops in which something has no native form: their graphs are programs of their own, applied
+from the host.
 
 Knows the shapes of loops from `ops.control`, and how programs are made as a function that is handed down.
 """

@@ -1,0 +1,121 @@
+"""Writes the entries of a program's table: kernels on their operands, and controls between them.
+
+A place is a slot and an offset in bytes. Slots are the arena, inputs and outputs, which stand still, and
+registers, which loops move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from treadle.compiler.program import Call, LoopCall, View
+from treadle.devices.cpu.image import Place
+from treadle.devices.cpu.native import Lowered, NativeKernel, Step
+from treadle.devices.cpu.section import Section
+
+
+class Emitter:
+    """Entries so far: (number of the kernel, its operands, how often), and (kind, slots, number, operands)
+    for controls.
+    """
+
+    def __init__(self, status: Place, registers: int):
+        self.status = status
+        self.slots = registers
+        """How many slots there are; registers are new ones."""
+        self.entries: list[tuple[Any, ...]] = []
+        self.kernels: list[NativeKernel] = []
+        self.times = 1
+        """How often what is written now will run, roughly."""
+        self._number: dict[tuple[str, int], int] = {}
+
+    def register(self) -> int:
+        """A new slot."""
+        self.slots += 1
+        return self.slots - 1
+
+    def kernel(self, kernel: NativeKernel, operands: Sequence[Place]) -> None:
+        key = (kernel.text, kernel.tasks)
+        if key not in self._number:
+            self._number[key] = len(self.kernels)
+            self.kernels.append(kernel)
+        self.entries.append((self._number[key], tuple(operands), self.times))
+
+    def control(
+        self, kind: str, slots: Sequence[int] = (), number: int = 0, operands: Sequence[Place] = ()
+    ) -> int:
+        """Write a control; its position, for `aim`."""
+        self.entries.append((kind, tuple(slots), number, tuple(operands)))
+        return len(self.entries) - 1
+
+    def aim(self, *positions: int) -> None:
+        """Let controls that were written before mean what is written next."""
+        for position in positions:
+            kind, slots, _, operands = self.entries[position]
+            self.entries[position] = (kind, slots, len(self.entries), operands)
+
+    def steps(self, steps: Sequence[Step], place: Callable[[tuple[str, int]], Place]) -> None:
+        """The kernels of something lowered; `place` says where its operands are."""
+        for step in steps:
+            self.kernel(step.kernel, [place(operand) for operand in step.operands])
+
+
+class Placed:
+    """A section in its place: the arena block it has, and where its inputs and outputs are."""
+
+    def __init__(self, section: Section, block: Place, inputs: Sequence[Place], outputs: Sequence[Place]):
+        self.section = section
+        self.block = block
+        self.inputs, self.outputs = inputs, outputs
+
+    def buffer(self, b: int, status: Place) -> Place:
+        """Where a buffer is."""
+        info = self.section.fused.buffers[b]
+        if info.source == "input":
+            return self.inputs[info.index]
+        if info.source == "output":
+            return self.outputs[info.index]
+        return status if info.source == "status" else self.at(self.section.offsets[b])
+
+    def at(self, offset: int) -> Place:
+        """A place in the block."""
+        return self.block[0], self.block[1] + offset
+
+    def view(self, view: View, status: Place) -> Place:
+        """Where the first element of a view is."""
+        slot, offset = self.buffer(view.buffer, status)
+        itemsize = self.section.fused.buffers[view.buffer].type.dtype.itemsize
+        return slot, offset + view.offset * itemsize
+
+    def operand(self, number: int, where: tuple[str, int], status: Place) -> Place:
+        """Where an operand of a lowered call is."""
+        call, (kind, i) = self.section.calls[number], where
+        if kind == "temp":
+            return self.at(self.section.offsets["temp", number, i])
+        if kind == "status":
+            return status
+        if isinstance(call, LoopCall):
+            return self.buffer(call.buffers[i], status)
+        if kind == "out":
+            return self.buffer(call.outputs[i], status)
+        if i >= len(call.inputs):
+            return self.buffer(call.extra_buffers[i - len(call.inputs)], status)
+        return self.view(call.inputs[i], status)
+
+    def emit(self, number: int, to: Emitter) -> None:
+        """Write one call."""
+        lowered = self.section.lowered[number]
+        if isinstance(lowered, Lowered):
+            to.steps(lowered.steps, lambda where: self.operand(number, where, to.status))
+            return
+        assert lowered is not None
+        call: Call = self.section.calls[number]
+        assert not isinstance(call, LoopCall)
+        inputs = [self.view(view, to.status) for view in call.inputs]
+        outputs = [self.buffer(b, to.status) for b in call.outputs]
+        lowered.emit(to, self.at(self.section.offsets["temp", number, 0]), inputs, outputs)
+
+    def emit_all(self, to: Emitter) -> None:
+        for number in range(len(self.section.calls)):
+            self.emit(number, to)

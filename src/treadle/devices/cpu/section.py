@@ -1,0 +1,93 @@
+"""The calls of one graph, of a program or of a body inside it: their kernels, and where their values are in a
+block of the arena. Knows not where the block is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from treadle.compiler.memory import Span, place
+from treadle.compiler.pipeline import Target, run_passes
+from treadle.compiler.program import Call, LibraryCall
+from treadle.devices.cpu.lowering import EPILOGUES, is_library, lower_call
+from treadle.devices.cpu.native import Lowered
+from treadle.devices.cpu.target import Isa
+from treadle.dtypes import uint8
+from treadle.graph.graph import ordered
+from treadle.graph.node import Node, Type
+
+if TYPE_CHECKING:
+    from treadle.devices.cpu.nests import Nest
+
+TARGET = Target("cpu", is_library, EPILOGUES)
+_BYTE_TYPE = Type((), uint8)
+
+
+class Section:
+    """A graph that went through the passes. `lowered` has the kernels of each call, or the loop or branch it
+    is; None where it runs on the host.
+    """
+
+    def __init__(self, outputs: Sequence[Node], donors: Sequence[int | None], isa: Isa):
+        self.outputs = outputs
+        self.passes = run_passes(outputs, donors, TARGET, can_fail)
+        self.fused = self.passes.fused
+        self.calls = self.passes.schedule.calls
+        self.lowered = [_lowered(call, isa) for call in self.calls]
+        self.leaves = _leaf_types(
+            outputs, [info.index for info in self.fused.buffers if info.source == "input"]
+        )
+        self._place()
+
+    def _place(self) -> None:
+        """The offset in the block of every temporary value, and the block's size."""
+        first: dict[int, int] = {}
+        last: dict[int, int] = {}
+        for step, call in enumerate(self.calls):
+            for buffer in (*call.reads, *call.writes):
+                first.setdefault(buffer, step)
+                last[buffer] = step
+        spans: list[Span] = []
+        owners: list[Any] = []
+        for b, info in enumerate(self.fused.buffers):
+            if info.source == "temporary" and b in first:
+                spans.append(Span(info.nbytes, first[b], last[b]))
+                owners.append(b)
+        for step, lowered in enumerate(self.lowered):
+            for i, nbytes in enumerate(lowered.temporaries if lowered else ()):
+                spans.append(Span(nbytes, step, step))
+                owners.append(("temp", step, i))
+        offsets, self.nbytes = place(spans)
+        self.offsets = dict(zip(owners, offsets, strict=True))
+        """By number of the buffer, or ("temp", call, i)."""
+
+    def on_the_host(self) -> list[str]:
+        """The ops that have no native form, of what is inside too."""
+        return [
+            call.node.op.name
+            for call, lowered in zip(self.calls, self.lowered, strict=True)
+            if lowered is None and isinstance(call, LibraryCall)
+        ]
+
+
+def _lowered(call: Call, isa: Isa) -> Lowered | Nest | None:
+    if isinstance(call, LibraryCall) and call.node.op.of_graphs:
+        from treadle.devices.cpu.nests import nest
+
+        return nest(call, isa)
+    return lower_call(call, isa)
+
+
+def _leaf_types(outputs: Sequence[Node], used: Sequence[int]) -> list[Type]:
+    """The types of the graph's leaves by number; of one that is in no graph, any small one."""
+    inputs = {node.attributes[0]: node.type for node in ordered(outputs) if node.op.name == "input"}
+    count = 1 + max([*used, *inputs], default=-1)
+    return [inputs.get(i, _BYTE_TYPE) for i in range(count)]
+
+
+def can_fail(call: Call) -> bool:
+    """Whether a call may report a failure: it looks values up, or runs on the host."""
+    if isinstance(call, LibraryCall):
+        return call.node.op.name not in ("matmul", "conv", "conv_input_gradient", "conv_weight_gradient")
+    return any(i.op == "gather" for stage in call.kernel.stages for i in stage.body)
