@@ -14,6 +14,7 @@ import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 MORE = ("4_least_squares.py", "5_spectral_filter.py")
+WILD = "6_data_dependent_length.py"
 TWO_LAYER = sorted(EXAMPLES.glob("2_two_layer_*.py"))
 
 
@@ -25,7 +26,7 @@ def imported(path):
 
 
 def test_every_example_is_tested_here():
-    tested = {"1_small_graph.py", "3_linear_hinge.py", *MORE, *(path.name for path in TWO_LAYER)}
+    tested = {"1_small_graph.py", "3_linear_hinge.py", WILD, *MORE, *(path.name for path in TWO_LAYER)}
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 
 
@@ -47,6 +48,15 @@ def test_two_layer_programs_print_the_same_losses(path, losses_by_hand, capsys):
     np.testing.assert_allclose(losses, losses_by_hand, rtol=1e-4)
     printed = [float(line) for line in capsys.readouterr().out.splitlines()]
     np.testing.assert_allclose(printed, losses, rtol=1e-5)
+
+
+def test_a_length_that_depends_on_data_is_the_same_as_a_loop(capsys):
+    rows = imported(EXAMPLES / WILD).main()
+    for by_python, by_loop in rows:
+        assert by_loop[0] == by_python[0]
+        np.testing.assert_allclose(by_loop[1:], by_python[1:], rtol=1e-4)
+    assert len({by_python[0] for by_python, _ in rows}) > 2
+    assert len(capsys.readouterr().out.splitlines()) == len(rows)
 
 
 def test_the_hinge_classifier_learns_the_digits(capsys):
