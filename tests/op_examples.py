@@ -199,6 +199,13 @@ def _gather(op: Op, dtype: DType) -> list[Example]:
     ]
 
 
+def _class_number(op: Op, dtype: DType) -> list[Example]:
+    draw = Draw(op.name, dtype)
+    if dtype.kind not in ("int", "uint"):
+        return []
+    return [Example(op, (draw.indices(shape, 7, dtype),), (7,)) for shape in ((3, 19), (5,), (0,), ())]
+
+
 def _scatter(op: Op, dtype: DType) -> list[Example]:
     draw = Draw(op.name, dtype)
     return [
@@ -368,7 +375,7 @@ EXAMPLES: dict[str, Callable[[Op, DType], list[Example]]] = {
     ),
     "cumulative_sum": _running, "cumulative_prod": _running,
     "iota": _iota, "random_bits": _random_bits, "random_at": _random_at,
-    "gather": _gather, "scatter_add": _scatter, "scatter_set": _scatter,
+    "gather": _gather, "class_number": _class_number, "scatter_add": _scatter, "scatter_set": _scatter,
     "sort": _sorting, "argsort": _sorting,
     "conv": _convolution, "conv_input_gradient": _convolution, "conv_weight_gradient": _convolution,
     "max_pool": _pooling, "max_pool_gradient": _pooling, "max_pool_select": _pooling,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
@@ -316,12 +317,15 @@ def _broken(line: str) -> list[str]:
 
 def main() -> int:
     """Write the files that differ."""
+    modules = False
     for path, text in files().items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8", newline="\n")
             print(f"wrote {path.name}")
-    return 0
+            modules |= path.suffix == ".py"
+    # The pages are written from the modules, which are imported: what was just written is not.
+    return subprocess.call([sys.executable, "-m", "treadle.generate"]) if modules else 0
 
 
 if __name__ == "__main__":

@@ -1715,23 +1715,28 @@ def not_equal(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     return wrap(_elementwise.not_equal(as_operand(x1), as_operand(x2)))
 
 
-def one_hot(x: ArrayLike, num_classes: int, /, *, dtype: Any = dtypes.float32, axis: int = -1) -> Array:
-    """Class numbers as rows that are 1 at the class and 0 elsewhere.
+def one_hot(
+    x: ArrayLike, num_classes: int, /, *, dtype: Any = dtypes.float32, axis: int = -1, outside: str =
+    'zeros'
+) -> Array:
+    """Numbers of classes as rows that are 1 at the class and 0 elsewhere.
 
     Args:
-        x: array of integers; a number outside 0 to num_classes - 1 gives zeros.
+        x: array of integers.
         num_classes: how many classes there are.
         dtype: of the result.
         axis: where the new dimension stands in the result.
+        outside: what a number outside 0 to num_classes - 1 gives: "zeros", or an "error" when the graph runs.
 
     Returns:
         Array with one more dimension, of size num_classes.
 
     Raises:
         DTypeError: x is not of an integer dtype.
-        ArgumentError: num_classes is no size, or axis is out of range.
+        ArgumentError: num_classes is no size, axis is out of range, or outside is neither.
+        IndexingError: with outside="error", a number is not a class.
     """
-    return wrap(_gather.one_hot(as_operand(x), num_classes, dtype=dtype, axis=axis))
+    return wrap(_gather.one_hot(as_operand(x), num_classes, dtype=dtype, axis=axis, outside=outside))
 
 
 def ones(shape: Sequence[int] | int, *, dtype: Any = None, device: str | None = None) -> Array:

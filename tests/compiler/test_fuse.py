@@ -409,6 +409,15 @@ def test_an_index_out_of_range_is_reported():
     assert fused.faults == [y]
 
 
+def test_a_number_of_no_class_is_reported():
+    labels = leaf(0, 3, dtype=dtypes.int64)
+    y = gather.one_hot(labels, 4, outside="error")
+    fused = fuse([y], library)
+    for given, expected in (([0, 3, 1], [0]), ([0, 4, 1], [1]), ([0, -1, 1], [1])):
+        assert faults(fused, [np.array(given)]) == expected
+    assert [node.op.name for node in fused.faults] == ["class_number"]
+
+
 def test_random_bits_count_in_row_major_order_wherever_they_are_read():
     bits = make(RANDOM_BITS, (key_node(3, 5),), ((6, 8), 0))
     other = make(RANDOM_BITS, (key_node(3, 5),), ((6, 8), 1))

@@ -151,9 +151,18 @@ def gather(draw, pick):
     return make(OPS["gather"], (x, index), ((axis,),))
 
 
+def class_number(draw, pick):
+    x = pick()
+    if not x.ndim:
+        return None
+    number = ew.remainder(creation.iota(x.shape[-1], dtypes.int64), 3)
+    return ew.where(ew.equal(make(OPS["class_number"], (number,), (3,)), 1), x, 0.5)
+
+
 STEPS = (
     unary, unary, binary, binary, binary, normalize, reduce, reduce, position, permute, reshape, reshape,
     slice_some, flip, pad, spread, concat, matmul, gather,
+    class_number,
 )  # fmt: skip
 ARRAYS = [np.linspace(-2, 2, 24, dtype=np.float32).reshape(4, 6), np.linspace(1, -1, 6, dtype=np.float32),
           np.array(0.75, np.float32)]  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 
 import treadle as td
 from treadle import nn
-from treadle.errors import ArgumentError, DTypeError, ShapeError
+from treadle.errors import ArgumentError, DTypeError, IndexingError, ShapeError
 
 X = td.ones((2, 4, 6, 6))
 REFUSED = {
@@ -36,6 +36,30 @@ REFUSED = {
     "first values": (lambda: nn.Dense(2, 3, first=np.ones((3, 2))), ShapeError, r"has \(2, 3\)"),
     "fan": (lambda: nn.Parameter((3,), nn.initial.he_normal), ShapeError, "no fan_in"),
 }
+
+
+@pytest.mark.parametrize("loss", [nn.cross_entropy, nn.hinge])
+@pytest.mark.parametrize("wrong", [4, -1, 1 << 40])
+@pytest.mark.parametrize("batch", [3, 3000])
+def test_a_label_of_no_class_is_refused_before_anything_is_stored(loss, wrong, batch):
+    """The small batch runs its references, the large one and the compiled step native code."""
+    weight = td.Variable(td.ones((5, 4)), name="weight")
+    x, labels = td.ones((batch, 5)), np.full(batch, 3)
+
+    def step(labels):
+        value = loss(x @ weight, labels)
+        weight.assign(weight - td.gradients(value, weight))
+        return value
+
+    step(td.asarray(labels)).item()
+    before = weight.numpy()
+    labels[-1] = wrong
+    for run in (step, td.compile(step)):
+        with pytest.raises(IndexingError, match=f"{wrong} is not the number of a class: with 4 classes"):
+            run(td.asarray(labels)).item()
+        np.testing.assert_array_equal(weight.numpy(), before)
+    if loss is nn.cross_entropy:
+        assert np.isfinite(nn.cross_entropy(x @ weight, td.asarray(labels), ignore=wrong).item())
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -27,6 +27,7 @@ WEIGHTS = {
     "random_bits": 60,
     "random_at": 60,
     "gather": 6,
+    "class_number": 2,
 }
 HEAVY = 12
 """What the other ops count."""
@@ -35,9 +36,11 @@ MOST_REPEATED, MOST_LOADS = 4, 2
 LIGHTEST_KEPT = 6
 """From here on a value is not computed again for every repetition of a broadcast."""
 REDUCTIONS = frozenset(["sum", "prod", "max", "min", "any", "all", "argmax", "argmin"])
-INLINE = frozenset(["iota", "random_bits", "random_at", "gather", "constant"])
+CHECKED = frozenset(["gather", "class_number"])
+"""Ops whose loops may report a fault."""
+INLINE = frozenset(["iota", "random_bits", "random_at", "constant"]) | CHECKED
 
-NO_EPILOGUE = frozenset(["gather", "random_bits", "random_at", "pad"])
+NO_EPILOGUE = frozenset(["random_bits", "random_at", "pad"]) | CHECKED
 """Ops that are not computed in the epilogue of a library op."""
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from treadle import dtypes
+from treadle.compiler.costs import CHECKED
 from treadle.compiler.grouping import group_nodes
 from treadle.compiler.groups import Group, Groups, reduced_axes
 from treadle.compiler.lower import Writer
@@ -122,9 +123,9 @@ class _Program:
             elif node in groups.stored and (groups.asking[node] or node.op.name == "result"):
                 self.buffers[node] = self.add(BufferInfo(node.type, "temporary", 0, node))
         self.fused.outputs = [self.buffers[node] for node in results]
-        if any(node.op.name == "gather" and not groups.is_library[node] for node in groups.order):
-            word = next(node for node in groups.order if node.op.name == "gather")
-            self.status = self.add(BufferInfo(Type((), dtypes.int32), "status", 0, word))
+        checked = [n for n in groups.order if n.op.name in CHECKED and not groups.is_library[n]]
+        if checked:
+            self.status = self.add(BufferInfo(Type((), dtypes.int32), "status", 0, checked[0]))
         for group in in_order(groups):
             writer = Writer(groups, group, self.buffers, self.report)
             self.fused.calls.append(writer.loop(self.status) if group.library is None else writer.library())

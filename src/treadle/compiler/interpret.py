@@ -86,6 +86,11 @@ class _Run:
                 return self.results[attribute]
             case "gather":
                 return self.gather(attribute, arguments).astype(dtype)
+            case "checked":
+                wrong = (arguments[0] < 0) | (arguments[0] >= attribute.limit)
+                if np.any(wrong & self.inside(attribute.guards)):
+                    self.buffers[attribute.status][0] = attribute.fault_code
+                return arguments[0]
             case "random":
                 return threefry(*arguments)[attribute[0]]
         return elementwise(instruction.op, arguments, dtype)

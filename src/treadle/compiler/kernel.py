@@ -66,6 +66,7 @@ class Instruction:
     ``result``     attribute: ``(stage, fold)``; what an earlier stage folded, the same for all of the row
     ``cast``       converts its argument to the instruction's dtype as NumPy's ``astype`` does
     ``gather``     attribute: `Gather`; arguments are the run-time indices
+    ``checked``    attribute: `Check`; its argument, an integer
     ``random``     attribute: ``(word,)``; arguments ``(key0, key1, counter)`` as uint32, uint32, uint64;
     one uint32 word of
                    Threefry-2x32 with 20 rounds of the counter (its high and low halves) under the key
@@ -91,6 +92,18 @@ class Gather:
     index: Affine
     strides: tuple[int, ...]
     limits: tuple[int, ...]
+    status: int
+    fault_code: int
+    guards: tuple[Guard, ...] = ()
+
+
+@dataclass(frozen=True)
+class Check:
+    """An integer that must lie in ``0 <= argument < limit``; where it does not, and all guards hold, that is
+    reported as by `Gather`.
+    """
+
+    limit: int
     status: int
     fault_code: int
     guards: tuple[Guard, ...] = ()

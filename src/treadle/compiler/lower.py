@@ -13,6 +13,7 @@ from treadle.compiler.indexmap import MOVEMENT, Inside, Map, Place, Split, linea
 from treadle.compiler.kernel import (
     Access,
     Affine,
+    Check,
     Fold,
     Gather,
     Guard,
@@ -343,6 +344,12 @@ def _gather(w: Writer, body: Body, item: Item, parts: list[Item], arguments: tup
     return body.put("gather", arguments[1:], node.dtype.name, gather)
 
 
+def _class_number(w: Writer, body: Body, item: Item, parts: list[Item], arguments: tuple[int, ...]) -> int:
+    node, place = item
+    check = Check(node.attribute("classes"), w.status_operand(), w.report(node), w.guards(place.guards))
+    return body.put("checked", arguments, node.dtype.name, check)
+
+
 def _pad(w: Writer, body: Body, item: Item, parts: list[Item], arguments: tuple[int, ...]) -> int:
     if len(parts) == 1:
         return arguments[0]
@@ -369,6 +376,7 @@ SPECIAL: dict[str, Callable[[Writer, Body, Item, list[Item], tuple[int, ...]], i
     "random_bits": _random,
     "random_at": _random_at,
     "gather": _gather,
+    "class_number": _class_number,
     "pad": _pad,
 }
 

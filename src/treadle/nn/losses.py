@@ -95,9 +95,10 @@ def hinge(scores: td.Array, labels: td.Array, *, margin: float = 1.0, reduction:
 
     Raises:
         ShapeError: the shapes do not fit.
+        IndexingError: a label is not from 0 to classes - 1 (found when the graph runs).
     """
     scores, labels = _classes("hinge", scores, labels)
-    right = td.one_hot(labels, scores.shape[-1], dtype=scores.dtype)
+    right = td.one_hot(labels, scores.shape[-1], dtype=scores.dtype, outside="error")
     own = td.sum(scores * right, axis=-1, keepdims=True)
     behind = td.maximum(scores - own + margin, 0.0) * (1 - right)
     return _reduced("hinge", td.sum(behind, axis=-1), reduction)
@@ -135,6 +136,7 @@ def cross_entropy(
 
     Raises:
         ShapeError: the shapes do not fit.
+        IndexingError: a label is not from 0 to classes - 1 (found when the graph runs).
         ArgumentError: smoothing is not in [0, 1), or `ignore` is given with probabilities.
 
     >>> import treadle as td
@@ -155,7 +157,7 @@ def cross_entropy(
     scores, target = _classes("cross_entropy", scores, target)
     counted = None if ignore is None else target != ignore
     labels = target if counted is None else td.where(counted, target, 0)
-    chosen = td.one_hot(labels, classes, dtype=logs.dtype)
+    chosen = td.one_hot(labels, classes, dtype=logs.dtype, outside="error")
     values = -(1 - smoothing) * td.sum(chosen * logs, axis=-1)
     if smoothing:
         values = values - smoothing * td.mean(logs, axis=-1)

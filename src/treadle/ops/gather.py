@@ -110,6 +110,31 @@ GATHER = register(
        doc="x at integer places of the dimensions `axes`: the places' shape, then the other dimensions of x.")
 )  # fmt: skip
 
+# -- class numbers
+
+
+def _infer_class_number(x: Type, classes: Size) -> Type:
+    if x.dtype.kind not in dtypes.KINDS["integer"]:
+        raise DTypeError(f"[class_number] x is {x!r}; expected an integer dtype")
+    return x
+
+
+def _class_number_reference(x: Any, classes: int) -> Any:
+    wrong = x[(x < 0) | (x >= classes)]
+    if wrong.size:
+        raise IndexingError(
+            f"{int(wrong.flat[0])} is not the number of a class: with {classes} classes it is from 0 to "
+            f"{classes - 1}"
+        )
+    return x
+
+
+CLASS_NUMBER = register(
+    Op("class_number", _infer_class_number, _class_number_reference, attributes=("classes",),
+       elementwise=True, no_gradient="x is whole numbers",
+       doc="x, refused when the graph runs where it is not from 0 to classes - 1.")
+)  # fmt: skip
+
 # -- scatter
 
 
@@ -338,21 +363,31 @@ def diagonal(x: Operand, /, *, offset: int = 0) -> Node:
 
 
 @public
-def one_hot(x: Operand, num_classes: int, /, *, dtype: DType = dtypes.float32, axis: int = -1) -> Node:
-    """Class numbers as rows that are 1 at the class and 0 elsewhere.
+def one_hot(
+    x: Operand,
+    num_classes: int,
+    /,
+    *,
+    dtype: DType = dtypes.float32,
+    axis: int = -1,
+    outside: str = "zeros",
+) -> Node:
+    """Numbers of classes as rows that are 1 at the class and 0 elsewhere.
 
     Args:
-        x: array of integers; a number outside 0 to num_classes - 1 gives zeros.
+        x: array of integers.
         num_classes: how many classes there are.
         dtype: of the result.
         axis: where the new dimension stands in the result.
+        outside: what a number outside 0 to num_classes - 1 gives: "zeros", or an "error" when the graph runs.
 
     Returns:
         Array with one more dimension, of size num_classes.
 
     Raises:
         DTypeError: x is not of an integer dtype.
-        ArgumentError: num_classes is no size, or axis is out of range.
+        ArgumentError: num_classes is no size, axis is out of range, or outside is neither.
+        IndexingError: with outside="error", a number is not a class.
     """
     x = expect_node("one_hot", "x", x)
     if x.dtype.kind not in dtypes.KINDS["integer"]:
@@ -360,7 +395,11 @@ def one_hot(x: Operand, num_classes: int, /, *, dtype: DType = dtypes.float32, a
     known = isinstance(num_classes, int) and not isinstance(num_classes, bool) and num_classes > 0
     if not known and not isinstance(num_classes, Dimension):
         raise ArgumentError(f"[one_hot] num_classes={num_classes!r} is not a positive integer")
+    if outside not in ("zeros", "error"):
+        raise ArgumentError(f'[one_hot] outside={outside!r}; it is "zeros" or "error"')
     axis = normal_axis("one_hot", axis, x.ndim + 1)
+    if outside == "error":
+        x = make(CLASS_NUMBER, (x,), (num_classes,))
     shape = (*x.shape[:axis], num_classes, *x.shape[axis:])
     spread = broadcast(reshaped(x, (*x.shape[:axis], 1, *x.shape[axis:])), shape)
     return cast(equal(cast(spread, dtypes.int64), positions(shape, axis)), as_dtype(dtype))

@@ -19,6 +19,7 @@ from treadle.compiler.interpret import interpret
 from treadle.compiler.kernel import (
     Access,
     Affine,
+    Check,
     Fold,
     Gather,
     Guard,
@@ -405,6 +406,24 @@ def test_gather_of_table_rows(dim: int, isa: Isa) -> None:
         valid = [i if 0 <= i < rows else 0 for i in indices]
         assert (results[3].reshape(tokens, dim) == table.reshape(rows, dim)[valid]).all()
         assert results[2][0] == (0 if valid == indices else 7)
+
+
+@every_isa
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "uint64"])
+@pytest.mark.parametrize("limit", [3, 200])
+def test_a_checked_number_is_reported_where_its_guard_holds(dtype: str, limit: int, isa: Isa) -> None:
+    size = 37
+    check = Check(limit, 1, 7, (Guard(Affine(-1, (1,)), size),))
+    body = [load(0, (1,), dtype), Instruction("checked", (0,), dtype, check)]
+    operands = [Operand(dtype, size), Operand("int32", 1, True), Operand(dtype, size, True)]
+    kernel = elementwise((size,), operands, body, [store(2, (1,), 1)])
+    for place, value in ((0, 250), (1, limit - 1), (9, 250), (36, limit), (20, -1)):
+        numbers = np.zeros(size, dtype)
+        numbers[place] = np.asarray(value).astype(dtype)
+        wrong = place > 0 and not 0 <= int(numbers[place]) < limit
+        results = run(kernel, [numbers, np.zeros(1, np.int32), np.zeros(size, dtype)], isa)
+        assert results[1][0] == 7 * wrong
+        assert (results[2] == numbers).all()
 
 
 @every_isa

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from treadle.compiler.kernel import Access, Affine, Gather, Guard, Operand
+from treadle.compiler.kernel import Access, Affine, Check, Gather, Guard, Operand
 from treadle.devices.cpu.ir import Function, Index, Value, lanes_of, vector
 from treadle.devices.cpu.registers import (
     ITEMSIZE,
@@ -303,7 +303,6 @@ def checked_offset(site: Site, description: Gather, dtypes: Sequence[str], indic
     the fault is reported.
     """
     f = site.f
-    uniform, by_lane = inside(site, description.guards)
     lanes = max((lanes_of(index.type) for index in indices), default=1)
     offset: Value = f.constant(vector("i64", lanes), 0)
     valid = f.constant(vector("i1", lanes), 1)
@@ -315,6 +314,26 @@ def checked_offset(site: Site, description: Gather, dtypes: Sequence[str], indic
         )
         valid = f.op("and", valid, f.compare("icmp ult", wide, f.constant(wide.type, limit)))
         offset = f.op("add", offset, f.op("mul", wide, f.constant(wide.type, stride)))
+    _report_unless(site, description, valid)
+    return f.select(valid, offset, f.constant(offset.type, 0))
+
+
+def checked(site: Site, description: Check, dtype: str, value: Value) -> Value:
+    """An integer, reported if it is outside its limits."""
+    f = site.f
+    # As unsigned, what is negative is too large as well.
+    limit = min(description.limit, 2 ** (8 * ITEMSIZE[dtype] - (KIND[dtype] == "signed")) - 1)
+    if limit == description.limit:
+        _report_unless(site, description, f.compare("icmp ult", value, f.constant(value.type, limit)))
+    elif KIND[dtype] == "signed":
+        _report_unless(site, description, f.compare("icmp sge", value, f.constant(value.type, 0)))
+    return value
+
+
+def _report_unless(site: Site, description: Gather | Check, valid: Value) -> None:
+    """Report a fault where an element is computed that is not valid."""
+    f, lanes = site.f, lanes_of(valid.type)
+    uniform, by_lane = inside(site, description.guards)
     live = both(f, site.mask, by_lane)
     if lanes == 1:
         live = any_lane(f, live) if by_lane is not None and live is not None else None
@@ -324,7 +343,6 @@ def checked_offset(site: Site, description: Gather, dtypes: Sequence[str], indic
     with f.when(any_lane(f, wrong if live is None else f.op("and", wrong, live))):
         status = site.pointers[description.status]
         f.emit(f"store atomic i32 {description.fault_code}, ptr {status.name} monotonic, align 4")
-    return f.select(valid, offset, f.constant(offset.type, 0))
 
 
 def load_moved(site: Site, description: Gather, offset: Value) -> Value:

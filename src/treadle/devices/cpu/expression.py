@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from treadle.compiler.kernel import Instruction, Store
 from treadle.devices.cpu import elementwise as ops
-from treadle.devices.cpu.access import Site, checked_offset, gather, inside, load, load_moved, store
+from treadle.devices.cpu.access import Site, checked, checked_offset, gather, inside, load, load_moved, store
 from treadle.devices.cpu.elements import finished
 from treadle.devices.cpu.ir import Function, Module, Value, lanes_of, vector
 from treadle.devices.cpu.registers import (
@@ -127,6 +127,10 @@ def _checked_offset(
     return checked_offset(site, instruction.attribute, dtypes, arguments)
 
 
+def _checked(site: Site, instruction: Instruction, dtypes: tuple[str, ...], arguments: list[Value]) -> Value:
+    return checked(site, instruction.attribute, dtypes[0], arguments[0])
+
+
 def _load_moved(
     site: Site, instruction: Instruction, dtypes: tuple[str, ...], arguments: list[Value]
 ) -> Value:
@@ -184,6 +188,7 @@ SPECIAL: dict[str, Callable[[Site, Instruction, tuple[str, ...], list[Value]], V
     "result": _result,
     "gather": _gather,
     "checked_offset": _checked_offset,
+    "checked": _checked,
     "load_moved": _load_moved,
     "random": _random,
     "accumulator": _accumulator,

@@ -271,7 +271,7 @@ def is_library(node: Node) -> bool:
     types = [type for value in (node, *node.inputs) for type in value.types]
     if name in LIBRARY or len(node.types) > 1 or any(type.dtype.kind == "complex" for type in types):
         return True
-    if not node.op.elementwise:
+    if not node.op.elementwise or name in LOOPED:
         return name not in LOOPED
     dtypes = [child.dtype.name for child in node.inputs] + [node.dtype.name] * (name == "astype")
     return not supported(SPELLINGS.get(name, name), tuple(dtypes))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from treadle.compiler.kernel import Access, Affine, Gather, Guard, Instruction, LoopKernel, Stage
+from treadle.compiler.kernel import Access, Affine, Check, Gather, Guard, Instruction, LoopKernel, Stage
 
 
 def affines(kernel: LoopKernel) -> Iterator[Affine]:
@@ -38,6 +38,8 @@ def instruction_affines(instruction: Instruction) -> Iterator[Affine]:
         yield from (guard.index for guard in attribute.guards)
     elif isinstance(attribute, Affine):
         yield attribute
+    elif isinstance(attribute, Check):
+        yield from (guard.index for guard in attribute.guards)
     elif instruction.op == "inside":
         yield from (guard.index for guard in attribute)
 
@@ -124,6 +126,8 @@ def rewrite(
             return replace(old, attribute=access(attribute))
         if isinstance(attribute, Affine):
             return replace(old, attribute=affine(attribute))
+        if isinstance(attribute, Check):
+            return replace(old, attribute=replace(attribute, guards=guards(attribute.guards)))
         return replace(old, attribute=guards(attribute)) if old.op == "inside" else old
 
     return replace(
@@ -172,7 +176,7 @@ def with_touched_operands(kernel: LoopKernel) -> tuple[LoopKernel, list[int]]:
         for instruction in stage.body:
             if isinstance(instruction.attribute, (Access, Gather)):
                 touched.add(instruction.attribute.operand)
-            if isinstance(instruction.attribute, Gather):
+            if isinstance(instruction.attribute, (Gather, Check)):
                 touched.add(instruction.attribute.status)
     kept = sorted(touched)
     place = {old: new for new, old in enumerate(kept)}
@@ -180,6 +184,8 @@ def with_touched_operands(kernel: LoopKernel) -> tuple[LoopKernel, list[int]]:
     def renamed(old: Any) -> Any:
         if isinstance(old, Gather):
             return replace(old, operand=place[old.operand], status=place[old.status])
+        if isinstance(old, Check):
+            return replace(old, status=place[old.status])
         return replace(old, operand=place[old.operand]) if isinstance(old, Access) else old
 
     stages = tuple(

@@ -90,4 +90,4 @@ def can_fail(call: Call) -> bool:
     """Whether a call may report a failure: it looks values up, or runs on the host."""
     if isinstance(call, LibraryCall):
         return call.node.op.name not in ("matmul", "conv", "conv_input_gradient", "conv_weight_gradient")
-    return any(i.op == "gather" for stage in call.kernel.stages for i in stage.body)
+    return any(i.op in ("gather", "checked") for stage in call.kernel.stages for i in stage.body)
