@@ -34,6 +34,9 @@ def td():
         ("array", "detach", "td.stop_gradient"),
         ("array", "cuda", 'x.to("cuda")'),
         ("module", "cuda", 'td.device("cuda")'),
+        ("nn", "Linear", "td.nn.Dense"),
+        ("nn", "conv2d", "td.conv"),
+        ("optim", "Adagrad", "td.optim.AdaGrad"),
     ],
 )
 def test_attributes_of_other_systems_name_ours(owner, name, ours):
@@ -68,7 +71,7 @@ def test_a_name_like_nothing_has_no_advice():
     assert advice_for_keyword("xyzzy", ["axis"]) is None
 
 
-def test_keywords_and_attributes_do_not_mix():
+def test_unknown_and_attributes_do_not_mix():
     assert advice_for_keyword("cat") is None
     assert advice_for_attribute("module", "keepdim") is None
 
@@ -93,6 +96,27 @@ def test_no_name_of_ours_has_a_second_spelling(td):
 
 
 def test_all_that_the_table_advises_exists(td):
-    advised = {name for row in TABLE for name in re.findall(r"\btd\.(\w+)", row.write)}
+    advised = {name for row in TABLE for name in re.findall(r"\btd\.(\w+(?:\.\w+)?)", row.write)}
     advised.update(name for name, _ in KEPT)
-    assert not {name for name in advised if not hasattr(td, name)}
+
+    def exists(name):
+        owner, _, last = name.rpartition(".")
+        return hasattr(getattr(td, owner) if owner else td, last)
+
+    assert not {name for name in advised if not exists(name)}
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "message"),
+    [
+        ("nn", "Linear", "treadle.nn has no 'Linear': for PyTorch's `Linear` write `td.nn.Dense`"),
+        ("nn", "Sequental", "treadle.nn has no 'Sequental': did you mean `td.nn.Sequential`?"),
+        ("linalg", "detr", "treadle.linalg has no 'detr': did you mean `td.linalg.det`?"),
+        ("random", "randn", "treadle.random has no 'randn': for PyTorch's `randn` write `td.random.normal`"),
+        ("data", "xyzzy", "treadle.data has no 'xyzzy'"),
+    ],
+)
+def test_unknown_names_of_a_namespace(td, owner, name, message):
+    with pytest.raises(AttributeError) as caught:
+        getattr(getattr(td, owner), name)
+    assert str(caught.value).splitlines()[0] == message

@@ -67,7 +67,7 @@ def test_what_is_the_same_for_all():
         td.vmap(lambda a: a, out_axes=None)(x)
 
 
-def test_keywords_are_the_same_for_all():
+def test_unknown_are_the_same_for_all():
     x = td.asarray(numbers(3, 2))
     assert td.vmap(lambda a, *, b: a + b)(x, b=x[0]).tolist() == (x + x[0]).tolist()
 

@@ -55,7 +55,6 @@ from treadle.inspection import (
     result_type,
 )
 from treadle.jacobians import hessian, jacobian
-from treadle.keywords import advising
 from treadle.namespace import *  # noqa: F403
 from treadle.runtime import (
     cache_info,
@@ -72,6 +71,7 @@ from treadle.runtime import (
 )
 from treadle.selection import nonzero, repeat, unique_all, unique_counts, unique_inverse, unique_values
 from treadle.session import Session, placeholder
+from treadle.unknown import advising, advising_names, unknown_name
 from treadle.vectorize import vmap
 
 if TYPE_CHECKING:
@@ -184,11 +184,7 @@ def __getattr__(name: str) -> Any:
         return import_module(f"treadle.{name}")
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
-    from treadle.coming_from import advice_for_attribute
-    from treadle.errors import NameUnknown
-
-    advice = advice_for_attribute("module", name, __all__)
-    raise NameUnknown(f"treadle has no {name!r}" + (f": {advice}" if advice else ""))
+    raise unknown_name("treadle", "module", name, __all__)
 
 
 for _name in _namespace.__all__:
@@ -196,6 +192,8 @@ for _name in _namespace.__all__:
 for _module in (fft, linalg):
     for _name in _module.__all__:
         setattr(_module, _name, advising(getattr(_module, _name)))
+for _module in (fft, linalg, random):
+    advising_names(_module.__name__)
 
 # Loaded when first used, so that importing Treadle stays quick.
 _ROOMS = ("data", "nn", "optim")

@@ -30,9 +30,9 @@ from treadle.errors import (
 )
 from treadle.graph.dimension import Shape, is_known, product
 from treadle.graph.node import MAPPED, STATIC, TRACKED, WEAK, Node, Type, surroundings
-from treadle.keywords import advising
 from treadle.ops import elementwise, indexing, movement
 from treadle.ops.record import Operand, cast, expect_node
+from treadle.unknown import advising
 
 ArrayLike = Any
 """What functions take: an Array, a Variable, a NumPy array or number, or a Python number."""

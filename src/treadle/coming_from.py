@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 
 class Foreign(NamedTuple):
@@ -184,21 +184,21 @@ MODULE = (
     ("unique", "NumPy, PyTorch, TensorFlow, JAX", "`td.unique_values`"),
     ("topk", "PyTorch", "`td.top_k`"),
     # neural networks
-    ("keras", "TensorFlow", "layers as functions, with `td.relu` and the like: no modules yet"),
-    ("functional", "PyTorch", "`td.relu` and the like, which are in `td`"),
+    ("keras", "TensorFlow", "`td.nn` for layers, `td.optim` for optimizers"),
+    ("functional", "PyTorch", "`td.relu` and the like, which are in `td`, and `td.nn`"),
     ("conv1d conv2d conv3d", "PyTorch, TensorFlow", "`td.conv`, which takes 1 to 3 dimensions"),
     ("conv_general_dilated", "JAX", "`td.conv`"),
     ("max_pool1d max_pool2d max_pool3d", "PyTorch, TensorFlow", "`td.max_pool`"),
     ("avg_pool", "TensorFlow", "`td.average_pool`"),
     ("avg_pool1d avg_pool2d avg_pool3d", "PyTorch", "`td.average_pool`"),
     ("bias_add", "TensorFlow", "`x + bias`"),
-    ("relu6", "PyTorch, TensorFlow", "`td.clip(x, 0, 6)`"),
-    ("leaky_relu", "PyTorch, TensorFlow, JAX", "`td.maximum(x, slope * x)` for a slope below 1"),
+    ("relu6", "PyTorch, TensorFlow", "`td.nn.relu6`"),
+    ("leaky_relu", "PyTorch, TensorFlow, JAX", "`td.nn.leaky_relu`"),
     ("log_sigmoid", "TensorFlow, JAX", "`-td.logaddexp(-x, 0)`"),
     ("logsigmoid", "PyTorch", "`-td.logaddexp(-x, 0)`"),
     ("erfc", "PyTorch, TensorFlow, JAX", "`1 - td.erf(x)`"),
-    ("cross_entropy", "PyTorch", "`-td.mean(td.sum(one_hot * td.log_softmax(x), axis=-1))`"),
-    ("mse_loss", "PyTorch", "`td.mean(td.square(x - y))`"),
+    ("cross_entropy", "PyTorch", "`td.nn.cross_entropy`"),
+    ("mse_loss", "PyTorch", "`td.nn.squared_error`"),
     # random numbers
     ("rand", "PyTorch", "`td.random.uniform`"),
     ("randn", "PyTorch", "`td.random.normal`"),
@@ -225,7 +225,7 @@ MODULE = (
     ("device_get", "JAX", "`x.numpy()`"),
     ("cuda", "PyTorch", '`with td.device("cuda"):`'),
     ("get_variable", "TensorFlow", "`td.Variable`"),
-    ("Parameter", "PyTorch", "`td.Variable`"),
+    ("Parameter", "PyTorch", "`td.Variable`, or `td.nn.Parameter` in a module"),
     ("shared", "Theano", "`td.Variable`"),
     ("assign", "TensorFlow", "`td.update(variable, value)`, or `variable.assign(value)`"),
     ("assign_add", "TensorFlow", "`td.update(variable, variable + value)`"),
@@ -285,6 +285,69 @@ ARRAY = (
     ("initializer", "TensorFlow", "nothing: a variable has its first value from the start"),
 )
 
+NN = (
+    ("Linear", "PyTorch", "`td.nn.Dense`"),
+    ("LazyLinear", "PyTorch", "`td.nn.Dense`, which is told how many features come in"),
+    ("Conv1d Conv2d Conv3d", "PyTorch", "`td.nn.Conv`, with `dimensions=` other than 2"),
+    ("Conv1D Conv2D Conv3D", "Keras", "`td.nn.Conv`, with `dimensions=` other than 2"),
+    ("ConvTranspose1d ConvTranspose2d ConvTranspose3d", "PyTorch", "`td.nn.ConvTranspose`"),
+    ("Conv1DTranspose Conv2DTranspose Conv3DTranspose", "Keras", "`td.nn.ConvTranspose`"),
+    ("MaxPool1d MaxPool2d MaxPool3d", "PyTorch", "`td.nn.MaxPool`, which takes 1 to 3 dimensions"),
+    ("MaxPooling1D MaxPooling2D MaxPooling3D", "Keras", "`td.nn.MaxPool`, which takes 1 to 3 dimensions"),
+    ("AvgPool1d AvgPool2d AvgPool3d", "PyTorch", "`td.nn.AveragePool`, which takes 1 to 3 dimensions"),
+    ("AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d", "PyTorch", "`td.nn.AdaptiveAveragePool`"),
+    ("AdaptiveMaxPool1d AdaptiveMaxPool2d AdaptiveMaxPool3d", "PyTorch", "`td.nn.AdaptiveMaxPool`"),
+    ("GlobalAveragePooling2D", "Keras", "`td.nn.GlobalAveragePool`"),
+    ("BatchNorm1d BatchNorm2d BatchNorm3d", "PyTorch", "`td.nn.BatchNorm`, which takes any dimensions"),
+    ("BatchNormalization", "Keras", "`td.nn.BatchNorm`"),
+    ("LayerNormalization", "Keras", "`td.nn.LayerNorm`"),
+    ("InstanceNorm1d InstanceNorm2d InstanceNorm3d", "PyTorch", "`td.nn.InstanceNorm`"),
+    ("Dropout1d Dropout2d Dropout3d", "PyTorch", "`td.nn.Dropout(rate, spatial=True)`"),
+    ("SpatialDropout1D SpatialDropout2D", "Keras", "`td.nn.Dropout(rate, spatial=True)`"),
+    ("MultiheadAttention", "PyTorch", "`td.nn.MultiHeadAttention`"),
+    ("scaled_dot_product_attention", "PyTorch", "`td.nn.attention`"),
+    ("ModuleList ModuleDict ParameterList", "PyTorch", "a plain list or dict, whose modules are found"),
+    ("functional", "PyTorch", "`td.relu` and the like, which are in `td`, and `td.nn`"),
+    ("init", "PyTorch", "`td.nn.initial`"),
+    ("initializers", "Keras", "`td.nn.initial`"),
+    ("ReLU", "PyTorch, Keras", "`td.relu`, a function, which `td.nn.Sequential` takes as it is"),
+    ("Sigmoid", "PyTorch", "`td.sigmoid`, a function, which `td.nn.Sequential` takes as it is"),
+    ("Tanh", "PyTorch", "`td.tanh`, a function, which `td.nn.Sequential` takes as it is"),
+    ("Softmax", "PyTorch, Keras", "`td.softmax`, a function, which `td.nn.Sequential` takes as it is"),
+    ("GELU", "PyTorch", "`td.gelu`, a function, which `td.nn.Sequential` takes as it is"),
+    ("SiLU", "PyTorch", "`td.nn.silu`, a function, which `td.nn.Sequential` takes as it is"),
+    ("Flatten", "PyTorch, Keras", "`lambda x: td.reshape(x, (x.shape[0], -1))`"),
+    ("Identity", "PyTorch", "`lambda x: x`"),
+    ("CrossEntropyLoss NLLLoss", "PyTorch", "`td.nn.cross_entropy`, a function"),
+    ("BCEWithLogitsLoss BCELoss", "PyTorch", "`td.nn.binary_cross_entropy`, a function of logits"),
+    ("MSELoss", "PyTorch", "`td.nn.squared_error`, a function"),
+    ("L1Loss", "PyTorch", "`td.nn.absolute_error`, a function"),
+    ("SmoothL1Loss HuberLoss", "PyTorch", "`td.nn.huber`, a function"),
+    ("KLDivLoss", "PyTorch", "`td.nn.kl_divergence`, a function"),
+    ("TripletMarginLoss", "PyTorch", "`td.nn.triplet`, a function"),
+    ("MultiMarginLoss", "PyTorch", "`td.nn.hinge`, a function"),
+)
+
+OPTIM = (
+    ("Adagrad", "PyTorch, Keras", "`td.optim.AdaGrad`"),
+    ("RMSprop", "PyTorch, Keras", "`td.optim.RMSProp`"),
+    ("sgd", "JAX", "`td.optim.SGD`"),
+    ("adam", "JAX", "`td.optim.Adam`"),
+    ("adamw", "JAX", "`td.optim.AdamW`"),
+    ("Momentum MomentumOptimizer", "TensorFlow", "`td.optim.SGD(parameters, rate, momentum=0.9)`"),
+    ("GradientDescentOptimizer", "TensorFlow", "`td.optim.SGD`"),
+    ("AdamOptimizer", "TensorFlow", "`td.optim.Adam`"),
+    ("lr_scheduler", "PyTorch", "a schedule as the optimizer's rate: `td.optim.cosine` and the like"),
+    ("schedules", "Keras", "a schedule as the optimizer's rate: `td.optim.cosine` and the like"),
+)
+
+DATA = (
+    ("DataLoader", "PyTorch, Grain", "`dataset.batch(n).loader()`"),
+    ("TensorDataset", "PyTorch", "`td.data.arrays`"),
+    ("from_tensor_slices", "TensorFlow", "`td.data.arrays`"),
+    ("ImageFolder", "PyTorch", "`td.data.image_folder`"),
+)
+
 KEYWORD = (
     ("dim", "PyTorch", "`axis=`"),
     ("dims", "PyTorch", "`axis=`, or `axes=` in `td.permute_dims`"),
@@ -325,7 +388,14 @@ KEYWORD = (
 
 TABLE = tuple(
     Foreign(where, name, systems, write)
-    for where, rows in (("module", MODULE), ("array", ARRAY), ("keyword", KEYWORD))
+    for where, rows in (
+        ("module", MODULE),
+        ("array", ARRAY),
+        ("nn", NN),
+        ("optim", OPTIM),
+        ("data", DATA),
+        ("keyword", KEYWORD),
+    )
     for names, systems, write in rows
     for name in names.split()
 )
@@ -351,19 +421,21 @@ KEPT = (
 HEADINGS = {
     "module": ("Functions and types", "{}"),
     "array": ("Attributes and methods of arrays", "x.{}"),
+    "nn": ("Layers and losses", "nn.{}"),
+    "optim": ("Optimizers", "optim.{}"),
+    "data": ("Input pipelines", "data.{}"),
     "keyword": ("Keyword arguments", "{}="),
 }
 
 _BY_PLACE = {(row.where, row.name): row for row in TABLE}
 
 
-def advice_for_attribute(
-    owner: Literal["module", "array"], name: str, ours: Iterable[str] = ()
-) -> str | None:
-    """What to write instead of `td.name` or `x.name`; None if nothing is known and nothing in `ours` is near.
+def advice_for_attribute(owner: str, name: str, ours: Iterable[str] = ()) -> str | None:
+    """What to write instead of `td.name` (of the owner "module"), `x.name` ("array") or `td.nn.name` ("nn",
+    and so on for every namespace); None if nothing is known and nothing in `ours` is near.
 
-    `ours` are the names that the owner has. What other systems have as a method is often a function here, so
-    an array's unknown names are looked up among the module's too.
+    `ours` are the names that the owner has. What other systems have as a method or in a namespace is often a
+    plain function here, so unknown names are looked up among the module's too.
 
     >>> advice_for_attribute("module", "cat")
     "for PyTorch's `cat` write `td.concat`"
@@ -372,7 +444,7 @@ def advice_for_attribute(
     >>> advice_for_attribute("module", "softmaxx", ["softmax", "exp"])
     'did you mean `td.softmax`?'
     """
-    prefix = "td." if owner == "module" else "x."
+    prefix = {"module": "td.", "array": "x."}.get(owner, f"td.{owner}.")
     return _from_table((owner, "module"), name) or _nearest(name, ours, prefix + "{}")
 
 

@@ -218,7 +218,7 @@ def add(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
     Raises:
         ShapeError: the shapes do not broadcast together.
-        DTypeError: the promoted dtype is not any.
+        DTypeError: the dtypes do not promote to one.
     """
     return wrap(_elementwise.add(as_operand(x1), as_operand(x2)))
 
@@ -392,7 +392,7 @@ def atan2(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
     Raises:
         ShapeError: the shapes do not broadcast together.
-        DTypeError: the promoted dtype is not real floating.
+        DTypeError: the dtypes do not promote to one, or it is not real floating.
     """
     return wrap(_elementwise.atan2(as_operand(x1), as_operand(x2)))
 
@@ -452,7 +452,7 @@ def bitwise_and(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
     Raises:
         ShapeError: the shapes do not broadcast together.
-        DTypeError: the promoted dtype is not integer or boolean.
+        DTypeError: the dtypes do not promote to one, or it is not integer or boolean.
     """
     return wrap(_elementwise.bitwise_and(as_operand(x1), as_operand(x2)))
 
@@ -484,7 +484,7 @@ def bitwise_left_shift(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
     Raises:
         ShapeError: the shapes do not broadcast together.
-        DTypeError: the promoted dtype is not integer.
+        DTypeError: the dtypes do not promote to one, or it is not integer.
     """
     return wrap(_elementwise.bitwise_left_shift(as_operand(x1), as_operand(x2)))
 
@@ -501,7 +501,7 @@ def bitwise_or(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
     Raises:
         ShapeError: the shapes do not broadcast together.
-        DTypeError: the promoted dtype is not integer or boolean.
+        DTypeError: the dtypes do not promote to one, or it is not integer or boolean.
     """
     return wrap(_elementwise.bitwise_or(as_operand(x1), as_operand(x2)))
 
@@ -518,7 +518,7 @@ def bitwise_right_shift(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
     Raises:
         ShapeError: the shapes do not broadcast together.
-        DTypeError: the promoted dtype is not integer.
+        DTypeError: the dtypes do not promote to one, or it is not integer.
     """
     return wrap(_elementwise.bitwise_right_shift(as_operand(x1), as_operand(x2)))
 
@@ -535,7 +535,7 @@ def bitwise_xor(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
     Raises:
         ShapeError: the shapes do not broadcast together.
-        DTypeError: the promoted dtype is not integer or boolean.
+        DTypeError: the dtypes do not promote to one, or it is not integer or boolean.
     """
     return wrap(_elementwise.bitwise_xor(as_operand(x1), as_operand(x2)))
 
@@ -677,7 +677,7 @@ def copysign(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
     Raises:
         ShapeError: the shapes do not broadcast together.
-        DTypeError: the promoted dtype is not real floating.
+        DTypeError: the dtypes do not promote to one, or it is not real floating.
     """
     return wrap(_elementwise.copysign(as_operand(x1), as_operand(x2)))
 
@@ -835,7 +835,7 @@ def divide(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
     Raises:
         ShapeError: the shapes do not broadcast together.
-        DTypeError: the promoted dtype is not floating.
+        DTypeError: the dtypes do not promote to one, or it is not floating.
     """
     return wrap(_elementwise.divide(as_operand(x1), as_operand(x2)))
 
@@ -906,7 +906,7 @@ def equal(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
     Raises:
         ShapeError: the shapes do not broadcast together.
-        DTypeError: the promoted dtype is not any.
+        DTypeError: the dtypes do not promote to one.
     """
     return wrap(_elementwise.equal(as_operand(x1), as_operand(x2)))
 
@@ -1037,7 +1037,7 @@ def floor_divide(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
     Raises:
         ShapeError: the shapes do not broadcast together.
-        DTypeError: the promoted dtype is not real.
+        DTypeError: the dtypes do not promote to one, or it is not real.
     """
     return wrap(_elementwise.floor_divide(as_operand(x1), as_operand(x2)))
 
@@ -1115,7 +1115,7 @@ def greater(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
     Raises:
         ShapeError: the shapes do not broadcast together.
-        DTypeError: the promoted dtype is not real.
+        DTypeError: the dtypes do not promote to one, or it is not real.
     """
     return wrap(_elementwise.greater(as_operand(x1), as_operand(x2)))
 
@@ -1132,7 +1132,7 @@ def greater_equal(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
     Raises:
         ShapeError: the shapes do not broadcast together.
-        DTypeError: the promoted dtype is not real.
+        DTypeError: the dtypes do not promote to one, or it is not real.
     """
     return wrap(_elementwise.greater_equal(as_operand(x1), as_operand(x2)))
 
@@ -1149,7 +1149,7 @@ def hypot(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
     Raises:
         ShapeError: the shapes do not broadcast together.
-        DTypeError: the promoted dtype is not real floating.
+        DTypeError: the dtypes do not promote to one, or it is not real floating.
     """
     return wrap(_elementwise.hypot(as_operand(x1), as_operand(x2)))
 
@@ -1243,7 +1243,7 @@ def less(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
     Raises:
         ShapeError: the shapes do not broadcast together.
-        DTypeError: the promoted dtype is not real.
+        DTypeError: the dtypes do not promote to one, or it is not real.
     """
     return wrap(_elementwise.less(as_operand(x1), as_operand(x2)))
 
@@ -1260,7 +1260,7 @@ def less_equal(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
     Raises:
         ShapeError: the shapes do not broadcast together.
-        DTypeError: the promoted dtype is not real.
+        DTypeError: the dtypes do not promote to one, or it is not real.
     """
     return wrap(_elementwise.less_equal(as_operand(x1), as_operand(x2)))
 
@@ -1380,7 +1380,7 @@ def logaddexp(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
     Raises:
         ShapeError: the shapes do not broadcast together.
-        DTypeError: the promoted dtype is not real floating.
+        DTypeError: the dtypes do not promote to one, or it is not real floating.
     """
     return wrap(_elementwise.logaddexp(as_operand(x1), as_operand(x2)))
 
@@ -1397,7 +1397,7 @@ def logical_and(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
     Raises:
         ShapeError: the shapes do not broadcast together.
-        DTypeError: the promoted dtype is not boolean.
+        DTypeError: the dtypes do not promote to one, or it is not boolean.
     """
     return wrap(_elementwise.logical_and(as_operand(x1), as_operand(x2)))
 
@@ -1429,7 +1429,7 @@ def logical_or(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
     Raises:
         ShapeError: the shapes do not broadcast together.
-        DTypeError: the promoted dtype is not boolean.
+        DTypeError: the dtypes do not promote to one, or it is not boolean.
     """
     return wrap(_elementwise.logical_or(as_operand(x1), as_operand(x2)))
 
@@ -1446,7 +1446,7 @@ def logical_xor(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
     Raises:
         ShapeError: the shapes do not broadcast together.
-        DTypeError: the promoted dtype is not boolean.
+        DTypeError: the dtypes do not promote to one, or it is not boolean.
     """
     return wrap(_elementwise.logical_xor(as_operand(x1), as_operand(x2)))
 
@@ -1556,7 +1556,7 @@ def maximum(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
     Raises:
         ShapeError: the shapes do not broadcast together.
-        DTypeError: the promoted dtype is not real.
+        DTypeError: the dtypes do not promote to one, or it is not real.
     """
     return wrap(_elementwise.maximum(as_operand(x1), as_operand(x2)))
 
@@ -1627,7 +1627,7 @@ def minimum(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
     Raises:
         ShapeError: the shapes do not broadcast together.
-        DTypeError: the promoted dtype is not real.
+        DTypeError: the dtypes do not promote to one, or it is not real.
     """
     return wrap(_elementwise.minimum(as_operand(x1), as_operand(x2)))
 
@@ -1661,7 +1661,7 @@ def multiply(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
     Raises:
         ShapeError: the shapes do not broadcast together.
-        DTypeError: the promoted dtype is not any.
+        DTypeError: the dtypes do not promote to one.
     """
     return wrap(_elementwise.multiply(as_operand(x1), as_operand(x2)))
 
@@ -1693,7 +1693,7 @@ def nextafter(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
     Raises:
         ShapeError: the shapes do not broadcast together.
-        DTypeError: the promoted dtype is not real floating.
+        DTypeError: the dtypes do not promote to one, or it is not real floating.
     """
     return wrap(_elementwise.nextafter(as_operand(x1), as_operand(x2)))
 
@@ -1710,7 +1710,7 @@ def not_equal(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
     Raises:
         ShapeError: the shapes do not broadcast together.
-        DTypeError: the promoted dtype is not any.
+        DTypeError: the dtypes do not promote to one.
     """
     return wrap(_elementwise.not_equal(as_operand(x1), as_operand(x2)))
 
@@ -1837,7 +1837,7 @@ def pow(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
     Raises:
         ShapeError: the shapes do not broadcast together.
-        DTypeError: the promoted dtype is not numeric.
+        DTypeError: the dtypes do not promote to one, or it is not numeric.
     """
     return wrap(_elementwise.pow(as_operand(x1), as_operand(x2)))
 
@@ -1920,7 +1920,7 @@ def remainder(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
     Raises:
         ShapeError: the shapes do not broadcast together.
-        DTypeError: the promoted dtype is not real.
+        DTypeError: the dtypes do not promote to one, or it is not real.
     """
     return wrap(_elementwise.remainder(as_operand(x1), as_operand(x2)))
 
@@ -2250,7 +2250,7 @@ def subtract(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
     Raises:
         ShapeError: the shapes do not broadcast together.
-        DTypeError: the promoted dtype is not numeric.
+        DTypeError: the dtypes do not promote to one, or it is not numeric.
     """
     return wrap(_elementwise.subtract(as_operand(x1), as_operand(x2)))
 

@@ -10,6 +10,7 @@ from treadle.data.item import Fault
 from treadle.data.loader import Loader
 from treadle.data.sources import arrays, in_memory, source
 from treadle.data.tables import csv
+from treadle.unknown import advising_names
 
 __all__ = [
     "Dataset",
@@ -25,3 +26,5 @@ __all__ = [
     "read_image",
     "source",
 ]
+
+advising_names(__name__)

@@ -39,6 +39,7 @@ from treadle.nn.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNo
 from treadle.nn.penalties import l1, l2, max_norm
 from treadle.nn.pooling import AdaptiveAveragePool, AdaptiveMaxPool, AveragePool, GlobalAveragePool, MaxPool
 from treadle.nn.transposed import ConvTranspose
+from treadle.unknown import advising_names
 
 __all__ = [
     "AdaptiveAveragePool",
@@ -89,3 +90,5 @@ __all__ = [
     "squared_error",
     "triplet",
 ]
+
+advising_names(__name__)

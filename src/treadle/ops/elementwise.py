@@ -158,7 +158,7 @@ def binary(
 
     Raises:
         ShapeError: the shapes do not broadcast together.
-        DTypeError: the promoted dtype is not {accepts}.
+        DTypeError: the dtypes do not promote to one{"" if accepts == "any" else f", or it is not {accepts}"}.
     """
     return _named(function, name, doc, "x1 x2")
 

@@ -6,6 +6,7 @@ from treadle.optim.clipping import clip_by_norm, clip_by_value, global_norm
 from treadle.optim.optimizer import Group, Optimizer
 from treadle.optim.schedules import Plateau, cosine, linear, one_cycle, steps_down, warm_up
 from treadle.optim.sgd import SGD
+from treadle.unknown import advising_names
 
 __all__ = [
     "SGD",
@@ -25,3 +26,5 @@ __all__ = [
     "steps_down",
     "warm_up",
 ]
+
+advising_names(__name__)

@@ -8,7 +8,7 @@ import pytest
 
 import treadle as td
 from treadle.errors import DTypeError, KeywordUnknown
-from treadle.keywords import advising
+from treadle.unknown import advising
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_unknown_keywords_are_answered_with_ours(call, said):
     with pytest.raises(KeywordUnknown, match=said) as caught:
         call(td.ones((2, 3)))
     assert isinstance(caught.value, TypeError)
-    assert "test_keywords.py" in str(caught.value)
+    assert "test_unknown.py" in str(caught.value)
 
 
 def test_signatures_and_other_errors_stay_as_they_are():

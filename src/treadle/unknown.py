@@ -1,9 +1,10 @@
-"""Calls with another system's keyword, such as ``dim=``: the error names ours."""
+"""Another system's keywords, such as ``dim=``, and names, such as ``nn.Linear``: the error names ours."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -42,3 +43,29 @@ def _advised(function: Callable[..., Any], keywords: dict[str, Any], error: Type
             known = f"it takes {', '.join(f'{o}=' for o in ours)}" if ours else "it takes no keywords"
             return KeywordUnknown(f"[{function.__name__}] there is no keyword {name}=: {advice or known}")
     return error
+
+
+def advising_names(namespace: str) -> None:
+    """Let a module below `treadle`, whose public names are its `__all__`, say what to write for one that it
+    does not have.
+    """
+    module = sys.modules[namespace]
+    owner = namespace.removeprefix("treadle.")
+
+    def unknown(name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        ours = getattr(module, "__all__", None) or [known for known in vars(module) if known[0] != "_"]
+        raise unknown_name(namespace, owner, name, ours)
+
+    # Not as a function in the module itself: type checkers would take every name to exist.
+    vars(module)["__getattr__"] = unknown
+
+
+def unknown_name(namespace: str, owner: str, name: str, ours: Sequence[str]) -> AttributeError:
+    """The error for a name that a namespace does not have, with what is known of it."""
+    from treadle.coming_from import advice_for_attribute
+    from treadle.errors import NameUnknown
+
+    advice = advice_for_attribute(owner, name, ours)
+    return NameUnknown(f"{namespace} has no {name!r}" + (f": {advice}" if advice else ""))
