@@ -43,6 +43,16 @@ CASES = {
     "broadcast_to": (lambda: td.broadcast_to(a23(), (3,)), errors.ShapeError, r"\[broadcast_to\]"),
     "where": (lambda: td.where(a23() > 0, a23(), td.asarray(A4)), errors.ShapeError, r"\[where\]"),
     "permute": (lambda: td.permute_dims(a23(), (0, 0)), ValueError, r"\[permute_dims\]"),
+    "sizes without a common name": (
+        lambda: td.placeholder((None, 3)).T @ td.placeholder((None, 3)),
+        errors.ShapeError,
+        r"\[matmul\].*have one name: placeholder\(\('batch', \.\.\.\)\)",
+    ),
+    "labels without a common name": (
+        lambda: td.nn.cross_entropy(td.placeholder((None, 3)), td.placeholder((None,), dtype=td.int64)),
+        errors.ShapeError,
+        r"expected \[\.\.\., classes\] and \[\.\.\.\]; .*have one name",
+    ),
     # dtypes
     "float op of integers": (
         lambda: td.exp(td.asarray([1])),

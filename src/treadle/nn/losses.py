@@ -9,6 +9,7 @@ from typing import Any
 
 import treadle as td
 from treadle.errors import ArgumentError, DTypeError, ShapeError
+from treadle.ops.record import naming
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -18,8 +19,8 @@ def _same_shape(name: str, a: td.Array, b: td.Array, names: tuple[str, str]) -> 
     a, b = td.asarray(a), td.asarray(b)
     if a.shape != b.shape:
         raise ShapeError(
-            f"[{name}] {names[0]} has shape {a.shape}, {names[1]} has shape {b.shape}: they must be equal; "
-            f"reshape one of them"
+            f"[{name}] {names[0]} has shape {a.shape}, {names[1]} has shape {b.shape}: they must be equal"
+            + (naming(a.shape, b.shape) or "; reshape one of them")
         )
     return a, b
 
@@ -111,7 +112,7 @@ def _classes(name: str, scores: td.Array, labels: td.Array) -> tuple[td.Array, t
     if scores.ndim < 1 or scores.shape[:-1] != labels.shape:
         raise ShapeError(
             f"[{name}] scores have shape {scores.shape}, labels {labels.shape}: expected "
-            f"[..., classes] and [...]"
+            f"[..., classes] and [...]" + naming(scores.shape[:-1], labels.shape)
         )
     return scores, labels
 

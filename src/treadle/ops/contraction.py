@@ -23,6 +23,7 @@ from treadle.ops.record import (
     broadcast,
     broadcast_shapes,
     cast,
+    naming,
     normal_axis,
     promoted,
     public,
@@ -55,9 +56,10 @@ def _infer_matmul(x: Type, y: Type) -> Type:
 def _inner_sizes(left: Shape, right: Shape) -> str:
     """What to say where the summed dimensions differ."""
     first = f"[matmul] last dimension of x1, of shape {left}, is {left[-1]} but "
+    hint = naming(left[-1:], right[-2:][:1])
     if len(right) == 1:
-        return first + f"x2, of shape {right}, has {right[0]} elements"
-    return first + f"the second-to-last of x2, of shape {right}, is {right[-2]}"
+        return first + f"x2, of shape {right}, has {right[0]} elements" + hint
+    return first + f"the second-to-last of x2, of shape {right}, is {right[-2]}" + hint
 
 
 def _matmul_reference(x: Any, y: Any) -> Any:

@@ -28,6 +28,7 @@ from treadle.ops.record import (
     filled,
     method,
     normal_axes,
+    naming,
     normal_axis,
     promoted,
     public,
@@ -545,6 +546,7 @@ def _infer_concat(*parts: Type, axis: int) -> Type:
             raise ShapeError(
                 f"[concat] arrays[{i}] of shape {part.shape} does not fit arrays[0] of shape "
                 f"{first.shape}: all sizes but that of axis {axis} must be equal"
+                + naming(part.shape, first.shape)
             )
     total: Any = 0
     for part in parts:

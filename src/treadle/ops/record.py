@@ -234,6 +234,12 @@ def weak(node: Node) -> Node:
     return node
 
 
+def naming(*shapes: Shape) -> str:
+    """More to say about shapes that do not fit: whether placeholders' sizes without a common name are why."""
+    symbols = {size for shape in shapes for size in shape if isinstance(size, Dimension)}
+    return "; sizes that will be equal have one name: placeholder(('batch', ...))" if len(symbols) > 1 else ""
+
+
 def broadcast_shapes(name: str, shapes: Sequence[Shape], labels: Sequence[str] = ()) -> Shape:
     """The common shape of shapes, by the Array API's broadcasting rules."""
     result: Shape = shapes[0]
@@ -253,11 +259,10 @@ def broadcast_shapes(name: str, shapes: Sequence[Shape], labels: Sequence[str] =
                 f"{label} of shape {s}"
                 for label, s in zip(labels or [f"x{i + 1}" for i in range(len(shapes))], shapes, strict=True)
             )
-            symbols = isinstance(left, Dimension) and isinstance(right, Dimension)
             raise ShapeError(
                 f"[{name}] {given} cannot be broadcast together: counted from the right, dimension {back} "
                 f"is {left} in one and {right} in the other; sizes must be equal, or one of them 1"
-                + ("; sizes that will be equal have one name: placeholder(('batch', ...))" if symbols else "")
+                + naming((left,), (right,))
             )
         result = tuple(merged)
     return result
