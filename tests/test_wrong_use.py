@@ -53,6 +53,7 @@ CASES = {
         errors.ShapeError,
         r"expected \[\.\.\., classes\] and \[\.\.\.\]; .*have one name",
     ),
+    "checkpoint of nothing": (lambda: td.checkpoint(td.exp), errors.ArgumentError, r"td.checkpoint\(f, x\)"),
     # dtypes
     "float op of integers": (
         lambda: td.exp(td.asarray([1])),

@@ -409,12 +409,12 @@ KEPT = (
     ("function", "Theano"),
     ("no_grad", "PyTorch"),
     ("compile", "PyTorch"),
+    ("checkpoint", "PyTorch"),
     ("grad", "JAX"),
     ("value_and_grad", "JAX"),
     ("vjp", "JAX"),
     ("jvp", "JAX"),
     ("custom_vjp", "JAX"),
-    ("checkpoint", "JAX"),
     ("stop_gradient", "JAX"),
 )
 

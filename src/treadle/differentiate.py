@@ -305,7 +305,19 @@ def checkpoint(function: Callable[..., Any], *inputs: ArrayLike) -> Any:
 
     Returns:
         What the function returns.
+
+    Raises:
+        ArgumentError: there are no inputs.
+
+    >>> import treadle as td
+    >>> td.checkpoint(lambda x: td.exp(td.sin(x)), td.asarray(0.0)).item()
+    1.0
     """
+    if not inputs:
+        raise ArgumentError(
+            "[checkpoint] no inputs: it is called with the function and what the function takes, "
+            "td.checkpoint(f, x)"
+        )
     starts = [autodiff.start(as_node(x)) if not isinstance(x, Variable) else x.node for x in inputs]
     value = function(*[Array(x) for x in starts])
     values = list(value) if isinstance(value, (list, tuple)) else [value]

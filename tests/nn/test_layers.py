@@ -32,6 +32,11 @@ REFUSED = {
         "labels",
     ),
     "float labels": (lambda: nn.hinge(td.ones((3, 2)), td.ones((3,))), DTypeError, "expected integers"),
+    "real labels": (
+        lambda: nn.cross_entropy(td.ones((3, 2)), td.ones((3,))),
+        DTypeError,
+        "labels are integers",
+    ),
     "reduction": (lambda: nn.huber(X, X, reduction="average"), ArgumentError, "mean, sum, none"),
     "first values": (lambda: nn.Dense(2, 3, first=np.ones((3, 2))), ShapeError, r"has \(2, 3\)"),
     "fan": (lambda: nn.Parameter((3,), nn.initial.he_normal), ShapeError, "no fan_in"),

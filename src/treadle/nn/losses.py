@@ -137,6 +137,7 @@ def cross_entropy(
 
     Raises:
         ShapeError: the shapes do not fit.
+        DTypeError: target has the shape of labels, but is not of integers.
         IndexingError: a label is not from 0 to classes - 1 (found when the graph runs).
         ArgumentError: smoothing is not in [0, 1), or `ignore` is given with probabilities.
 
@@ -152,6 +153,11 @@ def cross_entropy(
     if target.dtype.kind not in ("int", "uint"):
         if ignore is not None:
             raise ArgumentError("[cross_entropy] ignore is a label; target holds probabilities")
+        if target.ndim == scores.ndim - 1:
+            raise DTypeError(
+                f"[cross_entropy] target has shape {target.shape} and dtype {target.dtype}: labels are "
+                f"integers, td.astype(target, td.int64); probabilities have the scores' shape, {scores.shape}"
+            )
         scores, target = _same_shape("cross_entropy", scores, target, ("scores", "target"))
         values = -td.sum((target * (1 - smoothing) + smoothing / classes) * logs, axis=-1)
         return _reduced("cross_entropy", values, reduction)
