@@ -1,1 +1,5 @@
-"""Training: today one network on one data set, in plain functions. Stands on everything below it."""
+"""Training: a loop of compiled steps with callbacks, metrics and checkpoints, on everything below it."""
+
+from treadle.train.callback import Callback, every
+
+__all__ = ["Callback", "every"]
