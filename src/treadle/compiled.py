@@ -110,6 +110,10 @@ class Compiled:
         outputs = iter([Array(node) for node in traced.door.run(feeds, next(self._runs))])
         return fill(traced.result, outputs)
 
+    def continue_at(self, run: int) -> None:
+        """Let the next call draw the random numbers of call number `run`, counted from 0."""
+        self._runs = itertools.count(run)
+
     def program(self, *args: Any, **keywords: Any) -> Executable:
         """The program that a call runs, compiled if it is new, and not run."""
         door, feeds = self.door(*args, **keywords)
