@@ -177,7 +177,7 @@ def test_show_prints_groups_as_headings(capsys, net):
 
 
 def test_show_in_a_notebook_returns_what_displays_itself(monkeypatch, capsys, net):
-    monkeypatch.setattr(import_module("treadle.view.show"), "_in_notebook", lambda: True)
+    monkeypatch.setattr(import_module("treadle.view.show"), "in_notebook", lambda: True)
     view = td.show(net.loss)
     assert view is not None
     assert capsys.readouterr().out == ""

@@ -82,7 +82,7 @@ def show(x: Any, *args: Any, path: str | os.PathLike[str] | None = None) -> View
     if path is not None:
         view.write(path)
         return None
-    if _in_notebook():
+    if in_notebook():
         return view
     from rich.console import Console
 
@@ -138,7 +138,7 @@ def framed(document: str, height: int = 560) -> str:
     )
 
 
-def _in_notebook() -> bool:
+def in_notebook() -> bool:
     """Whether the code runs in a kernel whose front end shows HTML."""
     shell = sys.modules.get("IPython")
     current = shell.get_ipython() if shell is not None else None
