@@ -7,7 +7,7 @@ import pytest
 
 import treadle as td
 from treadle import nn, optim
-from treadle.errors import ArgumentError, FormatError, GradientError
+from treadle.errors import ArgumentError, DTypeError, FormatError, GradientError, ShapeError
 
 MAKERS = {
     "sgd": lambda p: optim.SGD(p, 0.1),
@@ -100,15 +100,76 @@ def test_a_changed_rate_is_no_new_program():
     assert opt.rate == 1.0
 
 
-def test_a_state_goes_through():
+EVERY = {
+    "momentum": lambda p: optim.SGD(p, optim.one_cycle(0.1, 8), momentum=0.9, nesterov=True, clip_value=0.1),
+    "adagrad": lambda p: optim.AdaGrad(p, 0.1, weight_decay=0.1),
+    "rmsprop": lambda p: optim.RMSProp(
+        p, optim.warm_up(3, optim.linear(0.01, 5)), momentum=0.5, centered=True
+    ),
+    "amsgrad": lambda p: optim.AdamW(p, optim.steps_down(0.1, [4]), amsgrad=True, clip_norm=0.3),
+    "scaled": lambda p: optim.Adam(p, 0.01, loss_scale=optim.LossScale(8.0, interval=2)),
+}
+
+
+@pytest.mark.parametrize("maker", EVERY.values(), ids=EVERY)
+def test_a_resumed_run_has_the_bits_of_one_that_went_on(maker):
+    def made():
+        net = network()
+        opt = maker(net.parameters())
+
+        @td.compile
+        def step(x, y):
+            loss = loss_of(net, x, y)
+            opt.step(td.gradients(opt.scaled(loss), net.parameters()))
+            return loss
+
+        return net, opt, step
+
+    net, opt, step = made()
+    for _ in range(3):
+        step(X, Y)
+    other, resumed, go_on = made()
+    other.load_state(net.state())
+    resumed.load_state(opt.state())
+    for _ in range(4):
+        assert float(step(X, Y)) == float(go_on(X, Y))
+    for ours, theirs in ((net, other), (opt, resumed)):
+        for name, value in ours.state().items():
+            assert value.tobytes() == theirs.state()[name].tobytes(), name
+    assert float(resumed.steps) == 7.0
+
+
+def test_a_state_of_another_optimizer_is_refused():
     net = network()
-    opt = optim.Adam(net.parameters())
-    by_gradients(net, opt)
-    other = optim.Adam(network().parameters())
-    other.load_state(opt.state())
-    assert float(other.steps) == 20.0
     with pytest.raises(FormatError, match="unexpected: first"):
-        optim.SGD(net.parameters(), 0.1).load_state(opt.state())
+        optim.SGD(net.parameters(), 0.1).load_state(optim.Adam(net.parameters()).state())
+
+
+@pytest.mark.parametrize("way", [by_gradients, by_session])
+def test_clipping_goes_with_every_style(way):
+    net, other = network(), network()
+    way(net, optim.SGD(net.parameters(), 0.5, clip_norm=0.01, clip_value=0.004))
+    by_compile(other, optim.SGD(other.parameters(), 0.5, clip_norm=0.01, clip_value=0.004))
+    for path, value in net.state().items():
+        np.testing.assert_allclose(other.state()[path], value, rtol=1e-4, atol=1e-6)
+    moved = sum(float(np.sum((v - network().state()[path]) ** 2)) for path, v in net.state().items()) ** 0.5
+    assert 0 < moved <= 20 * 0.5 * 0.01 * 1.001
+
+
+def test_minimize_makes_a_step_in_every_style():
+    w = td.Variable([2.0])
+    opt = optim.SGD([w], 0.25)
+    assert float(opt.minimize(td.sum(w * w))) == 4.0 and w.tolist() == [1.0]
+    step = td.compile(lambda: opt.minimize(td.sum(w * w)))
+    assert float(step()) == 1.0 and w.tolist() == [0.5]
+
+
+def test_float64_parameters_step_in_float64():
+    w = td.Variable(np.asarray([1.0]))
+    opt = optim.SGD([w], 2.0**-30, momentum=0.5)
+    for _ in range(2):
+        opt.step([td.ones((1,), dtype=td.float64)])
+    assert float(w[0]) == 1 - 2.5 * 2.0**-30 and opt.state()[f"momentum.{w.name}"].dtype == np.float64
 
 
 def test_sixteen_bit_parameters_step_in_float32():
@@ -118,19 +179,81 @@ def test_sixteen_bit_parameters_step_in_float32():
     assert w.dtype is td.bfloat16 and float(w[0]) == pytest.approx(0.99, abs=0.004)
 
 
-def test_wrong_use():
+def test_parameters_that_are_none():
     net = network()
-    with pytest.raises(ArgumentError, match="needs parameters"):
+    for given in (net, [net], nn.Dense(2, 2)):
+        with pytest.raises(ArgumentError, match=r"pass its parameters\(\)"):
+            optim.Adam(given, 0.1)
+    for given, said in (
+        (net[0].weight, "is a Parameter; expected a module's parameters"),
+        (3, "is a int; expected"),
+        ("weights", "is a str; expected"),
+        ([net[0].weight, np.ones(3)], r"parameters\[1\] is a ndarray; expected a td.Variable"),
+        ({"a": td.ones(3)}, r"parameters\['a'\] is a Array; expected a td.Variable"),
+        ([optim.Group(net.parameters()), net[0].weight], "item 1 is a Parameter among groups"),
+        ([optim.Group(net), optim.Group([])], r"parameters of group 0 is a Sequential: pass its"),
+        ([optim.Group(net[0].parameters()), optim.Group([])], "no parameters in group 1"),
+        ([optim.Group([optim.Group([])])], "is a Group; expected a td.Variable"),
+        ([], "there are no parameters; are they all frozen"),
+        ([net[0].weight, net[0].weight], "is there twice"),
+        ([optim.Group(net.parameters()), optim.Group(net.parameters())], "is there twice"),
+    ):
+        with pytest.raises(ArgumentError, match=said):
+            optim.SGD(given, 0.1)
+    with pytest.raises(DTypeError, match="is int64; only real floating"):
+        optim.SGD([td.Variable([1, 2])], 0.1)
+    with pytest.raises(ArgumentError, match="there are no parameters; are they all frozen"):
         optim.SGD(net.freeze().parameters(), 0.1)
-    net.unfreeze()
-    with pytest.raises(ArgumentError, match="rate=-1"):
-        optim.Adam(net.parameters(), -1.0)
-    with pytest.raises(ArgumentError, match="twice"):
-        optim.SGD([optim.Group(net.parameters()), optim.Group(net.parameters())], 0.1)
-    opt = optim.SGD(net.parameters(), 0.1)
-    with pytest.raises(GradientError, match=r"no \.grad: call loss"):
-        opt.step()
-    with pytest.raises(GradientError, match="3 gradients for 4"):
-        opt.step([td.ones(())] * 3)
-    with pytest.raises(GradientError, match=r"no gradient for 2\.bias"):
-        opt.step({path: td.ones(w.shape) for path, w in net.parameters().items() if path != "2.bias"})
+
+
+def test_rates_that_are_none():
+    w = [td.Variable([1.0])]
+    for rate, said in (
+        (-1.0, r"rate=-1\.0; expected a number, at least 0"),
+        (float("nan"), "rate=nan"),
+        ("fast", "rate='fast'"),
+        (None, "rate=None"),
+        (True, "rate=True"),
+        (td.asarray([0.1, 0.2]), r"rate is an array of shape \(2,\)"),
+        (optim.cosine, r"rate='cosine' is no function of the number of steps .*optim\.cosine\(1e-3, 1000\)"),
+        (lambda step: [0.1, 0.2], r"gives float32\[2\]; expected a number"),
+        (lambda step: 0.1 if step < 3 else 0.01, "use td.where"),
+    ):
+        with pytest.raises(ArgumentError, match=said):
+            optim.SGD(w, rate)
+        with pytest.raises(ArgumentError, match=said):
+            optim.SGD(w, 0.1).rate = rate
+    with pytest.raises(ArgumentError, match="rate=-2"):
+        optim.SGD([optim.Group(w, rate=-2)], 0.1)
+    settings = {"weight_decay": -0.1, "clip_norm": 0, "clip_value": -1.0, "momentum": 1.0, "loss_scale": 3.0}
+    for name, value in settings.items():
+        with pytest.raises(ArgumentError, match=rf"\[SGD\] {name}="):
+            optim.SGD(w, 0.1, **{name: value})
+    with pytest.raises(ArgumentError, match=r"betas=0\.9; expected two"):
+        optim.Adam(w, betas=0.9)
+
+
+def test_gradients_that_do_not_fit():
+    net = network()
+    parameters = net.parameters()
+    opt = optim.SGD(parameters, 0.1)
+    good = {path: td.ones(w.shape) for path, w in parameters.items()}
+    before = net.state()
+    for given, said in (
+        (None, r"no \.grad: call loss"),
+        ([td.ones(())] * 3, "3 gradients for 4"),
+        (td.ones(()), r"got an array of shape \(\)"),
+        ({path: g for path, g in good.items() if path != "2.bias"}, r"no gradient for 2\.bias"),
+        ({**good, "3.bias": td.ones(2)}, r"no parameter for the gradients 3\.bias"),
+        ({**good, "0.bias": td.ones(8, dtype=td.int64)}, r"for 0\.bias is int64"),
+    ):
+        with pytest.raises(GradientError, match=said):
+            opt.step(given)
+    with pytest.raises(ShapeError, match=r"0\.bias has shape \(3,\), the parameter \(8,\)"):
+        opt.step({**good, "0.bias": td.ones(3)})
+    with pytest.raises(ShapeError, match=r"loss is of shape \(16, 2\); expected a 0-d array"):
+        opt.minimize(net(td.asarray(X)))
+    scaling = optim.SGD(parameters, 0.1, loss_scale=optim.LossScale())
+    with pytest.raises(GradientError, match="the loss was not scaled"):
+        scaling.step(good)
+    assert all(np.array_equal(value, before[path]) for path, value in net.state().items())

@@ -1,4 +1,4 @@
-"""Twenty steps of every optimizer against PyTorch's numbers, kept in pytorch.npz by make_pytorch.py."""
+"""Twenty steps of everything against PyTorch's numbers, kept in pytorch.npz by make_pytorch.py."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 import treadle as td
 from treadle import optim
 
+EXPECTED = np.load(Path(__file__).with_name("pytorch.npz"))
 W = np.linspace(-1, 1, 12, dtype="float32").reshape(3, 4)
 X = np.cos(np.arange(24, dtype="float32")).reshape(8, 3)
 Y = np.sin(np.arange(32, dtype="float32")).reshape(8, 4)
@@ -18,27 +19,125 @@ MAKERS = {
     "decayed": lambda p: optim.SGD(p, 0.1, weight_decay=0.1),
     "momentum": lambda p: optim.SGD(p, 0.05, momentum=0.9, weight_decay=0.01),
     "nesterov": lambda p: optim.SGD(p, 0.05, momentum=0.9, nesterov=True),
+    "nesterov decayed": lambda p: optim.SGD(p, 0.05, momentum=0.8, nesterov=True, weight_decay=0.1),
     "adagrad": lambda p: optim.AdaGrad(p, 0.1),
+    "adagrad decayed": lambda p: optim.AdaGrad(p, 0.1, weight_decay=0.1),
     "rmsprop": lambda p: optim.RMSProp(p, 0.01),
+    "rmsprop momentum": lambda p: optim.RMSProp(p, 0.01, decay=0.9, momentum=0.5, weight_decay=0.1),
     "centered": lambda p: optim.RMSProp(p, 0.01, momentum=0.9, centered=True),
+    "centered alone": lambda p: optim.RMSProp(p, 0.01, centered=True, epsilon=1e-4),
     "adam": lambda p: optim.Adam(p, 0.05, weight_decay=0.01),
+    "adam betas": lambda p: optim.Adam(p, 0.05, betas=(0.5, 0.9), epsilon=1e-3),
+    "amsgrad": lambda p: optim.Adam(p, 0.05, amsgrad=True),
     "adamw": lambda p: optim.AdamW(p, 0.05),
+    "adamw decayed": lambda p: optim.AdamW(p, 0.05, weight_decay=0.3, amsgrad=True),
+    "groups": lambda p: optim.Adam(
+        [optim.Group([p[0]], rate=0.02), optim.Group([p[1]], weight_decay=0.2)], 0.05
+    ),
+    "clip norm": lambda p: optim.SGD(p, 0.5, momentum=0.5, clip_norm=0.1),
+    "clip value": lambda p: optim.SGD(p, 0.5, momentum=0.5, clip_value=0.05),
 }
+SCHEDULES = {
+    "steps": optim.steps_down(0.5, [5, 12], 0.3),
+    "cosine": optim.cosine(0.5, 20, last=0.01),
+    "linear": optim.linear(0.5, 15, last=0.05),
+    "one cycle": optim.one_cycle(0.5, 20),
+}
+MEASURED = [
+    1.0,
+    0.9,
+    0.9,
+    0.91,
+    0.9,
+    0.95,
+    0.7,
+    0.7,
+    0.7,
+    0.7,
+    0.7,
+    0.7,
+    0.7,
+    0.69,
+    0.68,
+    0.7,
+    0.7,
+    0.7,
+    0.7,
+    0.1,
+]
 
 
-@pytest.mark.parametrize("name", MAKERS)
-def test_twenty_steps(name):
-    expected = np.load(Path(__file__).with_name("pytorch.npz"))
-    w, b = td.Variable(W), td.Variable(np.zeros(4, "float32"))
-    optimizer = MAKERS[name]([w, b])
+def weights():
+    return [td.Variable(W), td.Variable(np.zeros(4, "float32"))]
+
+
+def step_of(parameters, optimizer):
+    w, b = parameters
 
     @td.compile
     def step(x, y):
         loss = td.mean(td.square(x @ w + b - y))
-        optimizer.step(td.gradients(loss, [w, b]))
+        optimizer.step(td.gradients(optimizer.scaled(loss), parameters))
         return loss
 
+    return step
+
+
+def check(name, parameters):
+    for letter, found in zip("wb", parameters, strict=True):
+        np.testing.assert_allclose(
+            np.asarray(found), EXPECTED[f"{name}.{letter}"], rtol=2e-4, atol=2e-6, err_msg=f"{name}.{letter}"
+        )
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_twenty_steps(name):
+    parameters = weights()
+    step = step_of(parameters, MAKERS[name](parameters))
     for _ in range(20):
         step(X, Y)
-    np.testing.assert_allclose(w.numpy(), expected[f"{name}.w"], rtol=2e-4, atol=2e-6)
-    np.testing.assert_allclose(b.numpy(), expected[f"{name}.b"], rtol=2e-4, atol=2e-6)
+    check(name, parameters)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_rates_of_twenty_steps(name):
+    opt = optim.SGD([td.Variable([0.0])], SCHEDULES[name])
+    rates = []
+    for _ in range(20):
+        opt.step([td.zeros((1,))])
+        rates.append(opt.rate)
+    np.testing.assert_allclose(rates, EXPECTED[f"schedule {name}"], rtol=2e-5, atol=2e-7)
+
+
+def test_rates_that_follow_a_measurement():
+    opt = optim.SGD([td.Variable([0.0])], 0.5)
+    plateau = optim.Plateau(opt, factor=0.5, patience=2)
+    rates = []
+    for value in MEASURED:
+        plateau.measured(value)
+        rates.append(opt.rate)
+    np.testing.assert_allclose(rates, EXPECTED["schedule plateau"], rtol=1e-6)
+
+
+def test_an_average_of_twenty_steps():
+    parameters = weights()
+    ema = optim.EMA(parameters, 0.9)
+    step = step_of(parameters, optim.Adam(parameters, 0.05, ema=ema))
+    for _ in range(20):
+        step(X, Y)
+    check("ema", list(ema.values().values()))
+
+
+def test_the_scale_of_losses_that_meet_infinities():
+    parameters = weights()
+    opt = optim.SGD(parameters, 0.01, momentum=0.9, loss_scale=optim.LossScale(1024.0, interval=3))
+    step = step_of(parameters, opt)
+    scales = []
+    for i in range(20):
+        x = X.copy()
+        x[0, 0] = np.inf if i in (1, 2, 7, 11) else x[0, 0]
+        step(x, Y)
+        scales.append(float(opt.loss_scale.scale))
+    np.testing.assert_array_equal(scales, EXPECTED["scales"])
+    check("scaled", parameters)
+    assert float(opt.steps) == 16.0 and len(step.traces) == 1

@@ -9,7 +9,7 @@ import pytest
 
 import treadle as td
 from treadle import optim
-from treadle.errors import ArgumentError
+from treadle.errors import ArgumentError, FormatError
 
 
 def rates(schedule, steps):
@@ -56,6 +56,41 @@ def test_clipping():
     assert optim.clip_by_value(gradients, 1.0)["b"].tolist() == [[-1.0]]
     with pytest.raises(ArgumentError, match="limit=0"):
         optim.clip_by_norm(gradients, 0)
+
+
+def test_schedules_that_are_none():
+    for make, said in (
+        (lambda: optim.cosine(-1.0, 10), r"\[cosine\] rate=-1"),
+        (lambda: optim.cosine(0.1, 0), r"\[cosine\] steps=0"),
+        (lambda: optim.linear(0.1, 1.5), r"\[linear\] steps=1.5"),
+        (lambda: optim.warm_up(3, "cosine"), r"\[warm_up\] rate='cosine'"),
+        (lambda: optim.warm_up(3, optim.cosine), "no function of the number of steps"),
+        (lambda: optim.one_cycle(0.1, 10, rising=1.5), "rising=1.5"),
+        (lambda: optim.steps_down(0.1, 10), "at=10; expected a list"),
+        (lambda: optim.steps_down(0.1, [10], -1), "factor=-1"),
+        (lambda: optim.Plateau(optim.SGD([td.Variable(1.0)], optim.cosine(0.1, 9))), "rate is a schedule"),
+        (lambda: optim.Plateau(0.1), "optimizer is a float"),
+        (lambda: optim.LossScale(0.0), r"\[LossScale\] first=0"),
+        (lambda: optim.LossScale(growth=0.5), "growth=0.5"),
+        (lambda: optim.LossScale(backoff=1.5), "backoff=1.5"),
+        (lambda: optim.LossScale(interval=0), "interval=0"),
+    ):
+        with pytest.raises(ArgumentError, match=said):
+            make()
+
+
+def test_a_plateau_is_resumed():
+    plateaus = []
+    for _ in range(2):
+        opt = optim.SGD([td.Variable([1.0])], 1.0)
+        plateaus.append(optim.Plateau(opt, factor=0.5, patience=1))
+    first, second = plateaus
+    for value in (1.0, 1.0):
+        first.measured(value)
+    second.load_state(first.state())
+    assert [p.measured(1.0) for p in plateaus] == [True, True]
+    with pytest.raises(FormatError, match="expected best and bad"):
+        second.load_state({"best": 1.0})
 
 
 def test_a_plateau_lowers_the_rate():

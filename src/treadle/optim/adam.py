@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Unpack
 
 import treadle as td
 from treadle.errors import ArgumentError
-from treadle.optim.optimizer import Optimizer, Parameters, Rate
+from treadle.optim.ema import weights
+from treadle.optim.groups import Group, Parameters, Rate, checked_number
+from treadle.optim.optimizer import Optimizer, Settings
 
 
 class Adam(Optimizer):
     """Steps by running means of each gradient and of its square (Kingma and Ba 2015, arXiv:1412.6980).
 
     Args:
-        parameters, rate, weight_decay: as of `Optimizer`.
+        parameters, rate: as of `Optimizer`.
         betas: how much of both means is kept in a step, in [0, 1).
         epsilon: added to the root of the second.
+        amsgrad: divide by the root of the largest second mean so far (Reddi et al. 2018).
+        settings: as of `Optimizer`: weight_decay, clip_value, clip_norm, accumulate, loss_scale, ema.
 
     >>> import treadle as td
     >>> w = td.Variable([1.0, -1.0])
@@ -24,47 +29,56 @@ class Adam(Optimizer):
     [0.9, -0.9]
     """
 
-    slots = ("first", "second")
-
     def __init__(
         self,
-        parameters: Parameters | Any,
+        parameters: Parameters | Sequence[Group],
         rate: Rate = 1e-3,
         *,
         betas: tuple[float, float] = (0.9, 0.999),
         epsilon: float = 1e-8,
-        weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        **settings: Unpack[Settings],
     ):
-        if not all(0 <= beta < 1 for beta in betas):
-            raise ArgumentError(f"[{type(self).__name__}] betas={betas} are not in [0, 1)")
-        self.betas, self.epsilon = betas, epsilon
-        super().__init__(parameters, rate, weight_decay=weight_decay)
+        name = type(self).__name__
+        if not isinstance(betas, Sequence) or len(betas) != 2:
+            raise ArgumentError(f"[{name}] betas={betas!r}; expected two numbers, in [0, 1)")
+        for beta in betas:
+            checked_number(name, "betas", beta, "in [0, 1)", lambda value: 0 <= value < 1)
+        checked_number(name, "epsilon", epsilon, "at least 0", lambda value: value >= 0)
+        self.betas, self.epsilon, self.amsgrad = betas, epsilon, amsgrad
+        self.slots = ("first", "second", *("largest",) * amsgrad)
+        super().__init__(parameters, rate, **settings)
 
     def rule(
         self, w: td.Array, g: td.Array, memory: dict[str, td.Array], rate: td.Array, step: td.Array
     ) -> Any:
         keep1, keep2 = self.betas
         first = keep1 * memory["first"] + (1 - keep1) * g
-        second = keep2 * memory["second"] + (1 - keep2) * td.square(g)
-        size = rate / (1 - keep1**step)
-        root = td.sqrt(second) / td.sqrt(1 - keep2**step) + self.epsilon
-        return w - size * first / root, {"first": first, "second": second}
+        second = largest = keep2 * memory["second"] + (1 - keep2) * td.square(g)
+        kept = {"first": first, "second": second}
+        if self.amsgrad:
+            largest = kept["largest"] = td.maximum(memory["largest"], second)
+        size = rate / weights(keep1, step)
+        root = td.sqrt(largest) / td.sqrt(weights(keep2, step)) + self.epsilon
+        return w - size * first / root, kept
 
 
 class AdamW(Adam):
-    """Adam whose weight decay is taken from the parameters, not added to the gradients (Loshchilov and Hutter
-    2019, arXiv:1711.05101).
+    """Adam whose weight decay, 0.01 if nothing else is said, is taken from the parameters, not added to the
+    gradients (Loshchilov and Hutter 2019, arXiv:1711.05101).
     """
 
     decoupled = True
 
     def __init__(
         self,
-        parameters: Parameters | Any,
+        parameters: Parameters | Sequence[Group],
         rate: Rate = 1e-3,
         *,
         betas: tuple[float, float] = (0.9, 0.999),
         epsilon: float = 1e-8,
-        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        **settings: Unpack[Settings],
     ):
-        super().__init__(parameters, rate, betas=betas, epsilon=epsilon, weight_decay=weight_decay)
+        settings.setdefault("weight_decay", 1e-2)
+        super().__init__(parameters, rate, betas=betas, epsilon=epsilon, amsgrad=amsgrad, **settings)

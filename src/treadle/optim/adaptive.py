@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Unpack
 
 import treadle as td
-from treadle.errors import ArgumentError
-from treadle.optim.optimizer import Optimizer, Parameters, Rate
+from treadle.optim.groups import Group, Parameters, Rate, checked_number
+from treadle.optim.optimizer import Optimizer, Settings
 
 
 class AdaGrad(Optimizer):
     """Steps over the root of the sum of all squares so far (Duchi et al. 2011).
 
     Args:
-        parameters, rate, weight_decay: as of `Optimizer`.
+        parameters, rate: as of `Optimizer`.
         epsilon: added to the root.
+        settings: as of `Optimizer`: weight_decay, clip_value, clip_norm, accumulate, loss_scale, ema.
 
     >>> import treadle as td
     >>> w = td.Variable([1.0])
@@ -27,14 +29,14 @@ class AdaGrad(Optimizer):
 
     def __init__(
         self,
-        parameters: Parameters | Any,
+        parameters: Parameters | Sequence[Group],
         rate: Rate = 1e-2,
         *,
         epsilon: float = 1e-10,
-        weight_decay: float = 0.0,
+        **settings: Unpack[Settings],
     ):
-        self.epsilon = epsilon
-        super().__init__(parameters, rate, weight_decay=weight_decay)
+        self.epsilon = checked_number("AdaGrad", "epsilon", epsilon, "at least 0", lambda value: value >= 0)
+        super().__init__(parameters, rate, **settings)
 
     def rule(
         self, w: td.Array, g: td.Array, memory: dict[str, td.Array], rate: td.Array, step: td.Array
@@ -47,30 +49,32 @@ class RMSProp(Optimizer):
     """Steps over the root of a running mean of squares (Tieleman and Hinton 2012, lecture 6e).
 
     Args:
-        parameters, rate, weight_decay: as of `Optimizer`.
+        parameters, rate: as of `Optimizer`.
         decay: how much of the mean is kept in a step, in [0, 1).
         epsilon: added to the root.
         momentum: in [0, 1).
         centered: whether the mean of the gradients is taken out of the squares (Graves 2013,
             arXiv:1308.0850).
+        settings: as of `Optimizer`: weight_decay, clip_value, clip_norm, accumulate, loss_scale, ema.
     """
 
     def __init__(
         self,
-        parameters: Parameters | Any,
+        parameters: Parameters | Sequence[Group],
         rate: Rate = 1e-2,
         *,
         decay: float = 0.99,
         epsilon: float = 1e-8,
         momentum: float = 0.0,
         centered: bool = False,
-        weight_decay: float = 0.0,
+        **settings: Unpack[Settings],
     ):
-        if not 0 <= decay < 1 or not 0 <= momentum < 1:
-            raise ArgumentError(f"[RMSProp] decay={decay} and momentum={momentum} must be in [0, 1)")
+        for name, value in (("decay", decay), ("momentum", momentum)):
+            checked_number("RMSProp", name, value, "in [0, 1)", lambda value: 0 <= value < 1)
+        checked_number("RMSProp", "epsilon", epsilon, "at least 0", lambda value: value >= 0)
         self.decay, self.epsilon, self.momentum, self.centered = decay, epsilon, momentum, centered
         self.slots = ("squares", *("mean",) * centered, *("momentum",) * bool(momentum))
-        super().__init__(parameters, rate, weight_decay=weight_decay)
+        super().__init__(parameters, rate, **settings)
 
     def rule(
         self, w: td.Array, g: td.Array, memory: dict[str, td.Array], rate: td.Array, step: td.Array

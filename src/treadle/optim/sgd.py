@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Unpack
 
 import treadle as td
 from treadle.errors import ArgumentError
-from treadle.optim.optimizer import Optimizer, Parameters, Rate
+from treadle.optim.groups import Group, Parameters, Rate, checked_number
+from treadle.optim.optimizer import Optimizer, Settings
 
 
 class SGD(Optimizer):
     """``w -= rate * g``; with momentum, ``v = momentum * v + g`` and ``w -= rate * v`` (Polyak 1964).
 
     Args:
-        parameters, rate, weight_decay: as of `Optimizer`.
+        parameters, rate: as of `Optimizer`.
         momentum: in [0, 1).
         nesterov: ``w -= rate * (g + momentum * v)`` (Sutskever et al. 2013).
+        settings: as of `Optimizer`: weight_decay, clip_value, clip_norm, accumulate, loss_scale, ema.
 
     >>> import treadle as td
     >>> w = td.Variable([1.0, 2.0])
@@ -26,20 +29,19 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        parameters: Parameters | Any,
+        parameters: Parameters | Sequence[Group],
         rate: Rate,
         *,
         momentum: float = 0.0,
         nesterov: bool = False,
-        weight_decay: float = 0.0,
+        **settings: Unpack[Settings],
     ):
-        if not 0 <= momentum < 1:
-            raise ArgumentError(f"[SGD] momentum={momentum} is not in [0, 1)")
+        checked_number("SGD", "momentum", momentum, "in [0, 1)", lambda value: 0 <= value < 1)
         if nesterov and not momentum:
             raise ArgumentError("[SGD] nesterov=True needs a momentum")
         self.slots = ("momentum",) if momentum else ()
         self.momentum, self.nesterov = momentum, nesterov
-        super().__init__(parameters, rate, weight_decay=weight_decay)
+        super().__init__(parameters, rate, **settings)
 
     def rule(
         self, w: td.Array, g: td.Array, memory: dict[str, td.Array], rate: td.Array, step: td.Array
