@@ -13,7 +13,7 @@ import pytest
 from treadle.devices.cpu import jit
 from treadle.devices.cpu.expression import module_for
 from treadle.devices.cpu.ir import lanes_of, vector
-from treadle.devices.cpu.math import EXACT, FLOAT32, FLOAT64, LIBM
+from treadle.devices.cpu.math import EXACT, FLOAT32, FLOAT64
 from treadle.devices.cpu.target import ISAS, host_isas
 
 INF, NAN = math.inf, math.nan
@@ -355,7 +355,7 @@ def test_double_functions(name):
         np.testing.assert_allclose(apply(name, isa, *arrays), REFERENCES[name](*arrays), rtol=1e-14)
 
 
-VECTORISED = [name for name in FLOAT64 if name not in LIBM and name not in EXACT]
+VECTORISED = [name for name in FLOAT64 if name not in EXACT]
 OVERFLOWS = [
     709.782712893384,
     709.7827128933841,
@@ -383,19 +383,44 @@ def double_samples(generator) -> np.ndarray:
     ])  # fmt: skip
 
 
+def double_arguments(name: str, generator) -> tuple[np.ndarray, ...]:
+    x = double_samples(generator)
+    if name not in BINARY:
+        return (x,)
+    special = np.array([*DOUBLES, -1.5, 3, -3, *(-n for n in DOUBLES)])
+    y = np.concatenate(
+        [generator.permutation(x), x * generator.uniform(-2, 2, x.size), np.tile(special, special.size)]
+    )
+    x = np.concatenate([x, x, np.repeat(special, special.size)])
+    if name == "pow":
+        # Also ordinary results of ordinary bases, and of those near 1.
+        base = np.abs(double_samples(generator))
+        log = np.log(base)
+        x = np.concatenate([x, base])
+        y = np.concatenate([y, generator.uniform(-760, 760, base.size) / np.where(log == 0, 1, log)])
+    return x, y
+
+
 @pytest.mark.skipif(np.finfo(np.longdouble).nmant < 63, reason="no wider format to compare with")
 @pytest.mark.parametrize("name", VECTORISED)
 def test_double_functions_are_within_two_units(name):
-    x = double_samples(np.random.default_rng(1))
+    arguments = double_arguments(name, np.random.default_rng(1))
     wide = np.longdouble
-    exact = REFERENCES[name](x.astype(wide))
-    unit = np.ldexp(wide(1), np.clip(np.frexp(exact)[1] - 53, -1074, 971))
+    # There is no erf of a wider format: the error of the C library's adds to ours.
+    exact = REFERENCES[name](*(arguments if name == "erf" else (x.astype(wide) for x in arguments)))
+    exact = exact.astype(wide)
+    # Where the terms of logaddexp cancel, what is left is good to the last bits of the larger argument.
+    scale = np.maximum(np.abs(exact), np.maximum(*np.abs(arguments))) if name == "logaddexp" else exact
+    unit = np.ldexp(wide(1), np.clip(np.frexp(scale)[1] - 53, -1074, 971))
     limit = wide(2) ** 1024
     for isa in host_isas():
-        got = apply(name, isa, x)
+        got = apply(name, isa, *arguments)
         error = np.abs(np.clip(got.astype(wide), -limit, limit) - np.clip(exact, -limit, limit)) / unit
         assert np.array_equal(np.isnan(got), np.isnan(exact))
-        assert np.nanmax(error) < 2, (isa.name, x[np.nanargmax(error)])
+        assert np.nanmax(error) < (3 if name == "logaddexp" else 2), (
+            isa.name,
+            [x[np.nanargmax(error)] for x in arguments],
+        )
         zero = (got == 0) & (exact == 0)
         assert np.array_equal(np.signbit(got[zero]), np.signbit(exact[zero]))
 
@@ -403,17 +428,17 @@ def test_double_functions_are_within_two_units(name):
 @pytest.mark.parametrize("lanes", [1, 2, 16])
 @pytest.mark.parametrize("name", VECTORISED)
 def test_bits_of_doubles_do_not_depend_on_the_number_of_lanes(name, lanes):
-    x = double_samples(np.random.default_rng(2))[::61]
-    x = x[: x.size // 16 * 16]
+    arguments = [x[::61] for x in double_arguments(name, np.random.default_rng(2))]
+    arguments = [x[: x.size // 16 * 16] for x in arguments]
     isa = host_isas()[0]
-    np.testing.assert_array_equal(apply(name, isa, x, lanes=lanes), apply(name, isa, x))
+    np.testing.assert_array_equal(apply(name, isa, *arguments, lanes=lanes), apply(name, isa, *arguments))
 
 
 @pytest.mark.parametrize("name", VECTORISED)
 def test_double_functions_are_generated_for_neon(name):
     isa = ISAS["neon"]
     module = module_for(isa)
-    f = module.function("map", ["<2 x double>"], "<2 x double>")
+    f = module.function("map", ["<2 x double>"] * (1 + (name in BINARY)), "<2 x double>")
     f.ret(FLOAT64[name](f, *f.arguments))
     assembly = jit.assembly(module.text(), isa)
     assert "fmla\tv" in assembly and ".2d" in assembly

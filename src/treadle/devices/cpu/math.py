@@ -2,8 +2,8 @@
 
 `FLOAT32` and `FLOAT64` map a name to a function of the builder and its arguments, all of one type (`float` or
 a vector of it; `double` for the second table) that writes the code and returns the result. Code for `float`
-is inline and vectorised, and so is that for `double` but for a few functions that call the C library for each
-lane; errors are in ``docs/results-ulp.md``.
+is inline and vectorised, and so is that for `double`, but that sines of huge numbers are the C library's;
+errors are in ``docs/results-ulp.md``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from functools import partial
 
 from treadle.devices.cpu import math_double_exponential as double_exponential
 from treadle.devices.cpu import math_double_logarithm as double_logarithm
+from treadle.devices.cpu import math_double_power as double_power
 from treadle.devices.cpu import math_double_trigonometric as double_trigonometric
 from treadle.devices.cpu import math_exponential as exponential
 from treadle.devices.cpu import math_logarithm as logarithm
@@ -31,9 +32,6 @@ EXACT = {
     "copysign": "copysign",
 }
 """Op names and the LLVM intrinsics of them: an instruction or two (SSE 4.1, NEON), correctly rounded."""
-
-LIBM = ("pow", "hypot", "erf", "asin", "acos", "atan2", "asinh", "acosh", "atanh")
-"""Ops of `double` that are the C standard's functions of the same name."""
 
 
 def intrinsic(name: str, f: Function, *arguments: Value) -> Value:
@@ -74,14 +72,17 @@ FLOAT32: dict[str, Writer] = {
 
 FLOAT64: dict[str, Writer] = {
     **{op: partial(intrinsic, name) for op, name in EXACT.items()},
-    **{op: partial(per_lane, op) for op in LIBM},
     **{
         function.__name__: function
         for function in (
             *(double_exponential.exp, double_exponential.exp2, double_exponential.expm1),
             *(double_exponential.sigmoid, double_exponential.sinh, double_exponential.cosh),
-            *(double_exponential.tanh, double_logarithm.log, double_logarithm.log1p),
-            *(double_logarithm.log2, double_logarithm.log10, double_trigonometric.atan),
+            *(double_exponential.tanh, double_exponential.erf),
+            *(double_logarithm.log, double_logarithm.log1p, double_logarithm.log2, double_logarithm.log10),
+            *(double_logarithm.asinh, double_logarithm.acosh, double_logarithm.atanh),
+            *(double_logarithm.hypot, double_logarithm.logaddexp, double_power.pow),
+            *(double_trigonometric.asin, double_trigonometric.acos, double_trigonometric.atan),
+            double_trigonometric.atan2,
         )
     },
     **{name: partial(circular, name) for name in ("sin", "cos", "tan")},

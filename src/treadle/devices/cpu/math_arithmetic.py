@@ -88,6 +88,25 @@ def residual(f: Function, a: Value, b: Value, c: Value) -> Value:
     return subtract(f, subtract(f, a, product), lost)
 
 
+def product(f: Function, a: Value, b: Value) -> tuple[Value, Value]:
+    """a * b, rounded, and what rounding lost."""
+    rounded = multiply(f, a, b)
+    return rounded, f.fneg(residual(f, rounded, a, b))
+
+
+def total(f: Function, a: Value, b: Value) -> tuple[Value, Value]:
+    """a + b, rounded, and what rounding lost (Knuth's TwoSum)."""
+    s = add(f, a, b)
+    v = subtract(f, s, a)
+    return s, add(f, subtract(f, a, subtract(f, s, v)), subtract(f, b, v))
+
+
+def total_of_larger(f: Function, a: Value, b: Value) -> tuple[Value, Value]:
+    """The same where |a| >= |b| or a is 0 (Dekker's FastTwoSum)."""
+    s = add(f, a, b)
+    return s, add(f, subtract(f, a, s), b)
+
+
 def _halves(f: Function, x: Value) -> tuple[Value, Value]:
     """x as the sum of two numbers whose products are exact."""
     high = from_bits(f, word_op(f, "and", bits(f, x), -(1 << 27)))

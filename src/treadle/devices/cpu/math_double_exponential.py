@@ -83,6 +83,44 @@ TANH_TAIL = (
 )
 """(tanh x - x) / x**3 in x**2 for |x| <= 9 / 16; 2**-66."""
 TANH_SMALL = 0.5625
+ERF_SMALL = (
+    5.945258529267927e-11,
+    -1.1365665102795735e-09,
+    1.4657879922971363e-08,
+    -1.6350025286915106e-07,
+    1.646097282905786e-06,
+    -1.4925593508115084e-05,
+    0.00012055331036977258,
+    -0.0008548326978745379,
+    0.0052239776247809495,
+    -0.026866170645072907,
+    0.11283791670954857,
+    -0.3761263890318375,
+    0.1283791670955126,
+)
+"""erf(x) / x - 1 in x**2 for |x| <= 1; 2**-62 of erf(x) / x."""
+ERF_LARGE = (
+    -2.0095408622204375e-13,
+    9.945308427547226e-12,
+    -2.319175017026362e-10,
+    3.3877035185866785e-09,
+    -3.4737275182690144e-08,
+    2.6524309574969945e-07,
+    -1.5579482058514293e-06,
+    7.141432160779738e-06,
+    -2.5432328670182545e-05,
+    6.77457718851752e-05,
+    -0.00011702191977077463,
+    3.2528054700079655e-05,
+    0.0005381045065206631,
+    -0.0016595741752726003,
+    0.00018925870685472854,
+    0.019136530010976215,
+    -0.1027748998261546,
+    -0.6366193648413583,
+    -1.1283792010482645,
+)
+"""log(1 - erf(x)) / x for 1 <= x <= 5.95; 2**-61 of erf(x)."""
 NEGLIGIBLE = 2.0**-30
 """Below this, an odd function whose series goes on with x**3 is x."""
 
@@ -199,3 +237,26 @@ def tanh(f: Function, x: Value) -> Value:
     e = multiply_add(f, expm1_reduced(f, r), power_of_two(f, word), power_of_two(f, word))
     large = subtract(f, real(f, x, 1.0), f.op("fdiv", real(f, x, 2.0), add(f, e, 1.0)))
     return copysign(f, where(f, "olt", magnitude, TANH_SMALL, small, large), x)
+
+
+def exp_of_pair(f: Function, high: Value, low: Value) -> Value:
+    """e**(high + low), where low is at most a unit of high in its last place."""
+    x = at_least(f, at_most(f, high, 710.0), -746.0)
+    inside = f.compare("fcmp oeq", x, high)
+    r, lost, n, word = reduce_closely(f, x, 2046)
+    lost = add(f, lost, f.select(inside, low, real(f, low, 0.0)))
+    near = add(f, r, 1.0)
+    rest = subtract(f, r, subtract(f, near, 1.0))
+    tail = multiply_add(f, polynomial(f, r, EXPM1_TAIL), multiply(f, r, r), rest)
+    # low may be 2**-43: times e**r, not 1.
+    tail = multiply_add(f, lost, add(f, near, tail), tail)
+    return scaled(f, add(f, near, tail), n, word)
+
+
+def erf(f: Function, x: Value) -> Value:
+    magnitude = absolute(f, x)
+    small = multiply_add(f, polynomial(f, multiply(f, x, x), ERF_SMALL), x, x)
+    limited = at_most(f, magnitude, 5.95)
+    complement = exp(f, multiply(f, polynomial(f, limited, ERF_LARGE), limited))
+    large = copysign(f, subtract(f, real(f, x, 1.0), complement), x)
+    return where(f, "olt", magnitude, 1.0, small, large)

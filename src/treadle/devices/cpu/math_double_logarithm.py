@@ -13,17 +13,24 @@ from treadle.devices.cpu.math_arithmetic import (
     ROUNDER,
     absolute,
     add,
+    at_least,
+    at_most,
     bits,
+    copysign,
     from_bits,
     multiply,
     multiply_add,
     polynomial,
+    product,
     real,
+    residual,
     subtract,
+    total,
+    total_of_larger,
     where,
     word_op,
 )
-from treadle.devices.cpu.math_double_exponential import LN2_HIGH, LN2_LOW
+from treadle.devices.cpu.math_double_exponential import LN2_HIGH, LN2_LOW, exp_of_pair
 
 SMALLEST_NORMAL = 2.0**-1022
 SQRT_HALF = 0x3FE6A09E667F3BCD
@@ -38,6 +45,9 @@ LOG_TAIL = (
     0.666666666666667,
 )
 """(2 atanh s - 2 s) / s**3 in s**2, for 1 + f between sqrt(1/2) and sqrt(2); 2**-57 of the logarithm."""
+
+SMALL_TANGENT = 0.17157287525380990
+"""3 - 2 sqrt(2): s of sqrt(2)."""
 
 LOG2_E = 1.4426946640014648, 3.768874985636099e-07
 LOG10_E = 0.4342944622039795, 1.9699272335463627e-08
@@ -119,20 +129,125 @@ def log10(f: Function, x: Value) -> Value:
 
 
 def log1p(f: Function, x: Value) -> Value:
-    total = add(f, x, 1.0)
-    m, k = split(f, total)
+    result = log1p_of_pair(f, x, real(f, x, 0.0))
+    return where(f, "olt", absolute(f, x), 2.0**-54, x, special(f, add(f, x, 1.0), result))
+
+
+def log1p_of_pair(f: Function, x: Value, low: Value) -> Value:
+    """log(1 + x + low), where low is at most a unit of x in its last place and x > -1 an ordinary number."""
+    whole = add(f, x, 1.0)
     # What rounding 1 + x lost, in units of 1 + x.
     lost = f.select(
         f.compare("fcmp oge", x, real(f, x, 1.0)),
-        subtract(f, real(f, x, 1.0), subtract(f, total, x)),
-        subtract(f, x, subtract(f, total, 1.0)),
+        subtract(f, real(f, x, 1.0), subtract(f, whole, x)),
+        subtract(f, x, subtract(f, whole, 1.0)),
     )
+    m, k = split(f, whole)
     near = f.compare("fcmp oeq", k, real(f, k, 0.0))
-    zero = real(f, x, 0.0)
-    carry = f.select(near, zero, f.op("fdiv", lost, total))
-    fraction = f.select(near, x, subtract(f, m, 1.0))
+    lost = f.select(near, real(f, x, 0.0), lost)
+    carry = f.op("fdiv", add(f, lost, low), whole)
+    return from_fraction(f, f.select(near, x, subtract(f, m, 1.0)), k, carry)
+
+
+def log_of_pair(f: Function, x: Value, low: Value) -> Value:
+    """log(x + low) of a normal positive x."""
+    m, k = split(f, x)
+    return from_fraction(f, subtract(f, m, 1.0), k, f.op("fdiv", low, x))
+
+
+def from_fraction(f: Function, fraction: Value, k: Value, carry: Value) -> Value:
+    """k log 2 + log(1 + fraction) + carry, of which the last is small."""
     half_square, t = tail(f, fraction)
     low = subtract(f, half_square, add(f, t, multiply_add(f, k, LN2_LOW, carry)))
-    result = subtract(f, multiply(f, k, LN2_HIGH), subtract(f, low, fraction))
-    result = special(f, total, result)
-    return where(f, "olt", absolute(f, x), 2.0**-54, x, result)
+    return subtract(f, multiply(f, k, LN2_HIGH), subtract(f, low, fraction))
+
+
+LARGE = 2.0**28
+"""From here on the inverse hyperbolic functions are log(2 x), to less than half a unit."""
+
+
+def _large(f: Function, magnitude: Value, result: Value) -> Value:
+    """`result`, or the logarithm of twice a large magnitude; infinity and NaN of themselves."""
+    m, k = split(f, magnitude)
+    large = from_fraction(f, subtract(f, m, 1.0), add(f, k, 1.0), real(f, k, 0.0))
+    result = f.select(f.compare("fcmp ogt", magnitude, real(f, magnitude, LARGE)), large, result)
+    return f.select(f.compare("fcmp ult", magnitude, real(f, magnitude, INFINITY)), result, magnitude)
+
+
+def asinh(f: Function, x: Value) -> Value:
+    """log1p(u) of u = x + x**2 / (1 + sqrt(x**2 + 1))."""
+    magnitude = absolute(f, x)
+    y = at_most(f, magnitude, LARGE)
+    square = multiply(f, y, y)
+    rest = f.op("fdiv", square, add(f, f.intrinsic("sqrt", add(f, square, 1.0)), 1.0))
+    result = _large(f, magnitude, log1p_of_pair(f, *total_of_larger(f, y, rest)))
+    return copysign(f, where(f, "olt", magnitude, 2.0**-28, magnitude, result), x)
+
+
+def acosh(f: Function, x: Value) -> Value:
+    """log1p(t + sqrt(t (t + 2))) of t = x - 1."""
+    y = at_least(f, at_most(f, x, LARGE), 1.0)
+    t = subtract(f, y, 1.0)
+    t_low = subtract(f, subtract(f, y, t), 1.0)
+    square, lost = product(f, t, t)
+    double = add(f, t, t)
+    radicand, more = total(f, double, square)
+    lost = add(f, lost, more)
+    root = f.intrinsic("sqrt", radicand)
+    rest = add(f, residual(f, radicand, root, root), lost)
+    # Of 1 the radicand is 0.
+    root_low = f.op("fdiv", multiply(f, rest, 0.5), at_least(f, root, SMALLEST_NORMAL))
+    u, low = total(f, root, t)
+    low = add(f, add(f, low, root_low), add(f, t_low, t_low))
+    result = _large(f, x, log1p_of_pair(f, u, low))
+    return where(f, "olt", x, 1.0, NAN, result)
+
+
+def atanh(f: Function, x: Value) -> Value:
+    """Half the logarithm of (1 + x) / (1 - x)."""
+    magnitude, one = absolute(f, x), real(f, x, 1.0)
+    square = multiply(f, x, x)
+    half_tail = multiply(f, multiply(f, polynomial(f, square, LOG_TAIL), square), 0.5)
+    small = multiply_add(f, half_tail, magnitude, magnitude)
+    above, above_low = total(f, one, magnitude)
+    below, below_low = total(f, one, f.fneg(magnitude))
+    q = f.op("fdiv", above, below)
+    rest = subtract(f, add(f, residual(f, above, q, below), above_low), multiply(f, q, below_low))
+    large = multiply(f, log_of_pair(f, q, f.op("fdiv", rest, below)), 0.5)
+    large = where(f, "oeq", magnitude, 1.0, INFINITY, where(f, "ogt", magnitude, 1.0, NAN, large))
+    result = where(f, "olt", magnitude, SMALL_TANGENT, small, large)
+    return copysign(f, _known(f, x, result), x)
+
+
+def hypot(f: Function, x: Value, y: Value) -> Value:
+    a, b = absolute(f, x), absolute(f, y)
+    # Both times a power of two that takes the larger near 1; a NaN is no larger and no smaller.
+    larger = f.select(f.compare("fcmp ogt", a, b), a, b)
+    down, up = scales(f, larger)
+    a, b = multiply(f, a, down), multiply(f, b, down)
+    result = multiply(f, f.intrinsic("sqrt", multiply_add(f, a, a, multiply(f, b, b))), up)
+    for side in (x, y):
+        result = where(f, "oeq", absolute(f, side), INFINITY, INFINITY, result)
+    return result
+
+
+def scales(f: Function, x: Value) -> tuple[Value, Value]:
+    """A power of two that takes a positive x to between 1 and 4 (one below the normal numbers to below 1),
+    and its inverse.
+    """
+    exponent = word_op(f, "and", bits(f, x), 0x7FF << 52)
+    low, high = (f.constant(exponent.type, e << 52) for e in (1, 2045))
+    exponent = f.select(f.compare("icmp ult", exponent, low), low, exponent)
+    exponent = f.select(f.compare("icmp ugt", exponent, high), high, exponent)
+    inverse = f.op("sub", f.constant(exponent.type, 2046 << 52), exponent)
+    return from_bits(f, inverse), from_bits(f, exponent)
+
+
+def logaddexp(f: Function, x: Value, y: Value) -> Value:
+    """max + log1p(exp(-gap)), of which the last bits of the larger number are right where the two cancel."""
+    larger = f.select(f.compare("fcmp ogt", x, y), x, y)
+    # Equal infinities have no difference.
+    zero = real(f, x, 0.0)
+    gap = f.select(f.compare("fcmp oeq", x, y), zero, absolute(f, subtract(f, x, y)))
+    result = add(f, larger, log1p_of_pair(f, exp_of_pair(f, f.fneg(gap), zero), zero))
+    return f.select(f.compare("fcmp uno", x, y), real(f, x, NAN), result)

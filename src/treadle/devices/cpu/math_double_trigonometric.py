@@ -10,8 +10,11 @@ from collections.abc import Callable
 
 from treadle.devices.cpu.ir import Function, Value
 from treadle.devices.cpu.math_arithmetic import (
+    INFINITY,
     absolute,
     add,
+    at_least,
+    bits,
     copysign,
     corrected,
     multiply,
@@ -22,9 +25,11 @@ from treadle.devices.cpu.math_arithmetic import (
     residual,
     round_product,
     subtract,
+    total_of_larger,
     where,
     word_op,
 )
+from treadle.devices.cpu.math_double_logarithm import scales
 
 TWO_OVER_PI = 0.6366197723675814
 HALF_PI_PARTS = (1.5707963267341256, 6.077100506303966e-11, 2.0222662487111665e-21, 8.4784276603689e-32)
@@ -67,6 +72,24 @@ ATAN_TAIL = (
     -0.3333333333333333,
 )
 """(atan x - x) / x**3 in x**2 for |x| <= tan(pi / 8); 2**-64."""
+
+ASIN_TAIL = (
+    0.03267690883314453,
+    -0.021077314588683393,
+    0.021763507363521516,
+    0.0036830426009513625,
+    0.010786527551700687,
+    0.011397776559700118,
+    0.013980961332205973,
+    0.017351600107659945,
+    0.022372215658906125,
+    0.030381942683698517,
+    0.04464285717511789,
+    0.07499999999970268,
+    0.16666666666666763,
+)
+"""(asin x - x) / x**3 in x**2 for |x| <= 1 / 2; 2**-59 of asin x."""
+PI = 3.141592653589793, 1.2246467991473532e-16
 
 Pair = tuple[Value, Value]
 
@@ -165,3 +188,82 @@ def atan(f: Function, x: Value) -> Value:
     square = multiply(f, y, y)
     tail = multiply_add(f, multiply(f, polynomial(f, square, ATAN_TAIL), square), y, low)
     return copysign(f, add(f, base, add(f, y, tail)), x)
+
+
+def arc_sine(f: Function, x: Value) -> tuple[Value, Value, Value]:
+    """Whether |x| > 1 / 2; t, which is then sqrt((1 - |x|) / 2), else |x|; asin(t) - t, with what the root
+    lost. NaN for |x| > 1.
+    """
+    magnitude = absolute(f, x)
+    far = f.compare("fcmp ogt", magnitude, real(f, x, 0.5))
+    half = multiply(f, subtract(f, real(f, x, 1.0), magnitude), 0.5)
+    root = f.intrinsic("sqrt", half)
+    # Of 1 the root is 0.
+    lost = f.op("fdiv", multiply(f, residual(f, half, root, root), 0.5), at_least(f, root, 2.0**-60))
+    z = f.select(far, half, multiply(f, x, x))
+    t = f.select(far, root, magnitude)
+    tail = multiply(f, multiply(f, polynomial(f, z, ASIN_TAIL), z), t)
+    return far, t, add(f, tail, f.select(far, lost, real(f, x, 0.0)))
+
+
+def asin(f: Function, x: Value) -> Value:
+    """pi / 2 - 2 asin(sqrt((1 - |x|) / 2)) far from 0."""
+    far, t, tail = arc_sine(f, x)
+    high, lost = total_of_larger(f, real(f, x, HALF_PI[0]), multiply(f, t, -2.0))
+    large = add(f, high, add(f, lost, multiply_add(f, tail, -2.0, HALF_PI[1])))
+    return copysign(f, f.select(far, large, add(f, t, tail)), x)
+
+
+def acos(f: Function, x: Value) -> Value:
+    """Twice the arc near 1, pi less twice the arc near -1, pi / 2 - asin x between."""
+    far, t, tail = arc_sine(f, x)
+    positive = f.compare("fcmp ogt", x, real(f, x, 0.0))
+    factor = f.select(far, real(f, x, 2.0), real(f, x, 1.0))
+    arc, small = multiply(f, t, factor), multiply(f, tail, factor)
+    # What pi is lessened by near -1, and pi / 2 between.
+    plus = f.op("or", far, positive)
+    less, small_less = (f.select(plus, v, f.fneg(v)) for v in (arc, small))
+    high, low = (
+        f.select(far, real(f, x, whole), real(f, x, half)) for whole, half in zip(PI, HALF_PI, strict=True)
+    )
+    high, lost = total_of_larger(f, high, f.fneg(less))
+    below = add(f, high, add(f, lost, subtract(f, low, small_less)))
+    return f.select(f.op("and", far, positive), add(f, arc, small), below)
+
+
+def atan2(f: Function, y: Value, x: Value) -> Value:
+    """The arc of a quotient in two parts, from the nearest multiple of pi / 4."""
+    width, height = absolute(f, x), absolute(f, y)
+    zero, one = real(f, x, 0.0), real(f, x, 1.0)
+    steep, same = f.compare("fcmp ogt", height, width), f.compare("fcmp oeq", height, width)
+    larger, smaller = f.select(steep, height, width), f.select(steep, width, height)
+    down, _ = scales(f, larger)
+    # 0 / 0 stands for 0, infinity / infinity for 1, and a number / infinity for 0.
+    both_zero = f.op("and", same, f.compare("fcmp oeq", width, zero))
+    infinite = f.compare("fcmp oeq", larger, real(f, x, INFINITY))
+    smaller = f.select(same, one, f.select(infinite, f.op("fmul", smaller, zero), multiply(f, smaller, down)))
+    smaller = f.select(both_zero, zero, smaller)
+    larger = f.select(f.op("or", same, infinite), one, multiply(f, larger, down))
+    middle = f.compare("fcmp ogt", smaller, multiply(f, larger, 0.41421356237309503))
+    away, away_low = difference(f, smaller, larger)
+    toward, toward_low = total_of_larger(f, larger, smaller)
+    above, above_low = f.select(middle, away, smaller), f.select(middle, away_low, zero)
+    below, below_low = f.select(middle, toward, larger), f.select(middle, toward_low, zero)
+    q = f.op("fdiv", above, below)
+    rest = subtract(f, add(f, residual(f, above, q, below), above_low), multiply(f, q, below_low))
+    square = multiply(f, q, q)
+    small = multiply(f, multiply(f, polynomial(f, square, ATAN_TAIL), square), q)
+    small = add(f, small, f.op("fdiv", rest, below))
+    # In the first octant the arc itself, then pi / 2 - arc, pi / 2 + arc, pi - arc.
+    left = f.compare("icmp slt", bits(f, x), f.constant(bits(f, x).type, 0))
+    turned = f.op("xor", steep, left)
+    base, base_low = (f.select(middle, real(f, x, part), zero) for part in QUARTER_PI)
+    base, base_low, q, small = (f.select(turned, f.fneg(v), v) for v in (base, base_low, q, small))
+    origin, origin_low = (
+        f.select(steep, real(f, x, half), f.select(left, real(f, x, pi), zero))
+        for half, pi in zip(HALF_PI, PI, strict=True)
+    )
+    origin, lost = total_of_larger(f, origin, base)
+    small = add(f, add(f, small, lost), add(f, origin_low, base_low))
+    high, lost = total_of_larger(f, origin, q)
+    return copysign(f, add(f, high, add(f, lost, small)), y)

@@ -6,6 +6,7 @@ A logarithm takes x = m 2**e with m between sqrt(1/2) and sqrt(2), and adds e lo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from treadle.devices.cpu.ir import Function, Value
@@ -231,19 +232,27 @@ def pow(f: Function, x: Value, y: Value) -> Value:
     finite = f.compare("fcmp olt", absolute(f, y), infinity)
     ordinary = f.op("and", between(f, x, "ogt", 0.0), finite)
     result = power(f, log2_double(f, widened(f, x)), widened(f, y))
-    return corrected(f, inverted(f, ordinary), [result], lambda: [pow_edges(f, x, y)])[0]
+
+    def of_magnitude(magnitude: Value, at_limit: Value, limit: Value) -> Value:
+        log = f.select(at_limit, widened(f, limit), log2_double(f, widened(f, magnitude)))
+        return power(f, log, widened(f, y))
+
+    return corrected(f, inverted(f, ordinary), [result], lambda: [pow_edges(f, x, y, of_magnitude)])[0]
 
 
-def pow_edges(f: Function, x: Value, y: Value) -> Value:
-    """`pow` of any arguments, as IEEE 754-2019, 9.2.1, lists them."""
+def pow_edges(f: Function, x: Value, y: Value, of_magnitude: Callable[[Value, Value, Value], Value]) -> Value:
+    """`pow` of any arguments, as IEEE 754-2019, 9.2.1, lists them.
+
+    `of_magnitude` gives the power y of a positive number; the mask says where that is 0 or infinite, and its
+    logarithm the value that comes third.
+    """
 
     def is_equal(a: Value, number: float) -> Value:
         return f.compare("fcmp oeq", a, real(f, a, number))
 
     magnitude = absolute(f, x)
     zero_or_infinite = f.op("or", is_equal(magnitude, 0.0), is_equal(magnitude, INFINITY))
-    limit = widened(f, multiply(f, subtract(f, magnitude, 1.0), INFINITY))
-    result = power(f, f.select(zero_or_infinite, limit, log2_double(f, widened(f, magnitude))), widened(f, y))
+    result = of_magnitude(magnitude, zero_or_infinite, multiply(f, subtract(f, magnitude, 1.0), INFINITY))
     result = f.select(f.compare("fcmp uno", x, y), real(f, x, NAN), result)
     # Powers of a negative base: odd ones keep the sign, those that are no integers are no numbers.
     floor, half = f.intrinsic("floor", y), multiply(f, y, 0.5)
