@@ -70,12 +70,13 @@ def gradients(
             )
         given = cast(given, y.dtype)
         cotangents[y] = add(cotangents[y], given) if y in cotangents else given
-    before = (surroundings.line, surroundings.scope, surroundings.role)
-    surroundings.role = "gradient"
+    before = (surroundings.line, surroundings.scope, surroundings.role, surroundings.mixed)
+    # Cotangents have the types of what they are of, whatever precision is asked for around.
+    surroundings.role, surroundings.mixed = "gradient", None
     try:
         _propagate(order, on_path, wanted, cotangents)
     finally:
-        surroundings.line, surroundings.scope, surroundings.role = before
+        surroundings.line, surroundings.scope, surroundings.role, surroundings.mixed = before
     result = []
     for i, x in enumerate(xs):
         found = cotangents.get(x)

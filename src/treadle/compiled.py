@@ -71,16 +71,21 @@ class Traced:
     the door, and the structure of the result.
     """
 
-    def __init__(self, arguments: Any, inputs: list[Node], door: Door, result: Any, modes: dict[Any, bool]):
+    def __init__(self, arguments: Any, inputs: list[Node], door: Door, result: Any, trace: state.Trace):
         self.arguments = arguments
         self.inputs = inputs
         self.door = door
         self.result = result
-        self.modes = modes
+        self.modes = trace.modes
+        self.computed = trace.computed
 
     def fits(self) -> bool:
-        """Whether the modules it depends on are in the mode in which it was traced."""
-        return all(module.training is mode for module, mode in self.modes.items())
+        """Whether the modules it depends on are in the mode in which it was traced, and compute in the same
+        dtype.
+        """
+        return all(module.training is mode for module, mode in self.modes.items()) and all(
+            module.compute_dtype is dtype for module, dtype in self.computed.items()
+        )
 
 
 class Compiled:
@@ -184,7 +189,7 @@ class Compiled:
         values_assigned = [version.value for version in trace.updates.values() if version.value is not None]
         nodes = _closed([*outputs, *values_assigned])
         updates = list(zip(trace.updates, nodes[len(outputs) :], strict=True))
-        return Traced(shape, inputs, Door(nodes[: len(outputs)], updates, self.debug), result, trace.modes)
+        return Traced(shape, inputs, Door(nodes[: len(outputs)], updates, self.debug), result, trace)
 
 
 def _closed(nodes: list[Node]) -> list[Node]:
@@ -294,11 +299,15 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
 
 
 def _changed_mode(traced: Traced) -> str:
-    """Which module is in another mode than in the last trace."""
+    """Which module is in another mode, or computes in another dtype, than in the last trace."""
     for module, mode in traced.modes.items():
         if module.training is not mode:
             now = "evaluation" if mode else "training"
             return f"{type(module).__name__} is in {now} mode now, in the last trace it was not"
+    for module, dtype in traced.computed.items():
+        if module.compute_dtype is not dtype:
+            now = module.compute_dtype
+            return f"{type(module).__name__} computes in {now} now, in the last trace in {dtype}"
     return "a module is in another mode"
 
 

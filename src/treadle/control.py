@@ -17,13 +17,13 @@ from treadle.dtypes import DType
 from treadle.errors import ArgumentError, DTypeError, ShapeError, TreadleError
 from treadle.graph.closed import close
 from treadle.graph.dimension import Size
-from treadle.graph.node import Node, Type, surrounded
+from treadle.graph.node import Node, Type, surrounded, surroundings
 from treadle.ops import control
 from treadle.ops import control_gradients as _rules  # noqa: F401  gives the records their rules
 from treadle.ops.control import Loop, apply_loop
 from treadle.ops.creation import iota
 from treadle.ops.elementwise import add
-from treadle.ops.record import INPUT, constant, number
+from treadle.ops.record import INPUT, MIXED, cast, constant, number
 from treadle.ops.tracing import Body
 from treadle.structure import fill, take_leaves
 
@@ -288,9 +288,16 @@ def _carried(
     found: Sequence[tuple[str, Any]],
     after: Any,
 ) -> list[Node]:
-    """The next carry, which must be like the first."""
+    """The next carry, which must be like the first. With mixed precision around, it is as wide as that."""
     before = [(path, node) for path, node in given]
+    if surroundings.mixed is not None and len(found) == len(before):
+        found = [(path, _as_wide(x, node.dtype)) for (path, x), (_, node) in zip(found, before, strict=True)]
     return _matched(name, before, shape, found, after, ("goes in as", "comes out as"))[1]
+
+
+def _as_wide(value: Any, dtype: DType) -> Any:
+    mixed = isinstance(value, Node) and value.dtype in MIXED and dtype in MIXED
+    return cast(value, dtype) if mixed else value
 
 
 def _matched(

@@ -187,6 +187,8 @@ class Trace:
         self.updates: dict[Cell, Version] = {}
         self.modes: dict[Any, bool] = {}
         """The modules whose mode the function looked at, and what it was."""
+        self.computed: dict[Any, Any] = {}
+        """The modules that the function called, and the dtypes in which they compute."""
         self.gradients: dict[Any, Any] = {}
         """What every place of a gradient that the function touched held before."""
 

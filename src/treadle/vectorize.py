@@ -74,7 +74,8 @@ def vmap(function: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0) ->
         with surrounded(mapped=(*around.mapped, batching), inside=(*around.inside, object())):
             result = function(*inputs, **keywords)
         outputs = list(_results(result, out_axes, "the result"))
-        made = batching.nodes([node for _, node, _ in outputs])
+        with surrounded(mixed=None):  # the types are those of the nodes that are mapped
+            made = batching.nodes([node for _, node, _ in outputs])
         results = iter(
             [
                 Array(_placed(path, found, node, axis, size))

@@ -240,6 +240,8 @@ class Surroundings(threading.local):
     are not changed in it.
     """
     body: Any = None
+    mixed: dict[str, DType] | None = None
+    """The dtypes in which operations compute that do not do so in that of their operands, by name."""
 
 
 surroundings = Surroundings()

@@ -34,6 +34,7 @@ from treadle.nn.losses import (
     squared_error,
     triplet,
 )
+from treadle.nn.mixed import mixed
 from treadle.nn.module import Module, Parameter, Statistic
 from treadle.nn.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LocalResponseNorm
 from treadle.nn.penalties import l1, l2, max_norm
@@ -83,6 +84,7 @@ __all__ = [
     "leaky_relu",
     "max_norm",
     "mish",
+    "mixed",
     "relu6",
     "selu",
     "silu",

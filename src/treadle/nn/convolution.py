@@ -82,7 +82,7 @@ class Conv(Module):
             groups=self.groups,
         )
         if self.bias is not None:
-            y = y + td.reshape(self.bias, (-1, *(1,) * dimensions))
+            y = y + td.reshape(td.astype(self.bias, y.dtype), (-1, *(1,) * dimensions))
         return channels_last(y, self.layout)
 
     def _summary(self) -> str:

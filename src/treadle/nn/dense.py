@@ -48,7 +48,7 @@ class Dense(Module):
                 f"[Dense] x has shape {x.shape}; its last dimension must be {self.weight.shape[0]}"
             )
         y = x @ self.weight
-        return y if self.bias is None else y + self.bias
+        return y if self.bias is None else y + td.astype(self.bias, y.dtype)
 
     def _summary(self) -> str:
         return f"Dense({self.weight.shape[0]} -> {self.weight.shape[1]})"

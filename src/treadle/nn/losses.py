@@ -1,4 +1,5 @@
-"""Losses: how far predictions are from what was wanted. None of them broadcasts its operands silently.
+"""Losses: how far predictions are from what was wanted. None of them broadcasts its operands silently, and
+16-bit operands are taken in float32.
 
 Each takes `reduction`: "mean" over all elements (or examples), "sum", or "none" for one value each.
 """
@@ -9,14 +10,15 @@ from typing import Any
 
 import treadle as td
 from treadle.errors import ArgumentError, DTypeError, ShapeError
+from treadle.nn.mixed import wide
 from treadle.ops.record import naming
 
 REDUCTIONS = ("mean", "sum", "none")
 
 
 def _same_shape(name: str, a: td.Array, b: td.Array, names: tuple[str, str]) -> tuple[td.Array, td.Array]:
-    """Both as arrays, refused if one would be broadcast to the other."""
-    a, b = td.asarray(a), td.asarray(b)
+    """Both as arrays, not of 16 bits, refused if one would be broadcast to the other."""
+    a, b = wide(td.asarray(a)), wide(td.asarray(b))
     if a.shape != b.shape:
         raise ShapeError(
             f"[{name}] {names[0]} has shape {a.shape}, {names[1]} has shape {b.shape}: they must be equal"
@@ -106,7 +108,7 @@ def hinge(scores: td.Array, labels: td.Array, *, margin: float = 1.0, reduction:
 
 
 def _classes(name: str, scores: td.Array, labels: td.Array) -> tuple[td.Array, td.Array]:
-    scores, labels = td.asarray(scores), td.asarray(labels)
+    scores, labels = wide(td.asarray(scores)), td.asarray(labels)
     if labels.dtype.kind not in ("int", "uint"):
         raise DTypeError(f"[{name}] labels are {labels.dtype}; expected integers")
     if scores.ndim < 1 or scores.shape[:-1] != labels.shape:
@@ -147,7 +149,7 @@ def cross_entropy(
     """
     if not 0 <= smoothing < 1:
         raise ArgumentError(f"[cross_entropy] smoothing={smoothing} is not in [0, 1)")
-    scores, target = td.asarray(scores), td.asarray(target)
+    scores, target = wide(td.asarray(scores)), td.asarray(target)
     logs = td.log_softmax(scores, axis=-1)
     classes: Any = scores.shape[-1]
     if target.dtype.kind not in ("int", "uint"):

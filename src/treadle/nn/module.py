@@ -14,9 +14,11 @@ import numpy as np
 
 import treadle as td
 from treadle import state
+from treadle.dtypes import DType
 from treadle.errors import ArgumentError, StateError, TreadleError
 from treadle.graph.node import surrounded, surroundings
 from treadle.nn.initial import First, first_value
+from treadle.nn.mixed import called, checked_dtype
 from treadle.nn.values import assign_all
 
 M = TypeVar("M", bound="Module")
@@ -93,6 +95,7 @@ class Module:
     """
 
     _training = True
+    _compute_dtype: DType | None = None
     _names: dict[int, str] | None = None
 
     def forward(self, *inputs: Any, **keywords: Any) -> Any:
@@ -102,11 +105,16 @@ class Module:
     def __call__(self, *inputs: Any, **keywords: Any) -> Any:
         """`forward`, in a scope of the module's name. An error in it says in which module of the tree."""
         stack = _calls.stack
+        trace: Any = state.pending.trace
+        if trace is not None:
+            trace.computed.setdefault(self, self._compute_dtype)
         name = stack[-1][0]._name_of(self) if stack else type(self).__name__
         stack.append((self, name))
         try:
             with surrounded(scope=(*surroundings.scope, name)):
-                return self.forward(*inputs, **keywords)
+                if self._compute_dtype is None:
+                    return self.forward(*inputs, **keywords)
+                return called(self._compute_dtype, self.forward, inputs, keywords)
         except TreadleError as error:
             path = ".".join(name for _, name in stack[1:])
             error.place(f"in {path + ', ' if path else ''}{self._summary()}")
@@ -193,6 +201,26 @@ class Module:
     def eval(self: M) -> M:
         """Put it and all below it in evaluation mode."""
         return self.train(False)
+
+    @property
+    def compute_dtype(self) -> DType | None:
+        """The dtype in which it and all below it compute products, while parameters, sums and what comes out
+        stay float32: "bfloat16" or "float16", as a block `nn.mixed` has it; "float32" for a part of such a
+        module in which nothing is mixed; None for what is around it. Compiled functions trace anew for
+        another one.
+
+        Raises:
+            ArgumentError: it is assigned another dtype.
+        """
+        return self._compute_dtype
+
+    @compute_dtype.setter
+    def compute_dtype(self, dtype: Any) -> None:
+        if state.pending.trace is not None:
+            raise StateError(
+                "a module's compute_dtype is changed inside a compiled function: change it outside"
+            )
+        self._compute_dtype = None if dtype is None else checked_dtype(dtype)
 
     def freeze(self: M, pattern: str = "*") -> M:
         """Keep the parameters whose path matches from being learned (``features.*``)."""

@@ -9,6 +9,7 @@ from typing import Any
 import treadle as td
 from treadle.errors import ArgumentError, ShapeError
 from treadle.nn.layout import channels_first, channels_last, check_layout
+from treadle.nn.mixed import as_narrow, wide
 from treadle.nn.module import Module, Parameter, Statistic
 
 
@@ -58,6 +59,7 @@ class BatchNorm(Module):
                 f"[BatchNorm] x has shape {x.shape}; dimension {axis} must be {channels} channels"
             )
         shape = tuple(channels if i == axis else 1 for i in range(x.ndim))
+        given, x = x, wide(x)
         if self.training:
             axes = tuple(i for i in range(x.ndim) if i != axis)
             mean, variance = td.mean(x, axis=axes), td.var(x, axis=axes)
@@ -65,7 +67,8 @@ class BatchNorm(Module):
         else:
             mean, variance = self.running_mean, self.running_var
         scale = self.weight / td.sqrt(variance + self.epsilon)
-        return (x - td.reshape(mean, shape)) * td.reshape(scale, shape) + td.reshape(self.bias, shape)
+        y = (x - td.reshape(mean, shape)) * td.reshape(scale, shape) + td.reshape(self.bias, shape)
+        return as_narrow(y, given)
 
     def _kept(self, x: td.Array, mean: td.Array, axes: tuple[int, ...]) -> td.Array:
         """x, with which the running statistics move on."""
@@ -74,9 +77,12 @@ class BatchNorm(Module):
                 f"[BatchNorm] x of shape {x.shape} has one value for each channel; training needs two"
             )
         sample = td.var(x, axis=axes, correction=1)
-        m = self.momentum
-        x = self.running_mean.keep(x, lambda before: before + m * (mean - before))
-        return self.running_var.keep(x, lambda before: before + m * (sample - before))
+
+        def moved(before: td.Array, value: td.Array) -> td.Array:
+            return td.astype(before + self.momentum * (value - before), before.dtype)
+
+        x = self.running_mean.keep(x, lambda before: moved(before, mean))
+        return self.running_var.keep(x, lambda before: moved(before, sample))
 
     def _summary(self) -> str:
         return f"BatchNorm({self.weight.shape[0]})"
@@ -112,8 +118,8 @@ class LayerNorm(Module):
         count = self.weight.ndim
         if x.ndim < count or x.shape[x.ndim - count :] != self.weight.shape:
             raise ShapeError(f"[LayerNorm] x has shape {x.shape}; it must end in {self.weight.shape}")
-        y = _standardized(x, tuple(range(x.ndim - count, x.ndim)), self.epsilon) * self.weight
-        return y if self.bias is None else y + self.bias
+        y = _standardized(wide(x), tuple(range(x.ndim - count, x.ndim)), self.epsilon) * self.weight
+        return as_narrow(y if self.bias is None else y + self.bias, x)
 
     def _summary(self) -> str:
         return f"LayerNorm({', '.join(map(str, self.weight.shape))})"
@@ -166,12 +172,12 @@ class GroupNorm(Module):
                 f"[{type(self).__name__}] x has shape {x.shape}; expected {self.channels} channels"
             )
         shape = (x.shape[0], self.groups, self.channels // self.groups, *x.shape[2:])
-        y = _standardized(td.reshape(x, shape), tuple(range(2, x.ndim + 1)), self.epsilon)
+        y = _standardized(td.reshape(wide(x), shape), tuple(range(2, x.ndim + 1)), self.epsilon)
         y = td.reshape(y, x.shape)
         if self.weight is not None and self.bias is not None:
             spread = (self.channels, *(1,) * (x.ndim - 2))
             y = y * td.reshape(self.weight, spread) + td.reshape(self.bias, spread)
-        return channels_last(y, self.layout)
+        return channels_last(as_narrow(y, x), self.layout)
 
     def _summary(self) -> str:
         return f"{type(self).__name__}({self.groups} of {self.channels})"
@@ -223,12 +229,12 @@ class LocalResponseNorm(Module):
     def forward(self, x: td.Array) -> td.Array:
         x = channels_first(x, self.layout)
         # The channels as the places of an image of one channel.
-        squares = td.reshape(td.square(x), (x.shape[0], 1, x.shape[1], -1))
+        squares = td.reshape(td.square(wide(x)), (x.shape[0], 1, x.shape[1], -1))
         around = td.average_pool(
             squares, (self.size, 1), stride=1, padding=[(self.size // 2, (self.size - 1) // 2), (0, 0)]
         )
-        y = x / td.pow(self.k + self.alpha * td.reshape(around, x.shape), self.beta)
-        return channels_last(y, self.layout)
+        y = wide(x) / td.pow(self.k + self.alpha * td.reshape(around, x.shape), self.beta)
+        return channels_last(as_narrow(y, x), self.layout)
 
 
 def _standardized(x: td.Array, axes: tuple[int, ...], epsilon: float) -> td.Array:

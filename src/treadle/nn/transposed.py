@@ -12,6 +12,7 @@ from treadle.nn import initial
 from treadle.nn.initial import First
 from treadle.nn.layout import channels_first, channels_last, check_layout
 from treadle.nn.module import Module, Parameter
+from treadle.ops.record import cast, promoted
 from treadle.ops.window import CONV_INPUT_GRADIENT
 
 Sizes = int | Sequence[int]
@@ -91,9 +92,10 @@ class ConvTranspose(Module):
         sizes = tuple((n - 1) * s - 2 * p + d * (w - 1) + o + 1 for n, w, s, p, o, d in each)
         padding = tuple((p, p) for p in self.padding)
         attributes = (sizes, self.stride, padding, self.dilation, self.groups)
-        y = td.Array(make(CONV_INPUT_GRADIENT, (x.node, self.weight.node), attributes))
+        operands, dtype = promoted("conv", (x.node, self.weight.node))
+        y = td.Array(make(CONV_INPUT_GRADIENT, tuple([cast(node, dtype) for node in operands]), attributes))
         if self.bias is not None:
-            y = y + td.reshape(self.bias, (-1, *(1,) * len(window)))
+            y = y + td.reshape(td.astype(self.bias, y.dtype), (-1, *(1,) * len(window)))
         return channels_last(y, self.layout)
 
     def _summary(self) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from treadle import dtypes
 from treadle.dtypes import DType, as_dtype, component
 from treadle.errors import ArgumentError, DTypeError
-from treadle.graph.node import WEAK, Node, Op, Type, make
+from treadle.graph.node import WEAK, Node, Op, Type, make, surroundings
 from treadle.ops import special_values
 from treadle.ops.record import (
     CAST,
@@ -96,8 +96,8 @@ def unary(
     )
 
     def function(x: Operand, /) -> Node:
-        if type(x) is not Node or x.flags & WEAK:
-            if name == "negative" and isinstance(x, Node):
+        if type(x) is not Node or x.flags & WEAK or surroundings.mixed is not None:
+            if name == "negative" and isinstance(x, Node) and x.flags & WEAK:
                 return weak(make(op, (x,)))
             x = expect_node(name, "x", float(x) if accepts == "floating" and type(x) is int else x)
         return make(op, (x,))
@@ -138,7 +138,8 @@ def binary(
     op = register(Op(name, infer, reference, vjp, elementwise=True, no_gradient=no_gradient, doc=doc))
 
     def function(x1: Operand, x2: Operand, /) -> Node:
-        if type(x1) is Node and type(x2) is Node and x1.type is x2.type and not x1.flags & x2.flags & WEAK:
+        same = type(x1) is Node and type(x2) is Node and x1.type is x2.type and not x1.flags & x2.flags & WEAK
+        if same and surroundings.mixed is None:
             return make(op, (x1, x2))
         if all_weak((x1, x2)):
             return weak(make(op, (cast(x1, dtypes.float64), cast(x2, dtypes.float64))))

@@ -15,7 +15,7 @@ from treadle import dtypes
 from treadle.dtypes import DType
 from treadle.errors import ArgumentError, AxisError, DTypeError, ShapeError
 from treadle.graph.dimension import Dimension, Shape, product
-from treadle.graph.node import WEAK, Node, Op, Type, Types, make, new
+from treadle.graph.node import WEAK, Node, Op, Type, Types, make, new, surroundings
 
 Operand = Node | bool | int | float | complex
 """What an op's function takes: a node or a Python number."""
@@ -105,6 +105,8 @@ INPUT = register(
         doc="Leaf number `index` of a graph that is being compiled.",
     )
 )
+MIXED = (dtypes.float32, dtypes.float16, dtypes.bfloat16)
+"""The dtypes for which another one is put where precision is mixed."""
 KNOWN_NUMBERS = (0, 1, -1, 2, 0.5)
 
 
@@ -188,10 +190,17 @@ def describe(value: Any) -> str:
 def expect_node(name: str, argument: str, value: Any) -> Node:
     """The operand as a node; a Python number alone becomes a 0-d one of its default dtype."""
     if type(value) is Node:
-        return cast(value, dtypes.float32) if value.flags & WEAK else value
+        value = cast(value, dtypes.float32) if value.flags & WEAK else value
+        return value if surroundings.mixed is None else cast(value, _mixed(name, value.type.dtype))
     if isinstance(value, (bool, int, float, complex)):
         return number(value, dtypes.DEFAULTS[dtypes.kind_of_number(value)])
     raise DTypeError(f"[{name}] {argument} is a {type(value).__name__}; expected an array or a Python number")
+
+
+def _mixed(name: str, dtype: DType) -> DType:
+    """The dtype in which an operation computes on operands of a dtype, with mixed precision around it."""
+    assert surroundings.mixed is not None
+    return surroundings.mixed.get(name, dtype) if dtype in MIXED else dtype
 
 
 def expect_kind(name: str, argument: str, value: Node, kind: str) -> None:
@@ -218,7 +227,7 @@ def promoted(name: str, values: Sequence[Operand]) -> tuple[list[Operand], DType
             kind = "float" if isinstance(value, Node) else dtypes.kind_of_number(value)
             dtype = dtypes.DEFAULTS[kind] if dtype is None else dtypes.promote_number(dtype, kind)
     assert dtype is not None
-    return list(values), dtype
+    return list(values), dtype if surroundings.mixed is None else _mixed(name, dtype)
 
 
 def all_weak(values: Sequence[Operand]) -> bool:

@@ -176,7 +176,7 @@ class Optimizer:
 
     def next_values(self, gradients: Mapping[str, td.Array]) -> Pairs:
         """What a call of `step` with these gradients, by path, assigns."""
-        with surrounded(role="update"):
+        with surrounded(role="update", mixed=None):
             # Reads that branches share are made outside of them.
             held = [variable.node for variable in (*self.variables().values(), *self.parameters.values())]
             wide = {path: td.astype(gradients[path], _wide(w)) for path, w in self.parameters.items()}
