@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import treadle as td
-from treadle import nn, optim
+from treadle import nn, optim, train
 from treadle.errors import ArgumentError, DTypeError, FormatError, GradientError, ShapeError
 
 MAKERS = {
@@ -154,6 +154,20 @@ def test_clipping_goes_with_every_style(way):
         np.testing.assert_allclose(other.state()[path], value, rtol=1e-4, atol=1e-6)
     moved = sum(float(np.sum((v - network().state()[path]) ** 2)) for path, v in net.state().items()) ** 0.5
     assert 0 < moved <= 20 * 0.5 * 0.01 * 1.001
+
+
+def test_a_trainers_step_scales_losses_and_accumulates():
+    net, plain = network(), network()
+    settings = {"accumulate": 2, "loss_scale": optim.LossScale(16.0), "clip_norm": 0.5}
+    step = train.Step(net, nn.squared_error, optim.SGD(net.parameters(), 0.1, **settings))
+    whole = train.Step(plain, nn.squared_error, optim.SGD(plain.parameters(), 0.1), clip=0.5)
+    step(X[:8], Y[:8])
+    step(X[8:], Y[8:])
+    whole(X, Y)
+    for path, value in plain.state().items():
+        np.testing.assert_allclose(net.state()[path], value, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ArgumentError, match=r"give it clip_norm=0\.5 instead"):
+        train.Step(net, nn.squared_error, step.optimizer, clip=0.5)
 
 
 def test_minimize_makes_a_step_in_every_style():

@@ -56,6 +56,11 @@ class Step:
         clip: float | None = None,
         seed: int = 0,
     ):
+        if clip is not None and (optimizer.loss_scale is not None or optimizer.accumulate > 1):
+            raise ArgumentError(
+                f"[Step] clip={clip} with an optimizer that scales losses or adds gradients up first: give it "
+                f"clip_norm={clip} instead"
+            )
         self.model, self.loss, self.optimizer, self.clip = model, loss, optimizer, clip
         measured = metrics_by_name(metrics)
         self.totals = Totals({name: metric for name, metric in measured.items() if not metric.collects})
@@ -79,7 +84,7 @@ class Step:
         with drawing(self._key):
             outputs = called(self.model, inputs)
             loss = _checked_loss(self.loss(outputs, targets))
-            gradients = td.gradients(loss, self.optimizer.parameters)
+            gradients = td.gradients(self.optimizer.scaled(loss), self.optimizer.parameters)
             if self.clip is not None:
                 gradients = td.optim.clip_by_norm(gradients, self.clip)
             self.optimizer.step(gradients)
