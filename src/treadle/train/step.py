@@ -58,7 +58,7 @@ class Step:
     ):
         if clip is not None and (optimizer.loss_scale is not None or optimizer.accumulate > 1):
             raise ArgumentError(
-                f"[Step] clip={clip} with an optimizer that scales losses or adds gradients up first: give it "
+                f"[Step] clip={clip} with an optimizer that scales losses or adds up gradients: give it "
                 f"clip_norm={clip} instead"
             )
         self.model, self.loss, self.optimizer, self.clip = model, loss, optimizer, clip
