@@ -138,9 +138,14 @@ def binary(
     op = register(Op(name, infer, reference, vjp, elementwise=True, no_gradient=no_gradient, doc=doc))
 
     def function(x1: Operand, x2: Operand, /) -> Node:
-        if type(x1) is Node and type(x2) is Node and x1.type is x2.type and not x1.flags & x2.flags & WEAK:
-            if surroundings.mixed is None:
-                return make(op, (x1, x2))
+        if (
+            type(x1) is Node
+            and type(x2) is Node
+            and x1.type is x2.type
+            and not x1.flags & x2.flags & WEAK
+            and surroundings.mixed is None
+        ):
+            return make(op, (x1, x2))
         if all_weak((x1, x2)):
             return weak(make(op, (cast(x1, dtypes.float64), cast(x2, dtypes.float64))))
         nodes, dtype = together(name, (x1, x2))
