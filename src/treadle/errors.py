@@ -157,5 +157,9 @@ class DataError(TreadleError, RuntimeError):
     """An item of a data set cannot be read or mapped, or what reads it is not there; the message names it."""
 
 
+class CheckpointError(TreadleError, OSError):
+    """A checkpoint cannot be written: the folder is not writable, or the disk is full."""
+
+
 class FormatError(TreadleError, ValueError):
     """A file or text that is not what it should be; the message gives the offset."""

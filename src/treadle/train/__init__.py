@@ -1,8 +1,11 @@
 """Training: a loop of compiled steps with callbacks, metrics and checkpoints, on everything below it."""
 
 from treadle.train.callback import Callback, every
+from treadle.train.checkpoint_files import Checkpoint, read_checkpoint
+from treadle.train.checkpoints import Checkpoints
 from treadle.train.csv_log import CsvLog, read_log
 from treadle.train.curves import Curves, draw_curves
+from treadle.train.early_stopping import EarlyStopping, LowerRate
 from treadle.train.event_file import EventFile
 from treadle.train.history import History
 from treadle.train.metrics import AUC, Accuracy, Confusion, Mean, Metric, Perplexity
@@ -16,12 +19,16 @@ __all__ = [
     "AUC",
     "Accuracy",
     "Callback",
+    "Checkpoint",
+    "Checkpoints",
     "Confusion",
     "CsvLog",
     "Curves",
+    "EarlyStopping",
     "Evaluation",
     "EventFile",
     "History",
+    "LowerRate",
     "Mean",
     "Metric",
     "Perplexity",
@@ -32,5 +39,6 @@ __all__ = [
     "Trainer",
     "draw_curves",
     "every",
+    "read_checkpoint",
     "read_log",
 ]

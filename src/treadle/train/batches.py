@@ -111,7 +111,9 @@ class AnyBatches:
         self.passes, self.place, self._running = state["passes"], state["place"], None
 
 
-def as_batches(data: Any, batch: int | None = None, *, shuffle: bool = False, seed: int = 0) -> Any:
+def as_batches(
+    data: Any, batch: int | None = None, *, shuffle: bool = False, seed: int = 0, passes: int = 0
+) -> Any:
     """Data as users give them, as batches.
 
     Args:
@@ -119,13 +121,16 @@ def as_batches(data: Any, batch: int | None = None, *, shuffle: bool = False, se
             arrays, which are cut into batches; or any iterable of batches.
         batch: examples in a batch; for arrays 32 if None.
         shuffle, seed: the order of arrays.
+        passes: how many went before, each in another order.
     """
     if all(hasattr(data, name) for name in ("load_state", "state", "__next__")):
         return data
     if hasattr(data, "loader"):
         return (data if batch is None else data.batch(batch)).loader()
     if isinstance(data, tuple) and all(_is_arrays(part) for part in data):
-        return ArrayBatches(data, 32 if batch is None else batch, shuffle=shuffle, seed=seed)
+        made = ArrayBatches(data, 32 if batch is None else batch, shuffle=shuffle, seed=seed)
+        made.passes = passes
+        return made
     if isinstance(data, Iterable):
         return AnyBatches(data)
     raise ArgumentError(

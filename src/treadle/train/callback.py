@@ -133,3 +133,10 @@ class _Triggered(Callback):
 
     def __repr__(self) -> str:
         return f"{self.trigger}({self.inner!r})"
+
+
+def inner(callback: Callback) -> Any:
+    """The callback, or function, that a trigger wraps; any other callback itself."""
+    if isinstance(callback, _Triggered):
+        return inner(callback.inner)
+    return callback

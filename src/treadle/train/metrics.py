@@ -257,7 +257,7 @@ def _metric(item: Any) -> Metric:
 
 def examples(structure: Any) -> int:
     """How many examples a batch has: the first size of its first array."""
-    arrays = _arrays(structure)
+    arrays = [structure] if hasattr(structure, "shape") else _arrays(structure)
     if not arrays or not arrays[0].ndim:
         raise ShapeError("a batch needs arrays with a first dimension, that of its examples")
     return int(arrays[0].shape[0])

@@ -25,15 +25,14 @@ Loss = Callable[[Any, Any], td.Array]
 
 
 class Step:
-    """A training step, compiled: outputs, loss, gradients, their clipping, the optimizer's step and the sums
-    of metrics are one program, which writes the variables in place.
+    """A training step, compiled: outputs, loss, gradients, the optimizer's step and the sums of metrics are
+    one program, which writes the variables in place.
 
     Args:
         model: called with the inputs; a tuple of them are its arguments.
         loss: of outputs and targets.
         optimizer: of the model's parameters.
         metrics: what is measured of the outputs that the step has anyway: see `Trainer`.
-        clip: the largest norm of all gradients together; None for no limit.
         seed: of what the model draws at random.
 
     >>> import numpy as np
@@ -53,15 +52,9 @@ class Step:
         optimizer: Optimizer,
         *,
         metrics: Mapping[str, Given] | Sequence[Given] = (),
-        clip: float | None = None,
         seed: int = 0,
     ):
-        if clip is not None and (optimizer.loss_scale is not None or optimizer.accumulate > 1):
-            raise ArgumentError(
-                f"[Step] clip={clip} with an optimizer that scales losses or adds up gradients: give it "
-                f"clip_norm={clip} instead"
-            )
-        self.model, self.loss, self.optimizer, self.clip = model, loss, optimizer, clip
+        self.model, self.loss, self.optimizer = model, loss, optimizer
         measured = metrics_by_name(metrics)
         self.totals = Totals({name: metric for name, metric in measured.items() if not metric.collects})
         self.rate = 0.0
@@ -84,10 +77,7 @@ class Step:
         with drawing(self._key):
             outputs = called(self.model, inputs)
             loss = _checked_loss(self.loss(outputs, targets))
-            gradients = td.gradients(self.optimizer.scaled(loss), self.optimizer.parameters)
-            if self.clip is not None:
-                gradients = td.optim.clip_by_norm(gradients, self.clip)
-            self.optimizer.step(gradients)
+            self.optimizer.step(td.gradients(self.optimizer.scaled(loss), self.optimizer.parameters))
             self.totals.add(outputs, targets)
             return loss, self.optimizer.groups[0].rate + 0.0
 

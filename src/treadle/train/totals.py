@@ -81,7 +81,7 @@ class Totals:
                 parts = zip(*self.collected[name], strict=True)
                 found[name] = metric.result(*[np.concatenate(part) for part in parts])
             else:
-                found[name] = metric.result(*[variable.numpy() for variable in self.variables[name]])
+                found[name] = metric.result(*self.state()[name])
         return found
 
     def state(self) -> dict[str, list[np.ndarray]]:

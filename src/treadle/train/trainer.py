@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,13 @@ from treadle.nn.module import Module
 from treadle.optim.optimizer import Optimizer
 from treadle.train.batches import as_batches, length_of
 from treadle.train.callback import Callback, Trigger, every
+from treadle.train.checkpoints import Checkpoints
 from treadle.train.history import History, with_numbers
+from treadle.train.interruption import ending_on_interrupt
 from treadle.train.metrics import Given, examples
+from treadle.train.not_finite import EVERY, Anchor, not_finite
 from treadle.train.prediction import Prediction
+from treadle.train.resuming import restore, training_state
 from treadle.train.step import Evaluation, Loss, Step, pair
 
 
@@ -36,7 +40,6 @@ class Trainer:
             evaluations.
         callbacks: told of every step, epoch and evaluation, in this order.
         folder: where the run keeps its files; it is made. None keeps none.
-        clip: the largest norm of all gradients together; None for no limit.
         seed: of the order of arrays, and of what the model draws at random in training.
 
     >>> import numpy as np
@@ -59,7 +62,6 @@ class Trainer:
         metrics: Mapping[str, Given] | Sequence[Given] = (),
         callbacks: Sequence[Callback] = (),
         folder: str | Path | None = None,
-        clip: float | None = None,
         seed: int = 0,
     ):
         wrong = [item for item in callbacks if not isinstance(item, Callback)]
@@ -69,7 +71,6 @@ class Trainer:
             )
         self.model, self.optimizer = model, optimizer
         self.folder = None if folder is None else Path(folder)
-        self.callbacks = list(callbacks)
         self.seed = seed
         self.step = 0
         """Steps made, over all epochs."""
@@ -84,11 +85,19 @@ class Trainer:
         ``training/...`` of the last epoch, ``validation/loss``, ``validation/...``.
         """
         self.history = History()
-        self._step = Step(model, loss, optimizer, metrics=metrics, clip=clip, seed=seed)
+        self._step = Step(model, loss, optimizer, metrics=metrics, seed=seed)
         self._evaluation = Evaluation(model, loss, metrics)
         self._prediction = Prediction(model)
+        given = [item for item in callbacks if isinstance(item, Checkpoints)]
+        self.callbacks = [item for item in callbacks if not isinstance(item, Checkpoints)]
+        self._checkpoints = given[0] if given else Checkpoints() if self.folder is not None else None
+        self.failed = False
+        """Whether training ended by an error."""
         self._losses, self._examples = 0.0, 0
         self._running = False
+        self._begun = self._written = (0, 0)
+        self._planned_end: str | None = None
+        self._data: Any = None
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -109,9 +118,10 @@ class Trainer:
         """End training after the step that is being made.
 
         Args:
-            reason: what `stopped` will say.
+            reason: what `stopped` will say; the first one stands.
         """
-        self.history.stopped = reason
+        if self.history.stopped is None:
+            self.history.stopped = reason
 
     # -- training
 
@@ -125,24 +135,35 @@ class Trainer:
         validate: Trigger | None = None,
         batch: int | None = None,
         shuffle: bool = True,
+        resume: bool = False,
     ) -> History:
         """Train.
+
+        Ctrl-C ends it after the step that is being made; a second one at once.
 
         Args:
             data: a `data.Loader`; a `data.Dataset` of batches, or of examples if `batch` is given; a tuple of
                 arrays ``(inputs, targets)``; or any iterable of batches. A batch is a pair of inputs and
                 targets.
-            epochs, steps: how long, one of them.
-            validation: data of the same kinds, to evaluate on.
+            epochs, steps: how long, one of them; of a run that is resumed, counted from its beginning.
+            validation: data of the same kinds, to evaluate on; what is evaluated is the optimizer's `ema`, if
+                it has one.
             validate: how often; after every epoch if None.
             batch: examples in a batch, of arrays (32 if None) and of data sets of examples.
             shuffle: whether arrays are gone through in another order in each epoch.
+            resume: whether to go on from the last checkpoint in the folder, if there is one, to the bits that
+                the run would have come to without an interruption.
 
         Returns:
             What the run came to.
 
         Raises:
             ArgumentError: there are no data, or it is not said how long.
+            NumericsError: the loss was NaN or infinite: the message says in which step, at which node and
+                line that began; the model is as it was before that step.
+            CheckpointError: the folder cannot be written to, which is seen before the first step.
+            FormatError: a checkpoint is broken, or that of another model; nothing is changed.
+            StateError: the folder holds another run's checkpoints, or the data are not those of the run.
         """
         if (epochs is None) == (steps is None):
             raise ArgumentError(f"[fit] epochs={epochs}, steps={steps}: give one of them")
@@ -151,63 +172,120 @@ class Trainer:
             raise ArgumentError(f"[fit] {count!r} is not a positive integer")
         if self._running:
             raise StateError("[fit] the trainer is training already")
-        batches = as_batches(data, batch, shuffle=shuffle, seed=self.seed)
-        held = None if validation is None else as_batches(validation, batch)
+        if resume and self._checkpoints is None:
+            raise ArgumentError(
+                "[fit] resume=True: give the trainer the folder whose checkpoints to go on from"
+            )
+        self._data = as_batches(data, batch, shuffle=shuffle, seed=self.seed, passes=self.epoch)
+        self._held = None if validation is None else as_batches(validation, batch)
+        self._validate = validate or every(epochs=1)
         if not self.model.training:
             self.model.train()
-        length = length_of(batches)
-        self.epochs = None if epochs is None else self.epoch + epochs
-        self.steps = self.step + steps if steps is not None else None
-        if self.epochs is not None and length is not None:
-            self.steps = length * self.epochs
-        self.history.stopped = None
-        self._running = True
+        self._running, self.failed = True, False
         try:
-            with self._timed("callbacks"):
-                for callback in self.callbacks:
-                    callback.begin(self)
-            self._loop(batches, held, validate or every(epochs=1))
+            self._prepare(resume)
+            self._plan(epochs, steps)
+            with ending_on_interrupt(self.stop):
+                try:
+                    self._tell("begin")
+                    self._loop()
+                except BaseException as error:
+                    self.failed = True
+                    self.stop(f"{type(error).__name__}: {error}")
+                    raise
+                finally:
+                    self._finish()
         finally:
             self._running = False
-            self._finish(batches)
         return self.history
 
-    def _loop(self, batches: Any, held: Any, validate: Trigger) -> None:
-        began = self.step
+    def _prepare(self, resume: bool) -> None:
+        """Begin anew, or where the last checkpoint stands."""
+        found = None if self._checkpoints is None else self._checkpoints.prepare(self, resume)
+        self.history.stopped = None
+        if found is not None:
+            restore(self, found)
+        else:
+            self._step.continue_at(self.step)
+            self._step.totals.reset()
+            self._begun = (self.step, self.epoch)
+            self._losses, self._examples = 0.0, 0
+        self._written = (self.step, self.epoch)
+
+    def _plan(self, epochs: int | None, steps: int | None) -> None:
+        step, epoch = self._begun
+        length = length_of(self._data)
+        self.epochs = None if epochs is None else epoch + epochs
+        self.steps = None if steps is None else step + steps
+        if self.epochs is not None and length is not None:
+            self.steps = step + length * (self.epochs - epoch)
+        self._check_planned()
+
+    def _check_planned(self) -> None:
+        if self.epochs is not None and self.epoch >= self.epochs:
+            self._planned_end = f"{self.epochs} epochs made"
+        elif self.epochs is None and self.steps is not None and self.step >= self.steps:
+            self._planned_end = f"{self.steps} steps made"
+        else:
+            self._planned_end = None
+            return
+        self.stop(self._planned_end)
+
+    def _loop(self) -> None:
+        self._anchor = Anchor(self.step, self._step, self._data)
+        began, middle = self.step, bool(self._data.state().get("place"))
         while self.stopped is None:
-            with self._timed("data"):
-                batch = next(batches, None)
+            batch = self._next_batch()
             if batch is not None:
-                self._make_step(*pair(batch))
-                due = validate.after_step(self)
-            elif self.step == began:
+                loss = self._make_step(batch)
+                if not math.isfinite(loss):
+                    raise self._not_finite(f"the loss of step {self.step} is {loss}")
+                self._tell("stepped")
+                due = self._validate.after_step(self)
+            elif self.step == began and not middle:
                 raise ArgumentError("[fit] the data set is empty: it gave no batch")
             else:
                 self.epoch += 1
-                due = validate.after_epoch(self)
+                due = self._validate.after_epoch(self)
                 self._close_epoch()
-            planned = self.epochs if self.epochs is not None else self.steps
-            done = self.epoch if self.epochs is not None else self.step
-            if planned is not None and done >= planned:
-                self.stop(f"{planned} {'epochs' if self.epochs is not None else 'steps'} made")
-            if held is not None and due:
-                self._validate(held)
+            self._check_planned()
+            if self._held is not None and due:
+                self._evaluate_held()
             if batch is None:
                 self._tell("epoch_ended")
+            self._settle(batch is None)
+        self._write_checkpoint(self._data.state())
 
-    def _make_step(self, inputs: Any, targets: Any) -> None:
+    def _next_batch(self) -> Any:
+        """The next batch; None at the end of an epoch."""
+        began = time.perf_counter()
+        try:
+            return next(self._data, None)
+        except Exception:
+            # Nothing was changed: the run can go on from here when what failed is repaired.
+            self._write_checkpoint(self._data.state())
+            raise
+        finally:
+            self.seconds["data"] += time.perf_counter() - began
+
+    def _make_step(self, batch: Any) -> float:
         known = self._step.programs
         began = time.perf_counter()
-        loss = self._step(inputs, targets)
+        try:
+            inputs, targets = pair(batch)
+            loss = self._step(inputs, targets)
+        except Exception:
+            # A step that fails changes nothing: the run can go on with this batch.
+            position = self._data.state()
+            self._write_checkpoint({**position, "place": position["place"] - 1})
+            raise
         kind = "steps" if self._step.programs == known else "compiling"
         self.seconds[kind] += time.perf_counter() - began
         self.step += 1
         self.latest["loss"], self.latest["rate"] = loss, self._step.rate
         count = examples(targets)
         self._losses, self._examples = self._losses + count * loss, self._examples + count
-        if not math.isfinite(loss):
-            raise td.errors.NumericsError(f"the loss of step {self.step} is {loss}")
-        self._tell("stepped")
+        return loss
 
     def _close_epoch(self) -> None:
         """Note the means of an epoch, and begin anew."""
@@ -226,27 +304,75 @@ class Trainer:
             rows.append({"step": self.step, "epoch": self.epoch})
         rows[-1].update(epoch=self.epoch, **found)
 
-    def _validate(self, batches: Any) -> None:
+    def _evaluate_held(self) -> None:
         known = self._evaluation.programs
         began = time.perf_counter()
-        measured = self._evaluation(batches)
+        ema = self.optimizer.ema
+        with nullcontext() if ema is None else ema.applied():
+            measured = self._evaluation(self._held)
         kind = "evaluation" if self._evaluation.programs == known else "compiling"
         self.seconds[kind] += time.perf_counter() - began
         self._note("validation", measured)
         self._tell("evaluated")
+
+    def _settle(self, epoch_ended: bool) -> None:
+        """All is done that follows from a step or from the end of an epoch: keep it, if that is due."""
+        if self._checkpoints is not None and self._checkpoints.due(self, epoch_ended):
+            self._write_checkpoint(self._data.state())
+        if self.step - self._anchor.step >= EVERY:
+            self._check_values()
+            self._anchor = Anchor(self.step, self._step, self._data)
+
+    def _write_checkpoint(self, position: dict[str, Any]) -> None:
+        """Keep all that the run depends on, if something was done since; it would go on at that position."""
+        if self._checkpoints is None or self._written == (self.step, self.epoch):
+            return
+        self._check_values()
+        with self._timed("checkpoints"):
+            self._checkpoints.write(self, self.model.state(), training_state(self, position))
+            self._written = (self.step, self.epoch)
+
+    def _check_values(self) -> None:
+        """Refuse to keep parameters that are not finite, which the next loss would show."""
+        wrong = not_finite(self.model)
+        if wrong:
+            raise self._not_finite(
+                f"after step {self.step} {', '.join(wrong)} has values that are not finite"
+            )
+
+    def _not_finite(self, what: str) -> td.errors.NumericsError:
+        """The error that says where the first number that is not finite arose; the model is taken back to
+        before that step.
+        """
+        found = self._anchor.find(self._data, self.step)
+        last = None if self._checkpoints is None else self._checkpoints.last(self)
+        kept = f"; the last checkpoint is {last}" if last else ""
+        if found is None:
+            return td.errors.NumericsError(
+                f"[fit] {what}; made again from step {self._anchor.step} on, all was finite: something in "
+                f"the data or the model is not the same every time{kept}"
+            )
+        self.step, cause = found
+        return td.errors.NumericsError(
+            f"[fit] {what}; the model is taken back to before step {self.step + 1}, in which that "
+            f"began{kept}. {cause.message}",
+            cause.line,
+        )
 
     def _tell(self, event: str) -> None:
         if self.callbacks:
             with self._timed("callbacks"):
                 for callback in self.callbacks:
                     getattr(callback, event)(self)
+        if self._checkpoints is not None:
+            self._checkpoints.heard(self, event)
 
-    def _finish(self, batches: Any) -> None:
+    def _finish(self) -> None:
         """Tell all callbacks that training ended, and note what is to be said of it."""
         self.history.step = self.step
         self.history.programs = self._step.programs + self._evaluation.programs
-        if hasattr(batches, "report"):
-            self.history.advice = batches.report().partition("; ")[2]
+        if hasattr(self._data, "report"):
+            self.history.advice = self._data.report().partition("; ")[2]
         self._tell("ended")
 
     @contextmanager
