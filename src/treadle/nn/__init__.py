@@ -39,10 +39,14 @@ from treadle.nn.module import Module, Parameter, Statistic
 from treadle.nn.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LocalResponseNorm
 from treadle.nn.penalties import l1, l2, max_norm
 from treadle.nn.pooling import AdaptiveAveragePool, AdaptiveMaxPool, AveragePool, GlobalAveragePool, MaxPool
+from treadle.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from treadle.nn.transposed import ConvTranspose
 from treadle.unknown import advising_names
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
     "AdaptiveAveragePool",
     "AdaptiveMaxPool",
     "AveragePool",
@@ -53,10 +57,12 @@ __all__ = [
     "DropConnect",
     "Dropout",
     "Embedding",
+    "GRUCell",
     "GaussianNoise",
     "GlobalAveragePool",
     "GroupNorm",
     "InstanceNorm",
+    "LSTMCell",
     "LayerNorm",
     "LocalResponseNorm",
     "MaxPool",
@@ -64,6 +70,7 @@ __all__ = [
     "MultiHeadAttention",
     "PReLU",
     "Parameter",
+    "RNNCell",
     "Sequential",
     "Statistic",
     "StochasticDepth",
