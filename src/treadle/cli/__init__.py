@@ -13,8 +13,10 @@ from importlib import import_module
 
 COMMANDS = {
     # what is typed: (module, what it does)
-    "train digits": ("train_digits", "train a small convolutional network on 1,797 real handwritten digits"),
-    "predict digits": ("predict_digits", "draw one of the held-out digits, and what the network makes of it"),
+    "train": ("train", "train what a recipe says: `train digits` for 1,797 handwritten digits, or a file's"),
+    "evaluate": ("evaluate", "measure a trained network on its data, and show what it confuses"),
+    "predict": ("predict", "draw an example, and what a trained network makes of it"),
+    "curves": ("curves", "draw what a run has measured as one HTML page, or as PNG"),
     "lecture two-layer": (
         "lecture_two_layer",
         "one network written in five ways: same losses, and their times",

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 REQUIRED = ("numpy", "llvmlite", "ml_dtypes", "safetensors", "rich")
-NOT_YET = ("CUDA", "OpenCL", "modules (nn)", "optimizers (optim)", "data loading", "models of other systems")
+NOT_YET = ("CUDA", "OpenCL", "models of other systems")
 
 
 def arguments(parser: ArgumentParser) -> None:

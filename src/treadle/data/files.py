@@ -71,9 +71,19 @@ def npz(path: str | os.PathLike[str], *names: str) -> Dataset:
     """The rows of arrays in an NPZ file, as tuples in the order of `names`; without names, as dicts of all.
 
     Raises:
+        FormatError, ArgumentError: as of `read_npz`.
+        ShapeError: the numbers of items differ.
+    """
+    held = read_npz(path, *names)
+    return arrays(*held.values()) if names else arrays(held)
+
+
+def read_npz(path: str | os.PathLike[str], *names: str) -> dict[str, np.ndarray]:
+    """The arrays of some names in an NPZ file; without names, all.
+
+    Raises:
         FormatError: it is no whole NPZ file, or holds pickled objects, which are not read.
         ArgumentError: it has no array of a name.
-        ShapeError: the numbers of items differ.
     """
     with open(path, "rb") as file:
         try:
@@ -83,9 +93,8 @@ def npz(path: str | os.PathLike[str], *names: str) -> Dataset:
                 missing = [name for name in names if name not in archive.files]
                 if missing:
                     raise ArgumentError(f"[data.npz] {path} has no {missing[0]!r}, it has {archive.files}")
-                held = {name: archive[name] for name in names or archive.files}
+                return {name: archive[name] for name in names or archive.files}
         except (FormatError, ArgumentError):
             raise
         except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise FormatError(f"{path} is no whole NPZ file of plain arrays: {error}") from None
-    return arrays(*held.values()) if names else arrays(held)

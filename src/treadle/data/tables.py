@@ -33,6 +33,13 @@ def csv(path: str | os.PathLike[str], *, target: str | None = None, delimiter: s
     >>> row.tolist()[0], int(kind)
     (7.0, 1)
     """
+    return arrays(*read_csv(path, target=target, delimiter=delimiter))
+
+
+def read_csv(
+    path: str | os.PathLike[str], *, target: str | None = None, delimiter: str = ","
+) -> tuple[np.ndarray, ...]:
+    """The columns of a CSV file, float32 `[rows, columns]`; with a target, it apart. Raises as `csv` does."""
     with open(path, newline="", encoding="utf-8-sig") as file:
         try:
             lines = reading.reader(file, delimiter=delimiter, strict=True)
@@ -46,12 +53,13 @@ def csv(path: str | os.PathLike[str], *, target: str | None = None, delimiter: s
         raise ArgumentError(f"[data.csv] the data set is empty: {path} has no rows below its header")
     table = np.array(rows)
     if target is None:
-        return arrays(table.astype(np.float32))
+        return (table.astype(np.float32),)
     place = header.index(target)
     wanted = table[:, place]
     whole = bool(np.all(wanted == np.floor(wanted)) and np.all(np.isfinite(wanted)))
-    return arrays(
-        np.delete(table, place, axis=1).astype(np.float32), wanted.astype(np.int64 if whole else np.float32)
+    return (
+        np.delete(table, place, axis=1).astype(np.float32),
+        wanted.astype(np.int64 if whole else np.float32),
     )
 
 

@@ -11,6 +11,7 @@ from treadle.train.history import History
 from treadle.train.metrics import AUC, Accuracy, Confusion, Mean, Metric, Perplexity
 from treadle.train.prediction import Prediction
 from treadle.train.progress import Progress
+from treadle.train.recipe import Recipe, Run, make_run, read_recipe, read_run
 from treadle.train.step import Evaluation, Step
 from treadle.train.tensorboard import TensorBoard
 from treadle.train.trainer import Trainer
@@ -34,11 +35,16 @@ __all__ = [
     "Perplexity",
     "Prediction",
     "Progress",
+    "Recipe",
+    "Run",
     "Step",
     "TensorBoard",
     "Trainer",
     "draw_curves",
     "every",
+    "make_run",
     "read_checkpoint",
     "read_log",
+    "read_recipe",
+    "read_run",
 ]

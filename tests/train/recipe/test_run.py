@@ -1,0 +1,199 @@
+"""The main job: the digits are learned from their recipe, in one native call a step, to the same bits every
+time; and what is kept in a run's folder is enough to go on with it, and to use it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import treadle as td
+from treadle.devices.cpu import runner
+from treadle.errors import FormatError, StateError
+from treadle.train import every, read_log, read_recipe, read_run
+from treadle.train.recipe.run import make_run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("digits")
+    return folder, make_run(read_recipe("digits")).fit(folder)
+
+
+def short(*overrides):
+    return make_run(read_recipe("digits", ["training.epochs=2", *overrides]))
+
+
+def test_the_digits_are_learned(trained):
+    folder, trainer = trained
+    assert trainer.latest["validation/accuracy"] >= 0.98
+    assert trainer.step == trainer.steps == 15 * (1437 // 32)
+    assert trainer.latest["rate"] < 1e-7  # the cosine's end
+    run, _ = read_run(folder)
+    measured = run.evaluate(["accuracy", "confusion"])
+    assert measured["confusion"].shape == (10, 10) and measured["confusion"].sum() == 360
+    assert measured["accuracy"] == pytest.approx(measured["confusion"].trace() / 360)
+    assert measured["accuracy"] >= 0.98
+    image, label = run.data.example(7)
+    scores = run.model(td.asarray(run.data.prepare.inputs(image[None])))
+    assert int(td.argmax(scores)) == label
+
+
+def test_a_folder_holds_all_there_is_to_know(trained):
+    folder, trainer = trained
+    names = {path.name for path in folder.iterdir()}
+    assert {"recipe.toml", "checkpoints.json", "log.csv", "curves.html"} <= names
+    rows = read_log(folder / "log.csv")
+    assert len(rows) == trainer.step
+    assert rows[-1]["validation/accuracy"] == trainer.latest["validation/accuracy"]
+    with pytest.raises(StateError, match=r"holds a run: resume=True \(--resume\) goes on with it"):
+        short().fit(folder)
+    with pytest.raises(
+        StateError, match=r"of another recipe: data\.batch was 32, is 16; a run is resumed with"
+    ):
+        short("data.batch=16").fit(folder, resume=True)
+    (folder / "recipe.toml").rename(folder / "moved")
+    with pytest.raises(FileNotFoundError, match=r"there is no run in .*: it has no recipe\.toml"):
+        read_run(folder)
+    (folder / "moved").rename(folder / "recipe.toml")
+
+
+def values(trainer):
+    return {name: array.tobytes() for name, array in trainer.model.state().items()}
+
+
+def test_a_run_that_was_cut_goes_on_to_the_same_bits(tmp_path):
+    augment = ["data.augment.shift=1", "data.augment.noise=0.1"]
+    whole = short(*augment).fit(tmp_path / "whole")
+    with pytest.raises(ZeroDivisionError):
+        short(*augment).fit(tmp_path / "cut", callbacks=[every(steps=60)(lambda trainer: 1 / 0)])
+    resumed = short(*augment).fit(tmp_path / "cut", resume=True)
+    assert resumed.step == whole.step == 88
+    assert values(resumed) == values(whole)
+    logs = [read_log(tmp_path / name / "log.csv") for name in ("whole", "cut")]
+    for first, second in zip(*logs, strict=True):
+        assert {**first, "seconds": 0} == {**second, "seconds": 0}
+    other = short(*augment, "training.seed=1").fit(tmp_path / "other")
+    assert values(other) != values(whole)
+
+
+def test_a_step_is_one_native_call(tmp_path, monkeypatch):
+    calls, marks = [], []
+    run = runner.Frame.run
+
+    def counted(frame, *arguments):
+        calls.append(frame)
+        return run(frame, *arguments)
+
+    monkeypatch.setattr(runner.Frame, "run", counted)
+    made = short("training.epochs=1")
+    made.fit(tmp_path, callbacks=[every(steps=1)(lambda trainer: marks.append(len(calls)))])
+    assert set(np.diff(marks)) == {1}
+
+
+def test_the_network_agrees_with_its_reference():
+    made = short()
+    x, labels = map(td.asarray, next(made.data.training))
+
+    def loss_and_gradients():
+        loss = made.loss(made.model(x), labels)
+        gradients = td.gradients(loss, made.model.parameters())
+        return [array.numpy() for array in (loss, *gradients.values())]
+
+    compiled = loss_and_gradients()
+    with td.debug():
+        reference = loss_and_gradients()
+    for found, wanted in zip(compiled, reference):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+REGRESSION = """\
+[model]
+name = "line.py:Line"
+
+[data]
+kind = "csv"
+file = "line.csv"
+target = "y"
+batch = 10
+
+[loss]
+name = "huber"
+delta = 2
+
+[optimizer]
+name = "sgd"
+rate = 0.1
+momentum = 0.9
+ema = 0.5
+
+[schedule]
+name = "one_cycle"
+warm_up = 2
+
+[training]
+epochs = 30
+tensorboard = true
+patience = 20
+"""
+LINE = """\
+from treadle import nn
+
+class Line(nn.Module):
+    def __init__(self):
+        self.dense = nn.Dense(1, 1)
+
+    def forward(self, x):
+        return self.dense(x)
+"""
+
+
+@pytest.fixture
+def line(tmp_path):
+    (tmp_path / "line.py").write_text(LINE)
+    rows = [f"{x},{3 * x - 1 + 0.5}" for x in np.linspace(-1, 1, 100)]
+    (tmp_path / "line.csv").write_text("\n".join(["x,y", *rows]))
+    (tmp_path / "line.toml").write_text(REGRESSION)
+    return tmp_path / "line.toml"
+
+
+def test_a_file_of_ones_own(line, tmp_path, monkeypatch):
+    trainer = make_run(read_recipe(line)).fit(tmp_path / "run")
+    assert trainer.latest["validation/loss"] < 1e-3
+    assert "training/accuracy" not in trainer.latest
+    (events,) = (tmp_path / "run" / "tensorboard").iterdir()
+    assert b"Line/dense/matmul" in events.read_bytes()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    run, _ = read_run(tmp_path / "run", "last")
+    assert run.evaluate(training=True)["loss"] < 1e-3
+    assert list(run.evaluate()) == ["loss"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimizer.momentum=2", r"line 14: \[optimizer\] \[SGD\] momentum"),
+        ("loss.delta=-1", r"delta=-1 is not positive"),
+        ("schedule.rising=2", r"line 20: \[schedule\] \[one_cycle\]"),
+        ("data.holdout=0.001", r"line 4: \[data\] holdout=0.001 holds 0 of 100"),
+        ("data.target=z", r"line 4: \[data\] \[data\.csv\] .* has no column 'z'"),
+        ("training.patience=-1", r"line 24: \[training\] \[EarlyStopping\] patience=-1 is negative"),
+    ],
+)
+def test_what_cannot_be_made_names_its_section(line, tmp_path, override, message):
+    with pytest.raises((FormatError, td.errors.ArgumentError), match=message):
+        make_run(read_recipe(line, [override])).fit(tmp_path / "run")
+
+
+def test_a_rate_is_needed_where_there_is_no_usual_one(line, tmp_path):
+    line.write_text(REGRESSION.replace("rate = 0.1\n", ""))
+    with pytest.raises(FormatError, match=r"\[optimizer\] there is no rate: it needs a number"):
+        make_run(read_recipe(line)).fit(tmp_path / "run")
+
+
+def test_a_model_that_is_none(line):
+    (line.parent / "line.py").write_text("def Line():\n    return 3\n")
+    with pytest.raises(FormatError, match=r"line\.py:Line gives a int, which is no nn\.Module"):
+        make_run(read_recipe(line))
