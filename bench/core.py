@@ -26,6 +26,7 @@ if ONE_THREAD:
         os.environ[name] = "1"
 
 import memory_bound  # noqa: E402
+import optim  # noqa: E402
 import peers  # noqa: E402
 import products  # noqa: E402
 import reductions  # noqa: E402
@@ -37,6 +38,7 @@ from interleave import interleaved, ratio  # noqa: E402
 GROUPS = {
     "steps": steps.cases,
     "memory-bound": memory_bound.cases,
+    "optimizers": optim.cases,
     "reductions": reductions.cases,
     "products": products.cases,
 }

@@ -7,9 +7,10 @@ commits the updates together at the end.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 from treadle import config, evaluate, interrupts, state
 from treadle.compiler.executable import Committed, Executable, Leaf
@@ -19,8 +20,8 @@ from treadle.devices.reference import fail_at_its_line
 from treadle.errors import FeedError, StateError, TreadleError, user_line
 from treadle.graph.dimension import Dimension, Size
 from treadle.graph.graph import late, ordered, rewrite, with_sizes
-from treadle.graph.node import STATIC, WEAK, Node, Op, Type, new, pin
-from treadle.ops.record import DATA, INPUT, register
+from treadle.graph.node import STATIC, WEAK, Node, Op, Type, bits, new, pin
+from treadle.ops.record import DATA, INPUT, SCALAR, register
 from treadle.state import Cell, Version
 
 PLACEHOLDER = register(
@@ -174,11 +175,14 @@ class Door:
             for cell in plan.cells:
                 cell.lock.acquire()
                 locked.append(cell)
-            leaves = [_leaf(binding, feeds, number) for binding in plan.bindings]
+            leaves = plan.fixed.copy()
+            for i, binding in plan.moving:
+                leaves[i] = _leaf(binding, feeds, number)
             if not self.updates:
                 while locked:
                     locked.pop().lock.release()
-            reuse = [None if cell is None else _free_to_overwrite(cell, leaves) for cell in plan.donors]
+            twice = _twice(leaves)
+            reuse = [None if cell is None else _free_to_overwrite(cell, twice) for cell in plan.donors]
             interrupt = None
             try:
                 buffers = plan.executable.run(leaves, reuse)
@@ -225,6 +229,13 @@ class Plan:
         targets = self.targets = with_sizes(door.targets, sizes, leaves)
         self.types = {target: concrete.type for target, concrete in zip(door.targets, targets, strict=True)}
         self.device = next((node.device for node in door.targets if node.device != "cpu"), "cpu")
+        moving = [isinstance(binding, (Cell, Node)) for binding in self.bindings]
+        self.fixed: list[Leaf] = [
+            binding.value if isinstance(binding, _Number) else None if moves else binding
+            for binding, moves in zip(self.bindings, moving, strict=True)
+        ]
+        """The leaves of every run, None where `moving` says what they are bound to."""
+        self.moving = [(i, binding) for i, binding in enumerate(self.bindings) if moving[i]]
         place = {binding: i for i, binding in enumerate(self.bindings)}
         cell_of_value = {value: cell for cell, value in door.updates.items()}
         wanted = [place.get(cell_of_value.get(target)) for target in door.targets]
@@ -252,38 +263,52 @@ def _late(nodes: list[Node]) -> list[Node]:
     return nodes
 
 
+class _Number(NamedTuple):
+    """What a Python number in a graph stands for; equal ones are one leaf."""
+
+    bits: Any
+    type: Type
+    value: Any
+
+
 def _binding(leaf: Node) -> Any:
     """What a leaf stands for: equal for leaves that get the same value in every run."""
     cell = state.cell_of(leaf)
     if cell is not None:
         return cell
+    if leaf.op is SCALAR:
+        return _Number(bits(leaf.binding), leaf.type, leaf.binding)
     if leaf.op is DATA:
         return leaf.buffer
     return leaf
 
 
-def _leaf(binding: Any, feeds: Mapping[Node, tuple[Type, Leaf]], run: int) -> Leaf:
+def _leaf(binding: Cell | Node, feeds: Mapping[Node, tuple[Type, Leaf]], run: int) -> Leaf:
+    """What a leaf is in one run."""
     if isinstance(binding, Cell):
         return binding.current.buffer
-    if isinstance(binding, Node):
-        if binding.op is PLACEHOLDER:
-            return feeds[binding][1]
-        if isinstance(binding.binding, tuple):
-            # A random key: every run draws anew.
-            high, low = binding.binding
-            return high, (low + run) & KEY_MASK
-        return binding.binding
-    return binding
+    if binding.op is PLACEHOLDER:
+        return feeds[binding][1]
+    if isinstance(binding.binding, tuple):
+        # A random key: every run draws anew.
+        high, low = binding.binding
+        return high, (low + run) & KEY_MASK
+    return binding.binding
 
 
-def _free_to_overwrite(cell: Cell, leaves: Sequence[Leaf]) -> HostBuffer | None:
-    """The variable's buffer if nothing but its current version holds it."""
+def _twice(leaves: Sequence[Leaf]) -> set[int]:
+    """The identities of leaves that are there more than once."""
+    return {identity for identity, count in Counter(map(id, leaves)).items() if count > 1}
+
+
+def _free_to_overwrite(cell: Cell, twice: set[int]) -> HostBuffer | None:
+    """The variable's buffer if nothing but its current version and one leaf of the run holds it."""
     version = cell.current
     node = version.read_node() if version.read_node is not None else None
     if node is not None and node.buffer is not None:
         return None
     buffer = version.buffer
-    if buffer.held_by_views() or sum(1 for leaf in leaves if leaf is buffer) > 1:
+    if id(buffer) in twice or buffer.held_by_views():
         return None
     # Held by the version, by `leaves` and by the name above; one less in a version of Python that counts no
     # names.

@@ -39,14 +39,10 @@ from treadle.nn.module import Module, Parameter, Statistic
 from treadle.nn.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LocalResponseNorm
 from treadle.nn.penalties import l1, l2, max_norm
 from treadle.nn.pooling import AdaptiveAveragePool, AdaptiveMaxPool, AveragePool, GlobalAveragePool, MaxPool
-from treadle.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from treadle.nn.transposed import ConvTranspose
 from treadle.unknown import advising_names
 
 __all__ = [
-    "GRU",
-    "LSTM",
-    "RNN",
     "AdaptiveAveragePool",
     "AdaptiveMaxPool",
     "AveragePool",
@@ -57,12 +53,10 @@ __all__ = [
     "DropConnect",
     "Dropout",
     "Embedding",
-    "GRUCell",
     "GaussianNoise",
     "GlobalAveragePool",
     "GroupNorm",
     "InstanceNorm",
-    "LSTMCell",
     "LayerNorm",
     "LocalResponseNorm",
     "MaxPool",
@@ -70,7 +64,6 @@ __all__ = [
     "MultiHeadAttention",
     "PReLU",
     "Parameter",
-    "RNNCell",
     "Sequential",
     "Statistic",
     "StochasticDepth",
