@@ -167,7 +167,7 @@ def test_modes_of_parts_stay():
         ((X, Y), {"steps": 1}, ArgumentError, "give one of them"),
         ((X, Y), {"epochs": 0}, ArgumentError, "not a positive integer"),
         ((X, Y), {"batch": 0}, ArgumentError, "batch=0"),
-        ((X, 2 * Y), {}, IndexingError, "2 is not the number of a class"),
+        ((X, 2 * Y), {}, IndexingError, "2 is not the number of a class.*in step 1"),
     ],
 )
 def test_data_that_will_not_do(data, options, error, text):

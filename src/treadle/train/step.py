@@ -57,8 +57,6 @@ class Step:
         self.model, self.loss, self.optimizer = model, loss, optimizer
         measured = metrics_by_name(metrics)
         self.totals = Totals({name: metric for name, metric in measured.items() if not metric.collects})
-        self.rate = 0.0
-        """The learning rate of the last step."""
         self.programs = 0
         """How many signatures were traced."""
         self._key = td.random.fold_in(td.random.key(seed), 1)
@@ -68,18 +66,16 @@ class Step:
         """Make a step on a batch; its loss, before the step."""
         if not self.programs and self.totals.metrics:
             self._prepare(inputs, targets)
-        loss, rate = self._compiled(inputs, targets)
-        self.rate = rate.item()
-        return loss.item()
+        return self._compiled(inputs, targets).item()
 
-    def _step(self, inputs: Any, targets: Any) -> tuple[td.Array, td.Array]:
+    def _step(self, inputs: Any, targets: Any) -> td.Array:
         self.programs += 1
         with drawing(self._key):
             outputs = called(self.model, inputs)
             loss = _checked_loss(self.loss(outputs, targets))
             self.optimizer.step(td.gradients(self.optimizer.scaled(loss), self.optimizer.parameters))
             self.totals.add(outputs, targets)
-            return loss, self.optimizer.groups[0].rate + 0.0
+            return loss
 
     def _prepare(self, inputs: Any, targets: Any) -> None:
         with drawing(self._key):

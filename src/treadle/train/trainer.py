@@ -20,12 +20,15 @@ from treadle.train.batches import as_batches, length_of
 from treadle.train.callback import Callback, Trigger, every
 from treadle.train.checkpoints import Checkpoints
 from treadle.train.history import History, with_numbers
-from treadle.train.interruption import ending_on_interrupt
+from treadle.train.interruption import INTERRUPTED, ending_on_interrupt
 from treadle.train.metrics import Given, examples
 from treadle.train.not_finite import EVERY, Anchor, not_finite
 from treadle.train.prediction import Prediction
 from treadle.train.resuming import restore, training_state
 from treadle.train.step import Evaluation, Loss, Step, pair
+
+_NONE_ANY_MORE = object()
+"""What stands for a batch when there will be no other."""
 
 
 class Trainer:
@@ -236,6 +239,8 @@ class Trainer:
         began, middle = self.step, bool(self._data.state().get("place"))
         while self.stopped is None:
             batch = self._next_batch()
+            if batch is _NONE_ANY_MORE:
+                break
             if batch is not None:
                 loss = self._make_step(batch)
                 if not math.isfinite(loss):
@@ -262,6 +267,9 @@ class Trainer:
         try:
             return next(self._data, None)
         except Exception:
+            # Ctrl-C in a terminal goes to the processes that make batches, too.
+            if self.stopped == INTERRUPTED:
+                return _NONE_ANY_MORE
             # Nothing was changed: the run can go on from here when what failed is repaired.
             self._write_checkpoint(self._data.state())
             raise
@@ -274,7 +282,9 @@ class Trainer:
         try:
             inputs, targets = pair(batch)
             loss = self._step(inputs, targets)
-        except Exception:
+        except Exception as error:
+            if isinstance(error, td.errors.TreadleError):
+                error.place(f"in step {self.step + 1}")
             # A step that fails changes nothing: the run can go on with this batch.
             position = self._data.state()
             self._write_checkpoint({**position, "place": position["place"] - 1})
@@ -282,7 +292,7 @@ class Trainer:
         kind = "steps" if self._step.programs == known else "compiling"
         self.seconds[kind] += time.perf_counter() - began
         self.step += 1
-        self.latest["loss"], self.latest["rate"] = loss, self._step.rate
+        self.latest["loss"] = loss
         count = examples(targets)
         self._losses, self._examples = self._losses + count * loss, self._examples + count
         return loss
@@ -361,6 +371,7 @@ class Trainer:
 
     def _tell(self, event: str) -> None:
         if self.callbacks:
+            self.latest["rate"] = self.optimizer.rate
             with self._timed("callbacks"):
                 for callback in self.callbacks:
                     getattr(callback, event)(self)
@@ -373,6 +384,9 @@ class Trainer:
         self.history.programs = self._step.programs + self._evaluation.programs
         if hasattr(self._data, "report"):
             self.history.advice = self._data.report().partition("; ")[2]
+        for batches in (self._data, self._held):
+            if hasattr(batches, "close"):
+                batches.close()
         self._tell("ended")
 
     @contextmanager
