@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import treadle as td
-from treadle.errors import ArgumentError, StateError
+from treadle.errors import ArgumentError, StateError, TreadleError
 from treadle.nn.module import Module
 from treadle.optim.optimizer import Optimizer
 from treadle.train.batches import as_batches, length_of
@@ -283,7 +283,7 @@ class Trainer:
             inputs, targets = pair(batch)
             loss = self._step(inputs, targets)
         except Exception as error:
-            if isinstance(error, td.errors.TreadleError):
+            if isinstance(error, TreadleError):
                 error.place(f"in step {self.step + 1}")
             # A step that fails changes nothing: the run can go on with this batch.
             position = self._data.state()
@@ -385,8 +385,9 @@ class Trainer:
         if hasattr(self._data, "report"):
             self.history.advice = self._data.report().partition("; ")[2]
         for batches in (self._data, self._held):
-            if hasattr(batches, "close"):
-                batches.close()
+            close = getattr(batches, "close", None)
+            if close is not None:
+                close()
         self._tell("ended")
 
     @contextmanager
