@@ -39,10 +39,10 @@ def run(options: Namespace) -> int:
     overrides = [f"training.{key}={value}" for key, value in shorthands.items() if value is not None]
     recipe = read_recipe(name, [*options.set, *overrides])
     folder = folder or (recipe.training.folder and Path(recipe.training.folder))
-    if folder is None:
-        folder = run_of(recipe.name) if options.resume else new_run(recipe.name)
     with td.device(options.device):
         made = make_run(recipe)
+        if folder is None:
+            folder = run_of(recipe.name) if options.resume else new_run(recipe.name)
         trainer = made.fit(folder, resume=options.resume, callbacks=[Progress()])
     history = trainer.history
     measured = shown_values(trainer.latest, [n for n in trainer.latest if n.startswith("validation/")])

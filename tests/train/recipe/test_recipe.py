@@ -130,6 +130,8 @@ def test_the_number_of_a_line_and_what_was_meant(path):
         (("net.py:Net", "net.py:Nets"), "line 2: [model] "),
         (("net.py:Net", "nets.py:Net"), "line 2: [model] there is no file "),
         (("net.py:Net", "nosuchmodule:Net"), "line 2: [model] there is no module 'nosuchmodule'; a file"),
+        (('["accuracy", "top5"]', '["acuracy"]'), "metrics = 'acuracy', which there is not: did you mean"),
+        (("batch = 16", "layout = 'CHW'"), "layout = 'CHW', which there is not: did you mean 'NCHW'?"),
         (('name = "net.py:Net"\n', ""), "line 1: [model] name says nothing: expected text"),
         (("[model]", "[[model]]"), "is a section: write [model]"),
     ],

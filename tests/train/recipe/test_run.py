@@ -193,6 +193,17 @@ def test_a_rate_is_needed_where_there_is_no_usual_one(line, tmp_path):
         make_run(read_recipe(line)).fit(tmp_path / "run")
 
 
+def test_what_is_frozen_stays(tmp_path):
+    made = short("data.limit=64", 'training.freeze=["conv*", "dense1.weight"]')
+    before = made.model.state()
+    made.fit(tmp_path)
+    after = made.model.state()
+    changed = {name for name in before if before[name].tobytes() != after[name].tobytes()}
+    assert changed == {"dense1.bias", "dense2.weight", "dense2.bias"}
+    with pytest.raises(FormatError, match=r"\[training\] no parameter of Digits matches 'convs\*'"):
+        short('training.freeze=["convs*"]')
+
+
 def test_a_model_that_is_none(line):
     (line.parent / "line.py").write_text("def Line():\n    return 3\n")
     with pytest.raises(FormatError, match=r"line\.py:Line gives a int, which is no nn\.Module"):

@@ -25,10 +25,21 @@ GIVEN = {bool: "true or false", int: "a whole number", float: "a number", str: "
 
 
 class Option(NamedTuple):
-    """A key: the annotation of its argument, and whether it must be there."""
+    """A key: the annotation of its argument, whether it must be there, and the texts that there are, if not
+    all are.
+    """
 
     annotation: str
     required: bool
+    choices: tuple[str, ...] = ()
+
+    def wrong(self, value: Any) -> str | None:
+        """What is wrong with a value, in words."""
+        if not fits(value, self.annotation):
+            return f"{given(value)}: expected {told(self.annotation)}"
+        each = value if isinstance(value, list) else [value]
+        unknown = [text for text in each if self.choices and text not in self.choices]
+        return f"{unknown[0]!r}, which there is not{closest(unknown[0], self.choices)}" if unknown else None
 
 
 def options_of(function: Callable[..., Any], without: Iterable[str] = ()) -> dict[str, Option] | None:

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from treadle.errors import FormatError, TreadleError
+from treadle.nn.layout import LAYOUTS
+from treadle.train.metrics import NAMED as METRICS
 from treadle.train.recipe.batches import Augment
 from treadle.train.recipe.data import KINDS, Common
-from treadle.train.recipe.options import Option, closest, fits, given, options_of, told
+from treadle.train.recipe.options import Option, closest, given, options_of, told
 from treadle.train.recipe.parts import LOSSES, NO_KEYS, OPTIMIZERS, SCHEDULES, found
 from treadle.train.recipe.text import Key, parsed_override, read_toml, toml_text, with_overrides
 
@@ -28,6 +30,8 @@ class Training:
 
     epochs: int = 10
     seed: int = 0
+    freeze: list[str] = field(default_factory=list)
+    """Patterns of parameters that are not trained: ``features.*``."""
     folder: Path | None = None
     """None for a numbered one in the user's place for data."""
     metrics: list[str] | None = None
@@ -52,9 +56,13 @@ class Named(NamedTuple):
     more: Mapping[str, Option] = {}
 
 
+CHOICES = {"metrics": tuple(METRICS), "layout": LAYOUTS}
+"""Keys of plain sections of which only some texts are known."""
+
+
 def _plain(keys: type) -> dict[str, Option]:
     """The keys of a section that is always the same: a dataclass's."""
-    return {item.name: Option(str(item.type), False) for item in fields(keys)}
+    return {item.name: Option(str(item.type), False, CHOICES.get(item.name, ())) for item in fields(keys)}
 
 
 NAMED = {
@@ -234,9 +242,8 @@ class _Check:
             elif options is not None and key not in options:
                 known = closest(key, [*first, *options])
                 self.problem((*path, key), f"{title} there is no key {key!r}{known}")
-            elif options is not None and not fits(value, options[key].annotation):
-                wanted = told(options[key].annotation)
-                self.problem((*path, key), f"{title} {key} = {given(value)}: expected {wanted}")
+            elif options is not None and (wrong := options[key].wrong(value)):
+                self.problem((*path, key), f"{title} {key} = {wrong}")
             else:
                 is_path = options is not None and "Path" in options[key].annotation
                 kept[key] = self.path((*path, key), value) if is_path else value

@@ -153,6 +153,8 @@ def make_run(recipe: Recipe) -> Run:
         model = _blamed(recipe, "model", lambda: made(**_tuples(keys)))
     if not isinstance(model, nn.Module):
         raise recipe.wrong("model", f"{name} gives a {type(model).__name__}, which is no nn.Module")
+    for pattern in training.freeze:
+        _blamed(recipe, "training", lambda pattern=pattern: model.freeze(pattern))
     kind, settings = recipe.named("data")
     augment = settings.pop("augment", {})
     common = {key: settings.pop(key) for key in list(settings) if key in Common.__dataclass_fields__}
