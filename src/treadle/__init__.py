@@ -75,7 +75,7 @@ from treadle.unknown import advising, advising_names, unknown_name
 from treadle.vectorize import vmap
 
 if TYPE_CHECKING:
-    from treadle import data, nn, optim, train
+    from treadle import data, datasets, nn, optim, train
     from treadle.graphfile.load import load
     from treadle.graphfile.save import save
     from treadle.user_ops import op
@@ -110,6 +110,7 @@ __all__ = [
     "cond",
     "custom_vjp",
     "data",
+    "datasets",
     "debug",
     "device",
     "devices",
@@ -197,7 +198,7 @@ for _module in (fft, linalg, random):
     advising_names(_module.__name__)
 
 # Loaded when first used, so that importing Treadle stays quick.
-_ROOMS = ("data", "nn", "optim", "train")
+_ROOMS = ("data", "datasets", "nn", "optim", "train")
 _LAZY: dict[str, str] = {
     "load": "treadle.graphfile.load",
     "op": "treadle.user_ops",

@@ -1,7 +1,11 @@
-"""Small real data that ships with Treadle. Plain NumPy arrays; this folder knows nothing of graphs."""
+"""Real data: the digits that ship with Treadle, and sets whose files it finds. Plain NumPy arrays.
+
+This folder knows nothing of graphs.
+"""
 
 from __future__ import annotations
 
 from treadle.datasets.digits import load_digits
+from treadle.datasets.mnist import FASHION_MNIST_CLASSES, fashion_mnist, mnist
 
-__all__ = ["load_digits"]
+__all__ = ["FASHION_MNIST_CLASSES", "fashion_mnist", "load_digits", "mnist"]
