@@ -15,7 +15,7 @@ import treadle as td
 from treadle import nn, optim, train
 from treadle.datasets import load_digits
 
-ROUNDS = 8
+ROUNDS = 12
 EPOCHS = 6
 BATCH = 32
 STEPS = 44
