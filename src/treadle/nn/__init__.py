@@ -19,6 +19,7 @@ from treadle.nn.activations import (
     softplus,
 )
 from treadle.nn.attention import MultiHeadAttention, attention
+from treadle.nn.augment import ColorJitter, Cutout, RandomFlip, RandomShift, Views, standard_views
 from treadle.nn.containers import Sequential
 from treadle.nn.convolution import Conv
 from treadle.nn.dense import Dense
@@ -39,24 +40,32 @@ from treadle.nn.module import Module, Parameter, Statistic
 from treadle.nn.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LocalResponseNorm
 from treadle.nn.penalties import l1, l2, max_norm
 from treadle.nn.pooling import AdaptiveAveragePool, AdaptiveMaxPool, AveragePool, GlobalAveragePool, MaxPool
+from treadle.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from treadle.nn.transposed import ConvTranspose
 from treadle.unknown import advising_names
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
     "AdaptiveAveragePool",
     "AdaptiveMaxPool",
     "AveragePool",
     "BatchNorm",
+    "ColorJitter",
     "Conv",
     "ConvTranspose",
+    "Cutout",
     "Dense",
     "DropConnect",
     "Dropout",
     "Embedding",
+    "GRUCell",
     "GaussianNoise",
     "GlobalAveragePool",
     "GroupNorm",
     "InstanceNorm",
+    "LSTMCell",
     "LayerNorm",
     "LocalResponseNorm",
     "MaxPool",
@@ -64,9 +73,13 @@ __all__ = [
     "MultiHeadAttention",
     "PReLU",
     "Parameter",
+    "RNNCell",
+    "RandomFlip",
+    "RandomShift",
     "Sequential",
     "Statistic",
     "StochasticDepth",
+    "Views",
     "absolute_error",
     "attention",
     "binary_cross_entropy",
@@ -90,6 +103,7 @@ __all__ = [
     "silu",
     "softplus",
     "squared_error",
+    "standard_views",
     "triplet",
 ]
 
