@@ -26,7 +26,7 @@ def test_train_then_use(data_dir, capsys):
     out = capsys.readouterr().out
     assert "\x1b" not in out
     folder = data_dir / "runs" / "digits" / "1"
-    accuracy = float(re.search(r"after 2 epochs: .*validation/accuracy (\d+\.\d+)%", out)[1])
+    accuracy = float(re.search(r"after epoch 2: .*validation/accuracy (\d+\.\d+)%", out)[1])
     assert accuracy > 85
     assert f"kept in {folder}: recipe, checkpoints, log.csv, curves.html" in out
     assert re.search(r"^88 steps in \d+\.\d s \(2 epochs made\): ", out, re.MULTILINE)

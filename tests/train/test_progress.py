@@ -65,6 +65,16 @@ def test_the_end_of_an_epoch_is_shown_soon(clock):
     ]
 
 
+def test_the_last_line_is_not_there_twice(clock):
+    file = io.StringIO()
+    run = Run(Progress(file=file)).begin()
+    run.steps_on(8)
+    clock.now += 9
+    run.end_epoch()
+    run.end()
+    assert [line.split("  ")[1] for line in file.getvalue().splitlines()] == ["step 1/8", "step 8/8"]
+
+
 def test_a_resumed_run_says_where_it_goes_on(clock):
     file = io.StringIO()
     Run(Progress(file=file), step=5, epoch=2).begin()

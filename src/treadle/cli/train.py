@@ -47,7 +47,7 @@ def run(options: Namespace) -> int:
     history = trainer.history
     measured = shown_values(trainer.latest, [n for n in trainer.latest if n.startswith("validation/")])
     if measured:
-        print(f"after {trainer.epoch} epochs: {', '.join(measured)}")
+        print(f"after epoch {trainer.epoch}: {', '.join(measured)}")
     print(f"kept in {folder}: recipe, checkpoints, log.csv, curves.html")
     print(history.report())
     return 130 if history.stopped == INTERRUPTED else 0

@@ -190,6 +190,7 @@ class _Log(_Place):
     def __init__(self, file: IO[str]):
         super().__init__()
         self.file = file
+        self.told = (0, -1)
 
     def apart(self, elapsed_s: float) -> float:
         return max(LINE_S, elapsed_s / LINES)
@@ -200,8 +201,13 @@ class _Log(_Place):
 
     def show(self, trainer: Trainer, epoch: int, parts: Sequence[str]) -> None:
         took = duration_text(time.monotonic() - self.began)
+        self.told = (epoch, trainer.step)
         words = [f"epoch {epoch}", f"step {_count(trainer)}", *parts, took]
         print("  ".join(words), file=self.file, flush=True)
+
+    def end(self, trainer: Trainer, parts: Sequence[str]) -> None:
+        if self.told != (trainer.epoch, trainer.step):
+            self.show(trainer, trainer.epoch, parts)
 
 
 class _Notebook(_Place):
