@@ -8,9 +8,10 @@ import struct
 import numpy as np
 import pytest
 
+from treadle.datasets.mnist import FILES
 from treadle.errors import ArgumentError, DataError, ShapeError
 from treadle.train.recipe.batches import Augment, Batches, Prepare
-from treadle.train.recipe.data import FASHION_FILES, Common, make_data
+from treadle.train.recipe.data import Common, make_data
 
 NUMBERS = np.random.RandomState(0)
 IMAGES = NUMBERS.randint(0, 256, (40, 6, 5), np.uint8)
@@ -62,17 +63,15 @@ def test_idx_files(tmp_path):
 def test_fashion_mnist(tmp_path, monkeypatch):
     folder = tmp_path / "fashion-mnist"
     folder.mkdir()
-    with pytest.raises(
-        DataError, match=r"install Debian's package dataset-fashion-mnist, or put train-images"
-    ):
+    with pytest.raises(DataError, match="the data set's files are not here"):
         made("fashion_mnist", {"folder": str(folder)})
-    for name in FASHION_FILES:
-        write_idx(folder / name, IMAGES if "images" in name else LABELS)
+    for name in FILES:
+        write_idx(folder / f"{name}.gz", IMAGES if "images" in name else LABELS)
     monkeypatch.setenv("TREADLE_DATA_DIR", str(tmp_path))
     data = made("fashion_mnist", limit=10, mean=[0.5], std=[0.25])
     x, _ = rows(data.training)
     assert x.shape == (10, 1, 6, 5) and x.min() >= -2 and x.max() <= 2 and x.min() < -1
-    assert data.classes[9] == "boot" and len(rows(data.validation)[0]) == 40
+    assert data.classes[9] == "ankle boot" and len(rows(data.validation)[0]) == 40
 
 
 def test_npz_and_csv(tmp_path):

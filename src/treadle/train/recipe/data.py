@@ -12,18 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from treadle.errors import ArgumentError, DataError
+from treadle.errors import ArgumentError
 from treadle.train.recipe.batches import Augment, Batches, Prepare
-from treadle.train.recipe.places import data_folder
 
 Pair = tuple[np.ndarray, np.ndarray]
 """Inputs and targets, ``[examples, ...]``."""
-FASHION = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
-FASHION_FILES = tuple(
-    f"{part}-{what}.gz" for part in ("train", "t10k") for what in ("images-idx3-ubyte", "labels-idx1-ubyte")
-)
-IMAGES = (3, 4)
-"""Dimensions of inputs that may be images."""
 
 
 @dataclass
@@ -45,18 +38,21 @@ def digits() -> Found:
     return Found((images[:, 0], labels), (held[:, 0], held_labels), tuple("0123456789"), images=True)
 
 
+def mnist(folder: Path | None = None) -> Found:
+    """MNIST: 60,000 handwritten digits, and 10,000 held out, where `datasets.mnist` finds them."""
+    from treadle import datasets
+
+    images, labels, held, held_labels = datasets.mnist(folder)
+    return Found((images[:, 0], labels), (held[:, 0], held_labels), tuple("0123456789"), images=True)
+
+
 def fashion_mnist(folder: Path | None = None) -> Found:
-    """Fashion-MNIST (Xiao et al. 2017, arXiv:1708.07747): 60,000 images, and 10,000 held out."""
-    places = [Path(folder)] if folder else [
-        data_folder() / "fashion-mnist", Path("/usr/share/datasets/fashion-mnist"),
-    ]  # fmt: skip
-    found = next((place for place in places if (place / FASHION_FILES[0]).exists()), None)
-    if found is None:
-        raise DataError(
-            f"Fashion-MNIST is not in {' or '.join(map(str, places))}: install Debian's package "
-            f"dataset-fashion-mnist, or put {', '.join(FASHION_FILES)} there"
-        )
-    return idx(*(found / name for name in FASHION_FILES), classes=FASHION)  # type: ignore[arg-type]
+    """Fashion-MNIST: 60,000 images, and 10,000 held out, where `datasets.fashion_mnist` finds them."""
+    from treadle import datasets
+    from treadle.datasets.mnist import FASHION_MNIST_CLASSES
+
+    images, labels, held, held_labels = datasets.fashion_mnist(folder)
+    return Found((images[:, 0], labels), (held[:, 0], held_labels), FASHION_MNIST_CLASSES, images=True)
 
 
 def idx(
@@ -132,6 +128,7 @@ def image_folder(
 
 KINDS: dict[str, Callable[..., Found]] = {
     "digits": digits,
+    "mnist": mnist,
     "fashion_mnist": fashion_mnist,
     "idx": idx,
     "npz": npz,
