@@ -75,7 +75,7 @@ from treadle.unknown import advising, advising_names, unknown_name
 from treadle.vectorize import vmap
 
 if TYPE_CHECKING:
-    from treadle import data, datasets, nn, optim, train
+    from treadle import data, datasets, models, nn, optim, train
     from treadle.graphfile.load import load
     from treadle.graphfile.save import save
     from treadle.user_ops import op
@@ -141,6 +141,7 @@ __all__ = [
     "linalg",
     "load",
     "memory",
+    "models",
     "nan",
     "newaxis",
     "nn",
@@ -198,7 +199,7 @@ for _module in (fft, linalg, random):
     advising_names(_module.__name__)
 
 # Loaded when first used, so that importing Treadle stays quick.
-_ROOMS = ("data", "datasets", "nn", "optim", "train")
+_ROOMS = ("data", "datasets", "models", "nn", "optim", "train")
 _LAZY: dict[str, str] = {
     "load": "treadle.graphfile.load",
     "op": "treadle.user_ops",

@@ -737,6 +737,11 @@ class Variable(Array):
         )
         self._inside = ()
 
+    def _begin_without_value(self, shape: Shape, dtype: Any, name: str, trainable: bool) -> None:
+        """Be a variable that has no value yet, instead of what `__init__` does."""
+        self.cell = state.Cell(name, Type(shape, as_dtype(dtype)), surroundings.device, None, trainable)
+        self._inside = ()
+
     @property
     def requires_grad(self) -> bool:
         """Whether gradients may be asked of it: of floating dtype always."""

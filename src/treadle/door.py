@@ -286,7 +286,8 @@ def _binding(leaf: Node) -> Any:
 def _leaf(binding: Cell | Node, feeds: Mapping[Node, tuple[Type, Leaf]], run: int) -> Leaf:
     """What a leaf is in one run."""
     if isinstance(binding, Cell):
-        return binding.current.buffer
+        buffer = binding.current.buffer
+        return state.raise_failure(binding.current) if buffer is None else buffer
     if binding.op is PLACEHOLDER:
         return feeds[binding][1]
     if isinstance(binding.binding, tuple):

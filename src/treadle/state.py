@@ -11,7 +11,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from treadle.dtypes import float32
 from treadle.errors import Line, StateError, TreadleError, user_line
@@ -432,9 +432,11 @@ def check_bases(versions: dict[Cell, Version]) -> None:
             )
 
 
-def raise_failure(version: Version) -> None:
+def raise_failure(version: Version) -> NoReturn:
     """The error for reading a version that never came to be, or that is gone."""
     cause = version.failure
+    if cause is None and version is version.cell.current:
+        raise StateError(f"{version.cell.name} has no value yet: load one, or assign it")
     if cause is None:
         raise StateError(
             f"version {version.number} of {version.cell.name} was replaced by the assignment at "

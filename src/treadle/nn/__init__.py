@@ -25,6 +25,7 @@ from treadle.nn.convolution import Conv
 from treadle.nn.dense import Dense
 from treadle.nn.dropout import DropConnect, Dropout, GaussianNoise, StochasticDepth
 from treadle.nn.embedding import Embedding
+from treadle.nn.initial import without_values
 from treadle.nn.losses import (
     absolute_error,
     binary_cross_entropy,
@@ -105,6 +106,7 @@ __all__ = [
     "squared_error",
     "standard_views",
     "triplet",
+    "without_values",
 ]
 
 advising_names(__name__)

@@ -36,5 +36,9 @@ class Sequential(Module):
         """A part, or those of a slice as a `Sequential` of the same modules."""
         return Sequential(*self._parts[index]) if isinstance(index, slice) else self._parts[index]
 
+    def __setitem__(self, index: int, part: Callable[..., Any]) -> None:
+        """Put another part in a place."""
+        self._parts[index] = part
+
     def __iter__(self) -> Iterator[Callable[..., Any]]:
         return iter(self._parts)

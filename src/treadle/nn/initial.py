@@ -8,7 +8,9 @@ channels times the window.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,33 @@ from treadle.errors import ArgumentError, ShapeError
 Rule = Callable[[np.random.Generator, tuple[int, ...]], Any]
 First = Rule | float | int | np.ndarray | Any
 """What first values are given as: a rule, one number, or an array."""
+
+
+class _Drawing(threading.local):
+    """Whether this thread's parameters get first values."""
+
+    on = True
+
+
+drawing = _Drawing()
+
+
+@contextmanager
+def without_values() -> Iterator[None]:
+    """A block in which parameters and statistics get no first values: for a network whose values are loaded,
+    or that is only looked at. Reading one before it has a value is an error.
+
+    >>> import treadle as td
+    >>> with td.nn.without_values():
+    ...     layer = td.nn.Dense(100_000, 100_000)  # 40 GB, if it had values
+    >>> layer(td.placeholder((8, 100_000))).shape
+    (8, 100000)
+    """
+    before, drawing.on = drawing.on, False
+    try:
+        yield
+    finally:
+        drawing.on = before
 
 
 def first_value(first: First, shape: Sequence[int], dtype: Any) -> np.ndarray:
@@ -59,6 +88,11 @@ def uniform(low: float, high: float) -> Rule:
 def he_normal(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Normal of variance 2 / fan_in, for layers before a ReLU (He et al. 2015, arXiv:1502.01852)."""
     return generator.normal(0.0, math.sqrt(2 / fans(shape)[0]), shape)
+
+
+def he_normal_out(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Normal of variance 2 / fan_out, which keeps gradients' size (He et al. 2015, arXiv:1502.01852)."""
+    return generator.normal(0.0, math.sqrt(2 / fans(shape)[1]), shape)
 
 
 def he_uniform(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

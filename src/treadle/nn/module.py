@@ -17,14 +17,26 @@ from treadle import state
 from treadle.dtypes import DType
 from treadle.errors import ArgumentError, StateError, TreadleError
 from treadle.graph.node import surrounded, surroundings
-from treadle.nn.initial import First, first_value
+from treadle.nn.initial import First, drawing, first_value
 from treadle.nn.mixed import called, checked_dtype
 from treadle.nn.values import assign_all
 
 M = TypeVar("M", bound="Module")
 
 
-class Parameter(td.Variable):
+class _Drawn(td.Variable):
+    """What parameters and statistics share: first values, but within `without_values` none."""
+
+    __slots__ = ()
+
+    def __init__(self, shape: tuple[int, ...], first: First, dtype: Any, name: str, trainable: bool):
+        if drawing.on:
+            super().__init__(first_value(first, shape, dtype), name, trainable=trainable)
+        else:
+            self._begin_without_value(tuple(shape), dtype, name, trainable)
+
+
+class Parameter(_Drawn):
     """A variable that is learned.
 
     Args:
@@ -43,10 +55,10 @@ class Parameter(td.Variable):
     def __init__(
         self, shape: tuple[int, ...], first: First, dtype: Any = td.float32, name: str = "parameter"
     ):
-        super().__init__(first_value(first, shape, dtype), name, trainable=True)
+        super().__init__(shape, first, dtype, name, trainable=True)
 
 
-class Statistic(td.Variable):
+class Statistic(_Drawn):
     """A variable that is kept, not learned: a running mean, a count. It is saved with the parameters."""
 
     __slots__ = ()
@@ -54,7 +66,7 @@ class Statistic(td.Variable):
     def __init__(
         self, shape: tuple[int, ...], first: First, dtype: Any = td.float32, name: str = "statistic"
     ):
-        super().__init__(first_value(first, shape, dtype), name, trainable=False)
+        super().__init__(shape, first, dtype, name, trainable=False)
 
     def keep(self, x: td.Array, next_value: Callable[[td.Array], td.Array]) -> td.Array:
         """x, whose computation also gives the statistic its next value, as a function of the one before.
