@@ -12,13 +12,13 @@ from treadle.nn import initial
 M = TypeVar("M", bound=nn.Module)
 
 
-def replace_head(net: M, num_classes: int, *, first: Any = initial.xavier_uniform) -> M:
+def replace_head(net: M, num_classes: int, *, first: Any = None) -> M:
     """Put a new `Dense` layer in the place of the network's last, for other classes.
 
     Args:
         net: one of the classifiers of `models`.
         num_classes: how many logits the new layer gives.
-        first: its first values.
+        first: first values of its weight; None for `nn.initial.xavier_uniform`.
 
     Returns:
         The network, changed.
@@ -36,6 +36,7 @@ def replace_head(net: M, num_classes: int, *, first: Any = initial.xavier_unifor
         raise ArgumentError(f"[replace_head] {type(net).__name__} does not say which layer is its last")
     if not isinstance(num_classes, int) or num_classes < 1:
         raise ArgumentError(f"[replace_head] num_classes={num_classes!r}; expected a positive integer")
+    first = initial.xavier_uniform if first is None else first
     for path, layer in heads.items():
         _put(net, path, nn.Dense(layer.weight.shape[0], num_classes, first=first, dtype=layer.weight.dtype))
     return net
