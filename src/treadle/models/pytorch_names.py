@@ -20,7 +20,11 @@ def from_pytorch(net: nn.Module, values: Mapping[str, Any]) -> dict[str, np.ndar
     """PyTorch's values by our names: weights of `Dense` are transposed, what nothing uses is left out."""
     named = net.torch_name if isinstance(net, Classifier) else str
     ours = {named(path): path for path in net.variables()}
-    dense = {f"{path}.weight" for path, layer in net.modules().items() if isinstance(layer, nn.Dense)}
+    dense = {
+        f"{path}.weight".removeprefix(".")
+        for path, layer in net.modules().items()
+        if isinstance(layer, nn.Dense)
+    }
     found = {}
     for name, value in values.items():
         path = ours.get(name, name)
