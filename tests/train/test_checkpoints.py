@@ -308,6 +308,41 @@ def test_a_run_goes_on_with_its_own_data(trained):
         trainer_of(network(), trained).fit((X[1:], Y[1:]), epochs=2, batch=8, resume=True)
 
 
+def test_checkpoints_are_found_without_their_index_and_others_folders_left_alone(trained, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    (folder / "checkpoints.json").unlink()
+    (folder / "step-by-step").mkdir()
+    (folder / "step-00000002.draft").mkdir()
+    net = network()
+    fit(trainer_of(net, folder), 2, resume=True)
+    whole = network()
+    fit(trainer_of(whole, tmp_path / "whole"), 2)
+    assert same(net.state(), whole.state())
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "checkpoints.json", "step-00000006", "step-by-step"
+    ]  # fmt: skip
+
+
+def test_values_of_every_kind_come_back(tmp_path):
+    values = {"half": np.arange(3, dtype="float16"), "pair": np.array([1 + 2j]), "whole": np.array(2**40)}
+    values["brain"] = td.ones((2,), dtype=td.bfloat16).numpy()
+    rest = {
+        "list": [1, None, {"deep": values["pair"]}],
+        "float": 0.1,
+        "nan": float("nan"),
+        "count": np.int64(3),
+    }
+    train.write_checkpoint(tmp_path, "one", values, rest)
+    found = train.read_checkpoint(tmp_path / "one")
+    assert all(found.model[name].dtype == value.dtype for name, value in values.items())
+    assert same(found.model, values)
+    assert found.training["list"][:2] == [1, None]
+    assert found.training["list"][2]["deep"] == values["pair"]
+    assert (found.training["float"], found.training["count"]) == (0.1, 3)
+    assert np.isnan(found.training["nan"])
+
+
 def test_another_run_is_not_written_over(trained):
     with pytest.raises(StateError, match="holds checkpoints of a run"):
         fit(trainer_of(network(), trained))

@@ -79,7 +79,7 @@ def test_whom_it_calls_when():
     diary.events.clear()
     trainer.fit((X, Y), steps=3, batch=25, validation=(X, Y), validate=train.every(steps=2))
     assert [event for event in diary.events if isinstance(event, int)] == [5, 6, 7]
-    assert len([event for event in diary.events if str(event).startswith("evaluated")]) == 1
+    assert len([event for event in diary.events if str(event).startswith("evaluated")]) == 2
     assert trainer.stopped == "7 steps made"
 
 
@@ -141,7 +141,7 @@ def test_prediction_fills_up_the_last_batch():
     whole = net.eval()(td.asarray(X)).numpy()
     net.train()
     np.testing.assert_allclose(trainer.predict(X, batch=16), whole, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(trainer.predict([X[:20], X[20:]]), whole, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(trainer.predict([X[:20], (X[20:], Y[20:])]), whole, rtol=1e-5, atol=1e-6)
     assert len(trainer._prediction._compiled.traces) == 3
     assert net.training
 

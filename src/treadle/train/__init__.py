@@ -1,7 +1,7 @@
 """Training: a loop of compiled steps with callbacks, metrics and checkpoints, on everything below it."""
 
 from treadle.train.callback import Callback, every
-from treadle.train.checkpoint_files import Checkpoint, read_checkpoint
+from treadle.train.checkpoint_files import Checkpoint, read_checkpoint, write_checkpoint
 from treadle.train.checkpoints import Checkpoints
 from treadle.train.csv_log import CsvLog, read_log
 from treadle.train.curves import Curves, draw_curves
@@ -47,4 +47,5 @@ __all__ = [
     "read_log",
     "read_recipe",
     "read_run",
+    "write_checkpoint",
 ]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +29,7 @@ from treadle.graphfile.container import write as write_tensors
 KIND = "treadle checkpoint 1"
 INDEX = "checkpoints.json"
 DRAFT = ".draft"
+NAME = re.compile(r"step-\d{8}(-\d+)?")
 
 
 class Checkpoint(NamedTuple):
@@ -41,13 +43,26 @@ class Checkpoint(NamedTuple):
 
 
 def write_checkpoint(
-    folder: Path, name: str, model: Mapping[str, np.ndarray], training: Mapping[str, Any]
+    folder: str | Path, name: str, model: Mapping[str, np.ndarray], training: Mapping[str, Any]
 ) -> None:
-    """Write a folder's checkpoint under a name; nothing of it is left where that fails.
+    """Write a checkpoint, or nothing.
+
+    Args:
+        folder: where; it is made.
+        name: of the checkpoint's own folder in it; what has that name is replaced.
+        model: a module's `state()`.
+        training: all else: numbers, text, arrays, lists and dicts of them.
 
     Raises:
         CheckpointError: it could not be written: the disk is full, the folder cannot be written to.
+
+    >>> from treadle import nn, train
+    >>> net = nn.Dense(2, 3)
+    >>> train.write_checkpoint("run", "first", net.state(), {"step": 0})
+    >>> train.read_checkpoint("run/first").training["step"]
+    0
     """
+    folder = Path(folder)
     draft = folder / (name + DRAFT)
     try:
         shutil.rmtree(draft, ignore_errors=True)
@@ -88,7 +103,7 @@ def write_index(folder: Path, index: Mapping[str, Any]) -> None:
 def remove_others(folder: Path, kept: set[str]) -> None:
     """Remove the checkpoints that are not to be kept, and what a writer that was killed has left."""
     for path in folder.glob("step-*"):
-        if path.name not in kept:
+        if path.name not in kept and NAME.fullmatch(path.name.removesuffix(DRAFT)):
             shutil.rmtree(path, ignore_errors=True)
     (folder / (INDEX + DRAFT)).unlink(missing_ok=True)
 
@@ -112,14 +127,17 @@ def check_writable(folder: Path) -> None:
 
 
 def read_index(folder: Path) -> dict[str, Any] | None:
-    """What `write_index` wrote; None if there are no checkpoints.
+    """What `write_index` wrote, or would have written if it had not been killed after the first checkpoint;
+    None if there are no checkpoints.
 
     Raises:
         FormatError: the file is something else.
     """
     path = folder / INDEX
     if not path.exists():
-        return None
+        whole = [file.parent.name for file in folder.glob("step-*/training.json")]
+        names = sorted(name for name in whole if NAME.fullmatch(name))
+        return {"last": names[-1], "best": names[-1], "kept": names} if names else None
     found = _read_json(path)
     if not isinstance(found.get("last"), str):
         raise FormatError(f"{path} names no last checkpoint: it was not written by training")

@@ -72,7 +72,6 @@ class Checkpoints(Callback):
         check_writable(folder)
         index = read_index(folder)
         if index is None:
-            remove_others(folder, set())
             return None
         if not resume:
             if self._kept:

@@ -31,7 +31,7 @@ class Prediction:
 
     def __call__(self, inputs: Any, batch: int = 32) -> Any:
         """Outputs as NumPy arrays ``[examples, ...]``; arrays are cut into batches of one size, the last
-        filled up and what it gives cut off.
+        filled up and what it gives cut off. Of batches that are pairs, the targets are left out.
         """
         whole = hasattr(inputs, "shape") or isinstance(inputs, tuple | Mapping)
         if whole:
@@ -46,6 +46,8 @@ class Prediction:
         made: list[Any] = []
         with evaluating(self.model):
             for given in batches:
+                if not whole and isinstance(given, tuple | list) and len(given) == 2:
+                    given = given[0]
                 count = examples(given)
                 outputs = self._compiled(_filled(given, batch) if whole and made else given)
                 made.append(_on_host(outputs, count))

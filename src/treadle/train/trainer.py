@@ -151,7 +151,7 @@ class Trainer:
             epochs, steps: how long, one of them; of a run that is resumed, counted from its beginning.
             validation: data of the same kinds, to evaluate on; what is evaluated is the optimizer's `ema`, if
                 it has one.
-            validate: how often; after every epoch if None.
+            validate: how often, and at the planned end; after every epoch if None.
             batch: examples in a batch, of arrays (32 if None) and of data sets of examples.
             shuffle: whether arrays are gone through in another order in each epoch.
             resume: whether to go on from the last checkpoint in the folder, if there is one, to the bits that
@@ -254,7 +254,7 @@ class Trainer:
                 due = self._validate.after_epoch(self)
                 self._close_epoch()
             self._check_planned()
-            if self._held is not None and due:
+            if self._held is not None and (due or self._planned_end is not None):
                 self._evaluate_held()
             if batch is None:
                 self._tell("epoch_ended")
@@ -418,7 +418,8 @@ class Trainer:
         """What the model, in evaluation mode, makes of inputs.
 
         Args:
-            inputs: an array (a tuple of several), or an iterable of batches of them.
+            inputs: an array (a tuple or dict of several), or a loader or other iterable of batches, whose
+                targets are left out.
             batch: how many examples of arrays go through the model together.
 
         Returns:
