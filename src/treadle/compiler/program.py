@@ -82,6 +82,8 @@ class LibraryCall:
     """Whether the result takes the memory of something that the epilogue reads, element by element: what the
     schedule decides.
     """
+    donors: dict[int, int] = field(default_factory=dict)
+    """Of a branch, which results may take the memory of which inputs: what the schedule decides."""
 
     @property
     def reads(self) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from treadle.compiler.indexmap import row_major
 from treadle.compiler.kernel import Access, Affine, Operand, Stage, Store
 from treadle.compiler.lower import in_place_pairs
 from treadle.compiler.program import Call, Fused, LibraryCall
+from treadle.ops.control import COND
 
 
 @dataclass
@@ -71,7 +72,10 @@ def schedule(fused: Fused, donors: Sequence[int | None], can_fail: Callable[[Cal
         if trial is None or any(can_fail(calls[i]) for i in trial[1]):
             continue
         if over and isinstance(writer := calls[call], LibraryCall):
-            writer.in_place = True
+            if writer.node.op is COND:
+                writer.donors[writer.outputs.index(new)] = _input_of(writer, old)
+            else:
+                writer.in_place = True
         late.add(call)
         before, order = wanted, trial
         donations[output] = leaf
@@ -84,6 +88,8 @@ def schedule(fused: Fused, donors: Sequence[int | None], can_fail: Callable[[Cal
 
 def _in_place(call: Call, new: int, old: int) -> bool:
     """Whether the call may write `new` into the memory of `old`, which it reads."""
+    if isinstance(call, LibraryCall) and call.node.op is COND:
+        return _passes_through(call, call.outputs.index(new), old)
     if isinstance(call, LibraryCall):
         operands, found = (*call.extra_buffers, new), _epilogue_pairs(call)
         if any(view.buffer == old for view in call.inputs):
@@ -92,6 +98,28 @@ def _in_place(call: Call, new: int, old: int) -> bool:
         operands, found = call.buffers, call.kernel.in_place
     pairs = {(operands[w], operands[r]) for w, r in found}
     return (new, old) in pairs and operands.count(old) == 1
+
+
+def _passes_through(call: LibraryCall, result: int, old: int) -> bool:
+    """Whether one way of a branch leaves the value in a buffer as it is, as a result: where both are one
+    memory there is nothing to do. What the other way does is settled where it is compiled.
+    """
+    if [view.buffer for view in call.inputs].count(old) != 1:
+        return False
+    number = _input_of(call, old)
+    view, type = call.inputs[number], call.node.inputs[number].type
+    strides = [s for s, n in zip(view.strides, view.shape, strict=True) if n != 1]
+    if view.offset or strides != [
+        s for s, n in zip(row_major(type.shape), type.shape, strict=True) if n != 1
+    ]:
+        return False
+    ways = [call.node.attribute(name) for name in ("true", "false")]
+    return number > 0 and any(way.outputs[result] is way.parameters[number - 1] for way in ways)
+
+
+def _input_of(call: LibraryCall, buffer: int) -> int:
+    """Which of a call's inputs is in a buffer."""
+    return [view.buffer for view in call.inputs].index(buffer)
 
 
 def _epilogue_pairs(call: LibraryCall) -> tuple[tuple[int, int], ...]:

@@ -190,10 +190,13 @@ class Optimizer:
         # The first call's gradients take the place of the last step's, so nothing has to be cleared.
         first, last = self.calls == 0, self.calls == self.accumulate - 1
         sums = {path: td.where(first, g, self.sums[path] + g) for path, g in gradients.items()}
-        means = {path: total / self.accumulate for path, total in sums.items()}
+
+        def of_means() -> Pairs:
+            return self._attempted({path: total / self.accumulate for path, total in sums.items()})
+
         calls = td.where(last, 0.0, self.calls + 1)
         pairs = [(self.calls, calls), *((self.sums[path], total) for path, total in sums.items())]
-        return [*pairs, *_where(last, lambda: self._attempted(means))]
+        return [*pairs, *_where(last, of_means)]
 
     def _attempted(self, gradients: dict[str, td.Array]) -> Pairs:
         """A step, or none if the loss is scaled and the gradients are not finite."""
@@ -201,8 +204,11 @@ class Optimizer:
             return self._stepped(gradients)
         finite = reduce(td.logical_and, [td.all(td.isfinite(g)) for g in gradients.values()])
         inverse = 1 / self.loss_scale.scale
-        unscaled = {path: g * td.astype(inverse, g.dtype) for path, g in gradients.items()}
-        return [*self.loss_scale.next_values(finite), *_where(finite, lambda: self._stepped(unscaled))]
+
+        def unscaled() -> Pairs:
+            return self._stepped({path: g * td.astype(inverse, g.dtype) for path, g in gradients.items()})
+
+        return [*self.loss_scale.next_values(finite), *_where(finite, unscaled)]
 
     def _stepped(self, gradients: dict[str, td.Array]) -> Pairs:
         """A step by gradients of the parameters' width, whatever they are."""

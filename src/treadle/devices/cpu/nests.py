@@ -129,7 +129,7 @@ class _Results:
                     self.copies[i] = info.source, info.index, step
 
     def emit(
-        self, to: Emitter, inputs: Sequence[Place], outputs: Sequence[Place], skip: Sequence[int] = ()
+        self, to: Emitter, inputs: Sequence[Place], outputs: Sequence[Place], skip: Collection[int] = ()
     ) -> None:
         """Copy what is the same as something else."""
         for i, (source, index, step) in self.copies.items():
@@ -144,11 +144,10 @@ class CondNest:
         node, block = call.node, _Block()
         self.label = "cond"
         self.inputs = _Inputs(call, isa, block)
-        self.sections = {
-            name: Section(node.attribute(name).outputs, [None] * len(node.types), isa)
-            for name in ("true", "false")
-        }
-        self.results = {name: _Results(section, isa) for name, section in self.sections.items()}
+        # Operands are counted without the predicate.
+        donors = {result: number - 1 for result, number in call.donors.items()}
+        self.ways = {name: _Way(node.attribute(name), donors, isa, block) for name in ("true", "false")}
+        self.sections = {name: way.section for name, way in self.ways.items()}
         self.block = block.take(max(section.nbytes for section in self.sections.values()))
         self.temporaries = (block.nbytes,)
 
@@ -157,18 +156,55 @@ class CondNest:
         holds = to.register()
         to.control("load_byte", (holds,), operands=[predicate])
         other = to.control("jump_if_zero", (holds,))
-        self._branch("true", to, block, operands, outputs)
+        self.ways["true"].emit(to, block, self.block, operands, outputs)
         end = to.control("jump")
         to.aim(other)
-        self._branch("false", to, block, operands, outputs)
+        self.ways["false"].emit(to, block, self.block, operands, outputs)
         to.aim(end)
 
-    def _branch(
-        self, name: str, to: Emitter, block: Place, operands: Sequence[Place], outputs: Sequence[Place]
+
+class _Way:
+    """One way of a branch. Results in `donors` may be in the memory of the operand that is named there, which
+    turns out when it runs. One that is that operand untouched is copied only where they are apart; one that
+    cannot be written while the operand is still needed waits in the block.
+    """
+
+    def __init__(self, graph: Closed, donors: dict[int, int], isa: Isa, block: _Block):
+        wanted = [
+            None if donors.get(i) is None or node is graph.parameters[donors[i]] else donors[i]
+            for i, node in enumerate(graph.outputs)
+        ]
+        section = self.section = Section(graph.outputs, wanted, isa)
+        self.results = _Results(section, isa)
+        copies = self.results.copies
+        self.stays = {i for i, j in donors.items() if i in copies and copies[i][:2] == ("input", j)}
+        self.waits: dict[int, tuple[int, Step]] = {}
+        for i, j in donors.items():
+            taken = i not in copies and section.passes.schedule.donations[i] == j
+            copy = _copy(isa, graph.outputs[i].type)
+            if i not in self.stays and not taken and copy is not None:
+                self.waits[i] = block.take(_nbytes(graph.outputs[i].type)), copy
+
+    def emit(
+        self, to: Emitter, block: Place, offset: int, operands: Sequence[Place], outputs: Sequence[Place]
     ) -> None:
-        place = block[0], block[1] + self.block
-        Placed(self.sections[name], place, operands, outputs).emit_all(to)
-        self.results[name].emit(to, operands, outputs)
+        """Write its entries; temporary values are in the block from `offset` on."""
+        written = list(outputs)
+        for i, (place, _) in self.waits.items():
+            written[i] = block[0], block[1] + place
+        Placed(self.section, (block[0], block[1] + offset), operands, written).emit_all(to)
+        self.results.emit(to, operands, written, self.stays)
+        for i in self.stays:
+            _, index, step = self.results.copies[i]
+            apart, there = to.register(), to.register()
+            for register, (slot, nbytes) in ((apart, operands[index]), (there, outputs[i])):
+                to.control("move", (register, slot), nbytes)
+            to.control("xor", (apart, there))
+            same = to.control("jump_if_zero", (apart,))
+            to.kernel(step.kernel, [operands[index], outputs[i]])
+            to.aim(same)
+        for i, (_, step) in self.waits.items():
+            to.kernel(step.kernel, [written[i], outputs[i]])
 
 
 class LoopNest:

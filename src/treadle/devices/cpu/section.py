@@ -5,6 +5,7 @@ block of the arena. Knows not where the block is.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from treadle.compiler.memory import Span, place
@@ -14,8 +15,10 @@ from treadle.devices.cpu.lowering import EPILOGUES, is_library, lower_call
 from treadle.devices.cpu.native import Lowered
 from treadle.devices.cpu.target import Isa
 from treadle.dtypes import uint8
+from treadle.graph.closed import Closed
 from treadle.graph.graph import ordered
 from treadle.graph.node import Node, Type
+from treadle.ops.control import COND
 
 if TYPE_CHECKING:
     from treadle.devices.cpu.nests import Nest
@@ -89,5 +92,14 @@ def _leaf_types(outputs: Sequence[Node], used: Sequence[int]) -> list[Type]:
 def can_fail(call: Call) -> bool:
     """Whether a call may report a failure: it looks values up, or runs on the host."""
     if isinstance(call, LibraryCall):
+        if call.node.op is COND:
+            return any(_graph_can_fail(call.node.attribute(name)) for name in ("true", "false"))
         return call.node.op.name not in ("matmul", "conv", "conv_input_gradient", "conv_weight_gradient")
     return any(i.op in ("gather", "checked") for stage in call.kernel.stages for i in stage.body)
+
+
+@lru_cache(maxsize=64)
+def _graph_can_fail(graph: Closed) -> bool:
+    """Whether a call of a graph may report a failure."""
+    passes = run_passes(graph.outputs, [None] * len(graph.outputs), TARGET, can_fail)
+    return any(can_fail(call) for call in passes.schedule.calls)
