@@ -336,6 +336,10 @@ GRADIENTS = {
     "gradients inside": lambda x, w: td.scan(
         lambda h, x: (h - 0.1 * td.gradients((td.tanh(h @ w) * x).sum(), h), None), x[0], x
     )[0],
+    "products before and after": lambda x, w: td.scan(
+        lambda c, x: ((td.tanh(x @ w + c[0] @ w), c[1] + c[0] * x.sum()), td.sin(c[0] @ w)),
+        (x[0], x[1]), x, reverse=True,
+    )[1],
     "indices": lambda x, w: td.scan(lambda h, i: (h + x[i] * h, None), x[0], td.arange(3))[0],
 }  # fmt: skip
 

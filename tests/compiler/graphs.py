@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -50,15 +51,18 @@ def detached(outputs: Sequence[Node], arrays: Arrays) -> tuple[list[Node], list[
 
 def by_references(outputs: Sequence[Node], arrays: Arrays) -> list[np.ndarray]:
     """The outputs, node by node."""
-    values: dict[Node, np.ndarray] = {}
+    values: dict[Node, Any] = {}
     with np.errstate(all="ignore"):
         for node in ordered(outputs):
             if node.op.name == "input":
                 values[node] = arrays[node.attribute("index")]
             else:
                 inputs = [values[child] for child in node.inputs]
-                values[node] = np.asarray(node.op.reference(*inputs, **node.keywords()))
-                assert values[node].shape == node.shape and values[node].dtype == node.dtype.numpy, node
+                found = node.op.reference(*inputs, **node.keywords())
+                several = isinstance(found, tuple)
+                values[node] = tuple(map(np.asarray, found)) if several else np.asarray(found)
+                for array, type in zip(values[node] if several else [values[node]], node.types, strict=True):
+                    assert array.shape == type.shape and array.dtype == type.dtype.numpy, node
     return [values[output] for output in outputs]
 
 

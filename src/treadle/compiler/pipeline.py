@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 
 from treadle import config
 from treadle.compiler.fuse import fuse
-from treadle.compiler.loops import share_loops
+from treadle.compiler.hoist import hoist
+from treadle.compiler.loops import share_loops, trim_loops
 from treadle.compiler.program import Call, Fused
 from treadle.compiler.schedule import Schedule, schedule
 from treadle.compiler.simplify import simplify
 from treadle.compiler.verify import verify, verify_fused
-from treadle.graph.graph import rewrite
+from treadle.graph.closed import with_graphs
+from treadle.graph.graph import rebuild, rewrite
 from treadle.graph.node import Node, surrounded
 
 
@@ -55,11 +57,30 @@ def expand(outputs: list[Node]) -> list[Node]:
     return rewrite(outputs, change)
 
 
+def enter(outputs: list[Node]) -> list[Node]:
+    """Take the graphs of loops and branches through these passes, from the innermost outwards."""
+
+    def passed(graph: list[Node]) -> list[Node]:
+        for _, change in GRAPH_PASSES:
+            graph = change(graph)
+        return graph
+
+    def change(node: Node, inputs: tuple[Node, ...]) -> Node | None:
+        if not node.op.of_graphs:
+            return None
+        return rebuild(node, inputs, with_graphs(node, lambda graph: graph.changed(passed)))
+
+    return rewrite(outputs, change)
+
+
 GRAPH_PASSES: tuple[tuple[str, Callable[[list[Node]], list[Node]]], ...] = (
     ("strip", strip),
     ("share loops", share_loops),
+    ("trim loops", trim_loops),
     ("expand", expand),
     ("simplify", simplify),
+    ("enter loops", enter),
+    ("hoist", hoist),
 )
 
 
