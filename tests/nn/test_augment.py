@@ -108,7 +108,8 @@ def test_views_are_averaged_in_evaluation(layout):
                 np.moveaxis(moved, axes[1], 0)[0 if move[1] > 0 else -1] = 0
             moved = np.flip(moved, axes[1]) if flip else moved
             probabilities.append(td.softmax(net(td.asarray(moved)), axis=-1).numpy())
-    np.testing.assert_allclose(np.exp(whole(x).numpy()), np.mean(probabilities, axis=0), rtol=1e-4)
+    for run in (whole, td.compile(whole)):
+        np.testing.assert_allclose(np.exp(run(x).numpy()), np.mean(probabilities, axis=0), rtol=1e-4)
 
 
 REFUSED = {

@@ -6,6 +6,7 @@ Images are ``[batch, channels, height, width]``, or ``[batch, height, width, cha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -201,7 +202,7 @@ class Views(Module):
         if self.training:
             return self.model(x)
         logs = td.stack([td.log_softmax(self.model(view(x)), axis=-1) for view in self.views])
-        return td.logsumexp(logs, axis=0) - float(td.log(td.asarray(float(len(self.views)))))
+        return td.logsumexp(logs, axis=0) - math.log(len(self.views))
 
 
 def standard_views(
