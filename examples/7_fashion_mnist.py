@@ -88,9 +88,7 @@ def main(net="cnn", epochs=None, data=None, callbacks=()):
         metrics=["accuracy"],
         callbacks=callbacks,
     )
-    return trainer.fit(
-        (images, labels), epochs=epochs, batch=BATCH, validation=(test_images, test_labels)
-    )
+    return trainer.fit((images, labels), epochs=epochs, batch=BATCH, validation=(test_images, test_labels))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     python examples/8_noise_in_training.py [--epochs N] [--images N] [--folder WHERE] [--figure noise.png]
 
 Trains the same small residual net on a part of Fashion-MNIST without anything against overfitting, with
-dropout, DropConnect, stochastic depth, batch-norm, random crops and flips (averaged over views in the test), and
-with weight decay, and draws the curves of training and test accuracy, which needs Matplotlib.
+dropout, DropConnect, stochastic depth, batch-norm, random crops and flips (averaged over views in the test),
+and weight decay; draws the curves of training and test accuracy, which needs Matplotlib.
 """
 
 import argparse
@@ -79,7 +79,8 @@ def main(data, epochs=40, kinds=KINDS, show=print):
             optim.AdamW(model.parameters(), optim.cosine(2e-3, steps), weight_decay=decay),
             metrics=["accuracy"],
         )
-        history = trainer.fit((images, labels), epochs=epochs, batch=BATCH, validation=(test_images, test_labels))
+        held = test_images, test_labels
+        history = trainer.fit((images, labels), epochs=epochs, batch=BATCH, validation=held)
         # Accuracy in training is measured with the noise; this is without.
         trained = trainer.evaluate((images, labels))["accuracy"]
         runs[kind] = history.rows

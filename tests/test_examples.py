@@ -27,6 +27,7 @@ def imported(path):
 
 def test_every_example_is_tested_here():
     tested = {"1_small_graph.py", "3_linear_hinge.py", WILD, *MORE, *(path.name for path in TWO_LAYER)}
+    tested |= {"7_fashion_mnist.py", "8_noise_in_training.py", "9_optimizers.py"}
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 
 
@@ -104,3 +105,40 @@ def test_the_small_graph_is_drawn(tmp_path):
     )
     assert "<svg" in before
     assert len(after) > len(before)
+
+
+@pytest.fixture(scope="module")
+def images():
+    """What the examples for Fashion-MNIST take, in small: a bright row says which class it is."""
+    numbers = np.random.default_rng(0)
+    found = []
+    for count in (256, 64):
+        labels = numbers.integers(0, 10, count)
+        images = numbers.uniform(0, 0.5, (count, 1, 28, 28)).astype("float32")
+        images[np.arange(count), 0, 4 + 2 * labels] += 0.5
+        found += [images, labels]
+    return found
+
+
+@pytest.mark.parametrize("net", ["cnn", "residual"])
+def test_the_nets_for_clothes_train(net, images):
+    history = imported(EXAMPLES / "7_fashion_mnist.py").main(net, epochs=1, data=images)
+    assert history.step == 2 and np.isfinite(history.column("training/loss")[1]).all()
+    assert 0 <= history.rows[-1]["validation/accuracy"] <= 1
+
+
+def test_kinds_of_noise_train(images):
+    example, lines = imported(EXAMPLES / "8_noise_in_training.py"), []
+    kinds = {kind: example.KINDS[kind] for kind in ("nothing", "stochastic depth")}
+    runs = example.main(images, epochs=2, kinds=kinds, show=lambda line, **_: lines.append(line))
+    assert list(runs) == list(kinds) and len(lines) == len(runs)
+    for rows in runs.values():
+        assert rows[-1]["training/loss"] < rows[0]["training/loss"]
+
+
+def test_optimizers_are_compared():
+    lines = []
+    found = imported(EXAMPLES / "9_optimizers.py").main(epochs=2, rates=(0.01,), show=lines.append)
+    assert list(found) == ["SGD", "SGD with momentum", "Adam"] and len(lines) == 3
+    last = {name: sum(losses[-45:]) for name, (_, losses, _) in found.items()}
+    assert last["SGD with momentum"] < last["SGD"]
