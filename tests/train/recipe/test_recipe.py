@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+import treadle as td
 from treadle.errors import FormatError
+from treadle.train.recipe.parts import found
 from treadle.train.recipe.recipe import built_in, read_recipe
 
 GOOD = """\
@@ -138,6 +140,19 @@ def test_the_number_of_a_line_and_what_was_meant(path):
 )  # fmt: skip
 def test_wrong_values(path, change, message):
     assert any(message in line for line in wrong(path, change))
+
+
+def test_networks_by_name(path):
+    named = ('name = "net.py:Net"\nwidth = 8', 'name = "mobilenet_v2"\nnum_clases = 3')
+    assert "[model] there is no key 'num_clases': did you mean 'num_classes'?" in wrong(path, named)[0]
+    (line,) = wrong(path, (named[0], 'name = "mobilenet_v2"\nnum_classes = "ten"'))
+    assert line.endswith("line 3: [model] num_classes = 'ten' is text: expected a whole number")
+    (line,) = wrong(path, (named[0], 'name = "mobilenet"'))
+    assert "there is no model 'mobilenet': did you mean 'mobilenet_v2'? There are digits, " in line
+    path.write_text(GOOD.replace(named[0], 'name = "mobilenet_v2"\npretrained = "weights.pth"'))
+    assert read_recipe(path)["model"]["pretrained"] == str(path.parent / "weights.pth")
+    made = found("mobilenet_v2", path.parent)(num_classes=3)
+    assert made.eval()(td.placeholder((1, 3, 32, 32))).shape == (1, 3)
 
 
 def test_everything_is_told_at_once(path):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
+from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Any
 
 import treadle as td
 from treadle import nn, optim
 from treadle.errors import ArgumentError
+from treadle.train.recipe.options import closest
 
 OPTIMIZERS: dict[str, Callable[..., Any]] = {
     "sgd": optim.SGD,
@@ -42,20 +45,25 @@ LOSSES: dict[str, Callable[..., Any]] = {
     "huber": nn.huber,
     "binary_cross_entropy": nn.binary_cross_entropy,
 }
+PLAIN = (bool, int, float, str)
+"""Types of defaults that say of which type an option is."""
 OF_CLASSES = ("cross_entropy", "hinge")
 """Losses of labels: accuracy is measured with them if nothing else is asked for."""
 
 MODELS: dict[str, str] = {"digits": "treadle.train.digits:Digits"}
-"""Where the models are that have a name."""
+"""Where the models are that have a name here, besides those of `td.models`."""
 
 
 def found(name: str, folder: Path) -> Callable[..., Any]:
-    """What a name stands for: ``module:Class``, or ``file.py:Class`` with a path from a folder.
+    """What makes the model of a name: of one that `td.models` knows, of ``module:Class``, or of
+    ``file.py:Class`` with a path from a folder.
 
     Raises:
-        ArgumentError: there is no such module, file or class.
+        ArgumentError: there is no such name, module, file or class.
     """
-    where, _, what = MODELS.get(name, name).partition(":")
+    where, colon, what = MODELS.get(name, name).partition(":")
+    if not colon:
+        return _registered(name)
     if where.endswith(".py"):
         module = _from_file((folder / where).resolve())
     else:
@@ -71,6 +79,31 @@ def found(name: str, folder: Path) -> Callable[..., Any]:
     if not callable(made):
         raise ArgumentError(f"{where} has no {what!r} that makes a model")
     return made
+
+
+def _registered(name: str) -> Callable[..., Any]:
+    """`models.load` of a name, with the network's own options as its arguments."""
+    known = td.models.names()
+    if name not in known:
+        raise ArgumentError(
+            f"there is no model {name!r}{closest(name, [*MODELS, *known])}; one of your own is named as "
+            "file.py:Class"
+        )
+    options = {"pretrained": False, **td.models.options(name)}
+    kinds = {"pretrained": "bool | Path"}
+    parameters = [
+        Parameter(
+            key, Parameter.KEYWORD_ONLY, default=default,
+            annotation=kinds.get(key, type(default).__name__ if isinstance(default, PLAIN) else "Any"),
+        )
+        for key, default in options.items()
+    ]  # fmt: skip
+
+    def load(**keys: Any) -> nn.Module:
+        return td.models.load(name, **keys)
+
+    load.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    return load
 
 
 def _from_file(path: Path) -> Any:
@@ -104,8 +137,6 @@ def make_optimizer(name: str, keys: Mapping[str, Any], model: nn.Module, rate: A
 
 def make_schedule(name: str, keys: Mapping[str, Any], rate: float, steps: int, warm_up: int) -> Any:
     """A rate, as a number or a function of steps, in a run of so many."""
-    import inspect
-
     function, argument = SCHEDULES[name]
     settings: dict[str, Any] = {argument: rate}
     if "steps" in inspect.signature(function).parameters:

@@ -245,7 +245,7 @@ class _Check:
             elif options is not None and (wrong := options[key].wrong(value)):
                 self.problem((*path, key), f"{title} {key} = {wrong}")
             else:
-                is_path = options is not None and "Path" in options[key].annotation
+                is_path = options is not None and "Path" in options[key].annotation and isinstance(value, str)
                 kept[key] = self.path((*path, key), value) if is_path else value
         for key, option in (options or {}).items():
             if option.required and key not in values:

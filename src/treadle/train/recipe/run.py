@@ -184,7 +184,9 @@ def read_run(
     folder = Path(folder)
     if not (folder / FILE).exists():
         raise FileNotFoundError(f"there is no run in {folder}: it has no {FILE}")
-    run = make_run(read_recipe(folder / FILE, overrides))
+    recipe = read_recipe(folder / FILE, overrides)
+    recipe.sections["model"].pop("pretrained", None)  # the checkpoint has all values
+    run = make_run(recipe)
     try:
         checkpoint = read_checkpoint(folder, which)
     except FileNotFoundError:
