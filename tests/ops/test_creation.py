@@ -35,6 +35,7 @@ def test_arange_of_other_dtypes_and_sizes():
     assert value(c.arange(2046, 2052, dtype=dtypes.float16)).tolist() == [2046, 2047, 2048, 2048, 2050, 2052]
     assert c.arange(BATCH).shape == (BATCH,)
     assert c.arange(np.int32(3)).shape == (3,)
+    assert value(c.arange(1, 3, dtype=dtypes.complex64)).tolist() == [1, 2]
 
 
 def test_a_symbolic_count_follows_its_size():
@@ -47,8 +48,8 @@ def test_arange_refuses():
         c.arange(0, 3, 0)
     with pytest.raises(ArgumentError, match="is not a Python int or float: the size must be known"):
         c.arange(given(np.int64(3)))
-    with pytest.raises(DTypeError, match="dtype=complex64; expected a real dtype"):
-        c.arange(3, dtype=dtypes.complex64)
+    with pytest.raises(DTypeError, match="dtype=bool; expected a numeric dtype"):
+        c.arange(3, dtype=dtypes.bool)
 
 
 @pytest.mark.parametrize("endpoint", [True, False])
@@ -68,8 +69,33 @@ def test_linspace(start, stop, num, endpoint):
 def test_linspace_refuses():
     with pytest.raises(ArgumentError, match="num=-1"):
         c.linspace(0, 1, -1)
-    with pytest.raises(DTypeError, match="expected a floating dtype"):
-        c.linspace(0, 1, 3, dtype=dtypes.int32)
+    with pytest.raises(DTypeError, match="dtype=bool; expected a numeric dtype"):
+        c.linspace(0, 1, 3, dtype=dtypes.bool)
+    with pytest.raises(DTypeError, match="dtype=int32; expected a complex dtype"):
+        c.linspace(0, 1j, 3, dtype=dtypes.int32)
+
+
+@pytest.mark.parametrize("endpoint", [True, False])
+@pytest.mark.parametrize(
+    "start, stop, num, dtype",
+    [
+        (0, 10, 4, dtypes.int32),
+        (9, -7, 6, dtypes.int8),
+        (5, 5, 1, dtypes.uint8),
+        (-(2**63), 2**63 - 1, 5, dtypes.int64),
+        (2**64 - 1, 3, 7, dtypes.uint64),
+        (0, 2**53 + 1, 2, dtypes.int64),
+        (0, 1, 0, dtypes.int16),
+    ],
+)
+def test_linspace_of_integers_is_exact(start, stop, num, dtype, endpoint):
+    gaps = max(num - 1 if endpoint else num, 1)
+    expected = [start + i * (stop - start) // gaps for i in range(num)]
+    assert value(c.linspace(start, stop, num, dtype=dtype, endpoint=endpoint)).tolist() == expected
+
+
+def test_linspace_takes_the_floor_of_fractions_for_integers():
+    assert value(c.linspace(-1.5, 1.5, 4, dtype=dtypes.int32)).tolist() == [-2, -1, 0, 1]
 
 
 @pytest.mark.parametrize("dtype", dtypes.ALL, ids=repr)

@@ -19,7 +19,17 @@ from treadle.dtypes import DType, as_dtype
 from treadle.errors import ArgumentError, DTypeError, ShapeError
 from treadle.graph.dimension import Dimension, Shape, Size
 from treadle.graph.node import Node, Op, Type, make, surrounded
-from treadle.ops.elementwise import add, equal, greater_equal, less_equal, like, multiply, where
+from treadle.ops.elementwise import (
+    add,
+    equal,
+    floor,
+    floor_divide,
+    greater_equal,
+    less_equal,
+    like,
+    multiply,
+    where,
+)
 from treadle.ops.movement import as_shape
 from treadle.ops.record import (
     Operand,
@@ -111,7 +121,7 @@ def arange(
 
     Raises:
         ArgumentError: an argument is not a Python number, or step is 0.
-        DTypeError: dtype is bool or complex.
+        DTypeError: dtype is bool.
     """
     if isinstance(start, Dimension) and stop is None and step == 1:
         return iota(start, dtypes.int64 if dtype is None else as_dtype(dtype))
@@ -120,8 +130,8 @@ def arange(
     if gap == 0:
         raise ArgumentError(f"[arange] step=0 never reaches stop={end}")
     target = _dtype_of_numbers((first, end, gap), dtype)
-    if target.kind not in dtypes.KINDS["real"]:
-        raise DTypeError(f"[arange] dtype={target}; expected a real dtype")
+    if target.kind not in dtypes.KINDS["numeric"]:
+        raise DTypeError(f"[arange] dtype={target}; expected a numeric dtype")
     whole = all(isinstance(value, int) for value in (first, end, gap))
     count = max(0, -((first - end) // gap) if whole else math.ceil((end - first) / gap))
     # Whole numbers are counted as such: a narrow float cannot count far.
@@ -152,7 +162,8 @@ def linspace(
         start: the first number.
         stop: the last one.
         num: how many.
-        dtype: of the result, a floating one; None gives float32, complex64 where an end is complex.
+        dtype: of the result; None gives float32, complex64 where an end is complex. An integer one takes the
+            floor of every number, exactly where both ends are ints.
         device: where to put it; None for the current device.
         endpoint: whether stop itself is the last number, or the one that would follow it.
 
@@ -161,19 +172,22 @@ def linspace(
 
     Raises:
         ArgumentError: start or stop is no Python number, or num no non-negative integer.
-        DTypeError: dtype is not a floating one, or real where an end is complex.
+        DTypeError: dtype is bool, or real where an end is complex.
     """
     start, stop = _expect_numbers("linspace", number_types=(int, float, complex), start=start, stop=stop)
     if not isinstance(num, int) or num < 0:
         raise ArgumentError(f"[linspace] num={num!r} is not a non-negative integer")
     complex_ends = isinstance(start, complex) or isinstance(stop, complex)
     target = as_dtype(dtype or (dtypes.complex64 if complex_ends else dtypes.float32))
-    if target.kind not in ("float", "complex") or (complex_ends and target.kind == "float"):
+    if target.kind not in (("complex",) if complex_ends else dtypes.KINDS["numeric"]):
         raise DTypeError(
-            f"[linspace] dtype={target}; expected a {'complex' if complex_ends else 'floating'} dtype"
+            f"[linspace] dtype={target}; expected a {'complex' if complex_ends else 'numeric'} dtype"
         )
-    wide = dtypes.complex128 if complex_ends else dtypes.float64
     gaps = num - 1 if endpoint else num
+    whole = target.kind in dtypes.KINDS["integer"]
+    if whole and isinstance(start, int) and isinstance(stop, int):
+        return cast(_spread_integers(start, stop - start, num, gaps), target)
+    wide = dtypes.complex128 if complex_ends else dtypes.float64
     place = iota(num, dtypes.float64)
     # Each end apart where their distance is beyond the largest number.
     gap = stop - start
@@ -183,7 +197,24 @@ def linspace(
     if endpoint and num > 1:
         last = equal(place, filled(float(gaps), (num,), dtypes.float64))
         x = where(last, filled(stop, (num,), wide), x)
-    return cast(x, target)
+    return cast(floor(x) if whole else x, target)
+
+
+def _spread_integers(start: int, distance: int, num: int, gaps: int) -> Node:
+    """start + floor(i * distance / gaps) for i below num, modulo 2 ** 64.
+
+    In integers throughout, since float64 has no number of its own for each of them above 2 ** 53. The distance is
+    taken apart, so that no intermediate value is larger than num ** 2 or the distance itself.
+    """
+    per_gap, rest = divmod(distance, gaps) if gaps else (0, 0)
+    place = iota(num, dtypes.int64)
+
+    def everywhere(value: int) -> Node:
+        signed = (value + 2**63) % 2**64 - 2**63
+        return broadcast(number(signed, dtypes.int64), (num,))
+
+    fractions = floor_divide(multiply(place, everywhere(rest)), everywhere(gaps or 1))
+    return add(add(multiply(place, everywhere(per_gap)), fractions), everywhere(start))
 
 
 # -- one number everywhere
