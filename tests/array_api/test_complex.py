@@ -62,8 +62,12 @@ CASES = {
         nan 0 -> nan 0, nan 1 -> nan nan
     """,
     "tanh": """
-        0 0 -> 0 0, 1 inf -> nan nan, inf 1 -> 1 ?, inf inf -> 1 ?, inf nan -> 1 ?, nan 0 -> nan 0, nan 1
-        -> nan nan
+        0 0 -> 0 0, 1 inf -> nan nan, inf 1 -> 1 0, inf 15 -> 1 0, -inf 2 -> -1 0, inf inf -> 1 ?, inf nan
+        -> 1 ?, nan 0 -> nan 0, nan 1 -> nan nan
+    """,
+    "tan": """
+        -0 0 -> -0 0, 15 inf -> 0 1, -15 inf -> -0 1, nan inf -> ? 1, 1 2 -> 0.03381282607989669
+        1.0147936161466335
     """,
     "sqrt": """
         -0 0 -> 0 0, nan inf -> inf inf, 1 inf -> inf inf, 1 nan -> nan nan, -inf 1 -> 0 inf, inf 1 -> inf

@@ -203,8 +203,8 @@ def linspace(
 def _spread_integers(start: int, distance: int, num: int, gaps: int) -> Node:
     """start + floor(i * distance / gaps) for i below num, modulo 2 ** 64.
 
-    In integers throughout, since float64 has no number of its own for each of them above 2 ** 53. The distance is
-    taken apart, so that no intermediate value is larger than num ** 2 or the distance itself.
+    In integers throughout, since float64 has no number of its own for each of them above 2 ** 53. The
+    distance is taken apart, so that no intermediate value is larger than num ** 2 or the distance itself.
     """
     per_gap, rest = divmod(distance, gaps) if gaps else (0, 0)
     place = iota(num, dtypes.int64)

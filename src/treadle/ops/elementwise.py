@@ -349,7 +349,7 @@ cos = unary("cos", "Cosine of x in radians.", np.cos, lambda g, y, x: negative(m
 tan = unary(
     "tan",
     "Tangent of x in radians.",
-    np.tan,
+    special_values.tan,
     lambda g, y, x: multiply(g, conj(add(square(y), like(1, y)))),
 )
 asin = unary(
@@ -372,7 +372,12 @@ atan = unary(
 )
 sinh = unary("sinh", "Hyperbolic sine.", np.sinh, lambda g, y, x: multiply(g, conj(cosh(x))))
 cosh = unary("cosh", "Hyperbolic cosine.", np.cosh, lambda g, y, x: multiply(g, conj(sinh(x))))
-tanh = unary("tanh", "Hyperbolic tangent.", np.tanh, lambda g, y, x: multiply(g, conj(_one_minus_square(y))))
+tanh = unary(
+    "tanh",
+    "Hyperbolic tangent.",
+    special_values.tanh,
+    lambda g, y, x: multiply(g, conj(_one_minus_square(y))),
+)
 asinh = unary(
     "asinh",
     "Inverse hyperbolic sine.",

@@ -54,6 +54,22 @@ def expm1(x: Any) -> Any:
     return joined(real, imaginary)
 
 
+def tanh(x: Any) -> Any:
+    """Complex: 1 + 0j where the real part is infinite, with the signs of x's parts; C takes sin(2b)'s."""
+    y = np.tanh(x)
+    if x.dtype.kind != "c":
+        return y
+    return joined(y.real, np.where(np.isinf(x.real), np.copysign(0.0, x.imag), y.imag))
+
+
+def tan(x: Any) -> Any:
+    """Complex: -1j tanh(1j x)."""
+    if x.dtype.kind != "c":
+        return np.tan(x)
+    y = tanh(joined(-x.imag, x.real))
+    return joined(y.imag, -y.real)
+
+
 def log1p(x: Any) -> Any:
     """Complex: log(|1 + x|) from what |1 + x|**2 differs from 1 by where x is small."""
     if x.dtype.kind != "c":
