@@ -275,7 +275,7 @@ def arange(
 
     Raises:
         ArgumentError: an argument is not a Python number, or step is 0.
-        DTypeError: dtype is bool or complex.
+        DTypeError: dtype is bool.
     """
     return wrap(_creation.arange(start, stop, step, dtype=dtype, device=as_device(device)))
 
@@ -1275,7 +1275,8 @@ def linspace(
         start: the first number.
         stop: the last one.
         num: how many.
-        dtype: of the result, a floating one; None gives float32, complex64 where an end is complex.
+        dtype: of the result; None gives float32, complex64 where an end is complex. An integer one takes the
+            floor of every number, exactly where both ends are ints.
         device: where to put it; None for the current device.
         endpoint: whether stop itself is the last number, or the one that would follow it.
 
@@ -1284,7 +1285,7 @@ def linspace(
 
     Raises:
         ArgumentError: start or stop is no Python number, or num no non-negative integer.
-        DTypeError: dtype is not a floating one, or real where an end is complex.
+        DTypeError: dtype is bool, or real where an end is complex.
     """
     return wrap(
         _creation.linspace(start, stop, num, dtype=dtype, device=as_device(device), endpoint=endpoint)
