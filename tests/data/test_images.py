@@ -35,6 +35,16 @@ def test_folder(folder, size, shape):
     assert data.image_folder(folder, size=size, channels=1).batch(2)[0][0].shape == (2, *shape[:2], 1)
 
 
+def test_a_jpeg_is_decoded_as_small_as_it_may_be(folder):
+    large = np.repeat(np.repeat(RED, 20, 0), 20, 1)
+    (folder / "a" / "1.jpg").write_bytes(simplejpeg.encode_jpeg(large, quality=95))
+    assert data.read_image(folder / "a" / "1.jpg").shape == (240, 160, 3)
+    small = data.image_folder(folder, least=40)[0][0]
+    assert small.shape == (60, 40, 3) and np.abs(small.astype(int) - RED[0, 0]).max() < 6
+    assert data.image_folder(folder, size=(50, 30))[0][0].shape == (50, 30, 3)
+    assert data.decode_image((folder / "b" / "2.png").read_bytes(), least=3).shape == (12, 8, 3)
+
+
 def test_broken_and_missing_files_are_named(folder):
     images = data.image_folder(folder)
     jpeg, png = folder / "a" / "1.jpg", folder / "b" / "2.png"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
 
 import treadle as td
 from treadle import data
-from treadle.errors import ArgumentError, DataError, ShapeError, StateError
+from treadle.errors import ArgumentError, DataError, DeviceError, ShapeError, StateError
 
 
 def noisy(row, numbers):
@@ -114,27 +116,68 @@ def test_batches_of_nothing_but_bad_items_are_passed_over():
 
 
 DIES = """
-import os
+import os, signal, sys, time
 from treadle import data
 
 def dies(x):
     if x == 5:
-        os._exit(3)
-    return x
+        {death}
+    return {value}
 
 if __name__ == "__main__":
-    try:
-        list(data.arrays(range(8)).map(dies).loader(processes=1))
-    except data.DataError as error:
-        print(error)
+    with data.arrays(range(8)).map(dies).loader(processes=2) as loader:
+        try:
+            for _ in loader:
+                pass
+        except Exception as error:
+            print(type(error).__name__, error)
 """
 
 
-def test_a_worker_that_dies_is_an_error(tmp_path):
+@pytest.mark.parametrize(
+    ("death", "value", "says"),
+    [
+        ("os._exit(3)", "x", "a worker process died at batch"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "'long' * 100_000", "a worker process died at batch"),
+        ("sys.exit()", "x", "item 5 cannot be used, dies failed: SystemExit"),
+    ],
+)
+def test_a_worker_that_dies_is_an_error(tmp_path, death, value, says):
     program = tmp_path / "dies.py"
-    program.write_text(DIES.replace("data.DataError", "__import__('treadle.errors').errors.DataError"))
+    program.write_text(DIES.format(death=death, value=value))
     done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=120)
-    assert "a worker process died" in done.stdout, done.stderr
+    assert f"DataError {says}" in done.stdout, done.stdout + done.stderr
+
+
+ORPHANED = """
+import os, signal
+from treadle import data
+
+def number(x):
+    return os.getpid()
+
+if __name__ == "__main__":
+    loader = data.arrays(range(100)).map(number).loader(processes=1)
+    print(next(loader), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_workers_end_with_a_program_that_is_killed(tmp_path):
+    program = tmp_path / "orphaned.py"
+    program.write_text(ORPHANED)
+    # Its output, which is waited for, ends when the worker, which has it open too, has ended.
+    done = subprocess.run([sys.executable, program], stdout=subprocess.PIPE, text=True, timeout=120)
+    assert done.returncode == -9 and int(done.stdout) > 0
+
+
+def test_what_cannot_go_to_a_worker_is_named():
+    lock = threading.Lock()
+    with (
+        data.arrays([1]).map(lambda x: lock and x).loader(processes=1) as loader,
+        pytest.raises(DataError, match="cannot be sent to a worker process"),
+    ):
+        next(loader)
 
 
 def test_in_memory_reads_once():
@@ -160,6 +203,32 @@ def test_waiting_is_measured():
     assert 0 < loader.waited_share < 1 and "waited" in loader.report()
 
 
+def test_what_to_change_is_said():
+    def slow(x):
+        time.sleep(0.01)
+        return x
+
+    loader = data.arrays(range(8)).map(slow).batch(2).loader(threads=0)
+    list(loader)
+    assert {"reading", "slow", "batching"} == set(loader.spent) and loader.spent["slow"] > 0.08
+    assert "slow is" in loader.report() and "of the work: do less in it" in loader.report()
+    loader.spent = {"decoding": 3.0, "reading": 1.0}
+    assert "decoding is 75 % of the work: store smaller images" in loader.report()
+
+
+def test_shards_have_each_item_once():
+    whole = data.arrays(range(7)).shuffle(1)
+    passes = [
+        [x for i in range(3) for x in list(loaders[i])] for loaders in [shards(whole)] for _ in range(2)
+    ]
+    assert [sorted(map(int, found)) for found in passes] == [list(range(7))] * 2 and passes[0] != passes[1]
+    assert [len(whole.shard(i, 3)) for i in range(3)] == [3, 2, 2]
+
+
+def shards(whole):
+    return [whole.shard(index, 3).loader() for index in range(3)]
+
+
 @pytest.mark.parametrize(
     ("wrong", "error", "says"),
     [
@@ -173,6 +242,9 @@ def test_waiting_is_measured():
         (lambda: data.arrays([1]).shuffle(-1), ArgumentError, "seed=-1"),
         (lambda: data.arrays([1]).repeat(0), ArgumentError, "times=0"),
         (lambda: data.arrays([1]).loader(bad="ignore"), ArgumentError, "bad='ignore'"),
+        (lambda: data.arrays([1]).shard(2, 2), ArgumentError, "index=2, count=2"),
+        (lambda: data.arrays([1]).shard(1, 2), ArgumentError, "shard 1 of 2 of 1 items has none"),
+        (lambda: data.arrays([1]).loader(device="tpu"), DeviceError, "tpu"),
         (lambda: data.arrays([1]).loader(threads=-1), ArgumentError, "threads=-1"),
         (lambda: data.arrays([1])[1], IndexError, "outside a data set of 1"),
         (lambda: data.source([[1], [1, 2]]).batch(2)[0], DataError, "the length of item 1 is 2, of item 0 1"),

@@ -35,7 +35,7 @@ class Reading:
     def __getitem__(self, index: Any) -> Item:
         index = int(index)
         name = self.name(index) if self.name else f"item {index}"
-        return guarded(lambda: self.indexable[index], (name,), "reading", ())
+        return guarded(lambda: self.indexable[index], "reading", Item(MISSING, (name,)))
 
 
 class Mapping:
@@ -43,12 +43,14 @@ class Mapping:
 
     def __init__(self, function: Callable[..., Any]):
         self.function = function
-        self.stage = getattr(function, "__name__", type(function).__name__)
+        self.stage = getattr(function, "stage", None) or getattr(
+            function, "__name__", type(function).__name__
+        )
 
     def __call__(self, item: Item, *more: Any) -> Item:
         if item.value is MISSING:
             return item
-        return guarded(lambda: self.function(item.value, *more), item.names, self.stage, item.faults)
+        return guarded(lambda: self.function(item.value, *more), self.stage, item)
 
 
 class Dataset:
@@ -100,6 +102,32 @@ class Dataset:
             return self._then(self._made.map(Mapping(function)))
         return self._then(self._made.random_map(Mapping(function), seed=_spread("map", seed)))
 
+    def augment(
+        self,
+        *steps: Callable[[np.ndarray, np.random.Generator], np.ndarray],
+        seed: int,
+        at: int | str | None = None,
+    ) -> Dataset:
+        """Each item's image changed at random, differently in each pass.
+
+        Args:
+            steps: what is done, in this order: `RandomCrop`, `RandomFlip`, ... or any function of an image
+                ``[height, width, channels]`` and a `numpy.random.Generator`, the item's own.
+            seed: non-negative.
+            at: where in an item its image is: a place in tuples, a key of dicts; None for the item itself,
+                the first of a tuple, a dict's ``image``.
+
+        >>> import numpy as np
+        >>> from treadle import data
+        >>> images = data.arrays(np.zeros((10, 32, 32, 3), "uint8"), np.arange(10))
+        >>> image, label = images.augment(data.RandomFlip(), seed=1)[3]
+        >>> image.shape, int(label)
+        ((32, 32, 3), 3)
+        """
+        from treadle.data.augment import Augment
+
+        return self.map(Augment(steps, at), seed=seed)
+
     def shuffle(self, seed: int) -> Dataset:
         """All items in an order that the seed gives, another one in each pass. Needs no memory.
 
@@ -147,7 +175,36 @@ class Dataset:
             )
         return self._then(self._made.batch(size, drop_remainder=drop_last, batch_fn=stacked))
 
-    def loader(self, *, threads: int = 1, processes: int = 0, ahead: int = 2, bad: str = "raise") -> Loader:
+    def shard(self, index: int, count: int) -> Dataset:
+        """Every `count`-th item from `index` on: the part of one of `count` computers.
+
+        Args:
+            index: from 0 to `count` - 1; shards together have each item once, and differ by one item at most.
+            count: positive.
+
+        Shuffle before for shards of other items in each pass, after for the same ones.
+
+        >>> from treadle import data
+        >>> [int(x) for x in data.arrays(range(5)).shard(1, 2).loader()]
+        [1, 3]
+        """
+        if count < 1 or not 0 <= index < count:
+            raise ArgumentError(f"[shard] index={index}, count={count}: expected 0 <= index < count")
+        if len(self) <= index:
+            raise ArgumentError(
+                f"[shard] the data set is empty: shard {index} of {count} of {len(self)} items has none"
+            )
+        return self._then(self._made[index::count])
+
+    def loader(
+        self,
+        *,
+        threads: int = 1,
+        processes: int = 0,
+        ahead: int = 2,
+        bad: str = "raise",
+        device: str | None = None,
+    ) -> Loader:
         """What a training loop iterates over: `Loader`, which computes ahead in the background.
 
         Args:
@@ -156,10 +213,12 @@ class Dataset:
                 below ``if __name__ == "__main__":``.
             ahead: how many batches are ready before they are asked for.
             bad: "raise" or "skip" what cannot be read or mapped.
+            device: where batches are put, as arrays of Treadle, while the last one computes; None leaves them
+                NumPy's. A CPU uses the loader's memory as it is.
         """
         from treadle.data.loader import Loader
 
-        return Loader(self, threads=threads, processes=processes, ahead=ahead, bad=bad)
+        return Loader(self, threads=threads, processes=processes, ahead=ahead, bad=bad, device=device)
 
 
 def _spread(operation: str, seed: int) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -11,10 +14,26 @@ PACKAGES = {"grain": "grain", "simplejpeg": "simplejpeg", "cv2": "opencv-python-
 """The package that brings each module."""
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out what Grain logs when it is imported without JAX, which it does not need."""
+    log = logging.getLogger("absl")
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return "jax profiler" not in record.getMessage()
+
+    log.addFilter(wanted)
+    try:
+        yield
+    finally:
+        log.removeFilter(wanted)
+
+
 def needed(module: str, what_for: str) -> Any:
     """A module of the extra ``data``, or an error that says how to install it."""
     try:
-        return import_module(module)
+        with _quiet():
+            return import_module(module)
     except ModuleNotFoundError as error:
         if error.name != module:
             raise

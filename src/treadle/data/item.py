@@ -6,7 +6,8 @@ it is raised. Knows nothing of Grain.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,25 +47,37 @@ MISSING = _Missing()
 
 
 class Item(NamedTuple):
-    """A value with the names of the items it is made of, and the faults of those left out."""
+    """A value with the names of the items it is made of, the faults of those left out, and the seconds that
+    each stage took.
+    """
 
     value: Any
     names: tuple[str, ...]
     faults: tuple[Fault, ...] = ()
+    spent: tuple[tuple[str, float], ...] = ()
 
 
-def guarded(
-    function: Callable[[], Any], names: tuple[str, ...], stage: str, faults: tuple[Fault, ...]
-) -> Item:
-    """What a function gives, as an item; where it fails, a missing one that says why."""
+def guarded(function: Callable[[], Any], stage: str, before: Item) -> Item:
+    """What a function gives, as the item that was; where it fails, a missing one that says why."""
+    began = time.perf_counter()
+    value, names, faults = MISSING, before.names, before.faults
     try:
-        return Item(function(), names, faults)
-    except Exception as error:
+        value = function()
+    except (Exception, SystemExit) as error:  # a worker that exits would leave its loop waiting
         text = error.message if isinstance(error, TreadleError) else str(error)
         shown = (
             names[0] if len(names) == 1 else f"the batch of {', '.join(names[:4])}{' ...' * (len(names) > 4)}"
         )
-        return Item(MISSING, names, (*faults, Fault(shown, stage, f"{type(error).__name__}: {text}")))
+        faults = (*faults, Fault(shown, stage, f"{type(error).__name__}: {text}"))
+    return Item(value, names, faults, added([*before.spent, (stage, time.perf_counter() - began)]))
+
+
+def added(spent: Iterable[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
+    """Seconds by stage, those of the same stage added up."""
+    total: dict[str, float] = {}
+    for stage, seconds in spent:
+        total[stage] = total.get(stage, 0.0) + seconds
+    return tuple(total.items())
 
 
 def stacked(items: Sequence[Item]) -> Item:
@@ -72,9 +85,12 @@ def stacked(items: Sequence[Item]) -> Item:
     good = [item for item in items if item.value is not MISSING]
     faults = tuple(fault for item in items for fault in item.faults)
     names = tuple(name for item in good for name in item.names)
+    spent = added(pair for item in items for pair in item.spent)
     if not good:
-        return Item(MISSING, names, faults)
-    return guarded(lambda: stack([item.value for item in good], names), names, "batch", faults)
+        return Item(MISSING, names, faults, spent)
+    return guarded(
+        lambda: stack([item.value for item in good], names), "batching", Item(MISSING, names, faults, spent)
+    )
 
 
 def stack(values: Sequence[Any], names: Sequence[str]) -> Any:

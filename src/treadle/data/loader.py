@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
+from pickle import PicklingError
 from types import TracebackType
 from typing import Any
 
+from treadle.data.ahead import Ahead, copied
 from treadle.data.dataset import ENDLESS, Dataset
 from treadle.data.extra import needed
-from treadle.data.item import MISSING, Fault
+from treadle.data.item import MISSING, Fault, added
+from treadle.data.workers import begin
 from treadle.errors import ArgumentError, DataError, StateError
 
 KEPT = 1000
 """As many faults are kept with their reasons; all are counted."""
+
+ADVICE = {
+    "reading": "read from a faster disk, or keep all with data.in_memory",
+    "decoding": "store smaller images, decode them smaller (size=, least=), or keep them with data.in_memory",
+    "augmenting": "do it on the device (nn.RandomShift, nn.RandomFlip)",
+    "batching": "make smaller items, or of smaller dtypes",
+    "copying": "copy smaller dtypes, and convert them on the device",
+}
+"""What to do about each stage that is not a function of the user's."""
 
 
 class Loader:
@@ -29,7 +42,14 @@ class Loader:
     """
 
     def __init__(
-        self, dataset: Dataset, *, threads: int = 1, processes: int = 0, ahead: int = 2, bad: str = "raise"
+        self,
+        dataset: Dataset,
+        *,
+        threads: int = 1,
+        processes: int = 0,
+        ahead: int = 2,
+        bad: str = "raise",
+        device: str | None = None,
     ):
         for name, value, least in (("threads", threads, 0), ("processes", processes, 0), ("ahead", ahead, 1)):
             if value < least:
@@ -37,7 +57,11 @@ class Loader:
         if bad not in ("raise", "skip"):
             raise ArgumentError(f'[loader] bad={bad!r}: expected "raise" or "skip"')
         self.dataset, self.bad = dataset, bad
-        self.threads, self.processes, self.ahead = threads, processes, ahead
+        if device is not None:
+            from treadle.array import as_device
+
+            device = as_device(device)
+        self.threads, self.processes, self.ahead, self.device = threads, processes, ahead, device
         self.faults: list[Fault] = []
         """What was left out and why, the first thousand."""
         self.skipped = 0
@@ -46,6 +70,10 @@ class Loader:
         """Seconds that the loop waited for batches."""
         self.total_s = 0.0
         """Seconds from asking for a batch to asking for the next, all added up."""
+        self.spent: dict[str, float] = {}
+        """Seconds of work in each stage (reading, decoding, the mapped functions, batching, copying), of all
+        workers together.
+        """
         self._passes = 0
         self._place = 0
         self._running: Any = None
@@ -81,12 +109,20 @@ class Loader:
         while True:
             try:
                 if self._running is None:
-                    self._running = iter(self._from_here())
+                    self._running = self._from_here()
                 item = next(self._running)
             except StopIteration:
                 self.close()
                 self._passes, self._place = self._passes + 1, 0
                 raise
+            except (TypeError, AttributeError, PicklingError) as error:
+                self.close()
+                if not self.processes:
+                    raise
+                raise DataError(
+                    f"the data set cannot be sent to a worker process: {error}; map functions of a module's "
+                    "top level, or take threads"
+                ) from error
             except RuntimeError as error:
                 self.close()
                 if not self.processes:
@@ -100,27 +136,32 @@ class Loader:
                 self.close()
                 raise item.faults[0].error()
             self._place += 1
+            self.spent = dict(added([*self.spent.items(), *item.spent]))
             self.skipped += len(item.faults)
             self.faults += item.faults[: KEPT - len(self.faults)]
             if item.value is not MISSING:
                 return item.value
 
     def _from_here(self) -> Any:
-        """Grain's iterable over what is left of this pass."""
+        """What is left of this pass, in the background."""
         grain = needed("grain", "a loader")
         length = len(self.dataset)
         made = self.dataset._made
         if length < ENDLESS:
             made = made.repeat()
-        begin = self._passes * length
-        made = made[begin + self._place : begin + length]
+        first = self._passes * length
+        made = made[first + self._place : first + length]
         ahead = max(self.ahead, self.threads) if self.threads else 0
         read = made.to_iter_dataset(grain.ReadOptions(num_threads=self.threads, prefetch_buffer_size=ahead))
         if self.processes:
             read = read.mp_prefetch(
-                grain.MultiprocessingOptions(num_workers=self.processes, per_worker_buffer_size=self.ahead)
+                grain.MultiprocessingOptions(num_workers=self.processes, per_worker_buffer_size=self.ahead),
+                begin,
             )
-        return read
+        convert = None if self.device is None else copied(self.device)
+        if self.processes or (convert and self.threads):
+            return Ahead(iter(read), self.ahead, convert, processes=self.processes > 0)
+        return iter(read) if convert is None else map(convert, iter(read))
 
     def close(self) -> None:
         """Stop the workers; the next loop starts them again where this one stood."""
@@ -160,6 +201,19 @@ class Loader:
         self.close()
         self._passes, self._place = passes, place
 
+    def advice(self) -> str:
+        """What takes the workers most time, and what would shorten it."""
+        if not self.spent:
+            return "more threads or processes would shorten it"
+        slowest = max(self.spent, key=lambda stage: self.spent[stage])
+        share = self.spent[slowest] / (sum(self.spent.values()) or 1.0)
+        workers, cores = max(self.threads, 1) * max(self.processes, 1), os.cpu_count() or 1
+        say = [f"{slowest} is {100 * share:.0f} % of the work: {ADVICE.get(slowest, 'do less in it')}"]
+        if workers < cores:
+            kind = "processes" if slowest not in ADVICE and not self.processes else "threads"
+            say.insert(0, f"{workers} of {cores} cores work for it, more {kind} would take more")
+        return ", or ".join(say)
+
     def report(self) -> str:
         """A sentence on how long the loop waited, what to change, and what was left out.
 
@@ -171,7 +225,7 @@ class Loader:
             f"waited {self.waited_s:.1f} s of {self.total_s:.1f} s for data ({100 * self.waited_share:.0f} %)"
         )
         if self.waited_share > 0.05:
-            text += "; more threads or processes, data.in_memory, or less work in map would shorten it"
+            text += f"; {self.advice()}"
         if self.skipped:
             text += f"; {self.skipped} left out, first {self.faults[0]}"
         return text

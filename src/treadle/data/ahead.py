@@ -1,0 +1,120 @@
+"""Batches fetched and copied to a device in a thread of their own, while the last one computes.
+
+A thread that waits for a worker that died is given up: whoever asks is never left waiting with it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from treadle.data.item import MISSING, Item, guarded
+
+PATIENCE_S = 3.0
+"""A worker that died is an error if for so long nothing comes."""
+
+
+class Ahead:
+    """An iterator over what another one gives, which runs ahead of it in a thread.
+
+    Args:
+        items: run and closed by the thread.
+        count: how many may be ready.
+        convert: what the thread does with each.
+        processes: whether there are worker processes to watch.
+    """
+
+    def __init__(
+        self, items: Any, count: int, convert: Callable[[Item], Item] | None, *, processes: bool = False
+    ):
+        self._ready: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(count)
+        self._stopped = threading.Event()
+        self._processes = processes
+        self._others = set(multiprocessing.active_children())
+        self._workers: set[Any] = set()
+        self._thread = threading.Thread(
+            target=self._run, args=(items, convert), daemon=True, name="treadle-data-ahead"
+        )
+        self._thread.start()
+
+    def _run(self, items: Any, convert: Callable[[Item], Item] | None) -> None:
+        try:
+            while not self._stopped.is_set():
+                try:
+                    item = next(items)
+                    self._put((item if convert is None else convert(item), None))
+                except BaseException as error:
+                    self._put((None, error))
+                    return
+        finally:
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
+
+    def _put(self, made: tuple[Any, BaseException | None]) -> None:
+        while not self._stopped.is_set():
+            try:
+                return self._ready.put(made, timeout=0.2)
+            except queue.Full:
+                continue
+
+    def __iter__(self) -> Iterator[Item]:
+        return self
+
+    def __next__(self) -> Item:
+        while True:
+            try:
+                item, error = self._ready.get(timeout=PATIENCE_S if self._processes else None)
+            except queue.Empty:
+                # The message of one that died may be half written: the thread would wait for the rest.
+                dead = [child.exitcode for child in self._workers if child.exitcode]
+                if dead and self._ready.empty():
+                    raise RuntimeError(f"it ended with exit code {dead[0]}.") from None
+                self._look()
+                continue
+            self._look()
+            if error is not None:
+                raise error
+            return item
+
+    def _look(self) -> None:
+        """Note the worker processes that began since."""
+        if self._processes:
+            self._workers.update(
+                child
+                for child in multiprocessing.active_children()
+                if child not in self._others and child.name.startswith("grain-")
+            )
+
+    def close(self) -> None:
+        """End the thread and what it runs."""
+        self._stopped.set()
+        self._thread.join(PATIENCE_S)
+        if self._thread.is_alive():
+            for child in self._workers:
+                child.kill()
+
+
+def copied(device: str) -> Callable[[Item], Item]:
+    """A function that puts the arrays of a batch on a device; memory that the loader owns is not copied
+    where the device can use it as it is.
+    """
+    import treadle as td
+
+    def put(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: put(part) for key, part in value.items()}
+        if isinstance(value, tuple):
+            return tuple(put(part) for part in value)
+        if not hasattr(value, "dtype") or value.dtype.kind in "OUSMmV":
+            return value
+        fits = value.flags.c_contiguous and value.flags.aligned and value.dtype.isnative
+        return td.asarray(value, device=device, copy=False if fits else None)
+
+    def copy(item: Item) -> Item:
+        return item if item.value is MISSING else guarded(lambda: put(item.value), "copying", item)
+
+    return copy
