@@ -64,6 +64,8 @@ def test_a_second_run_and_one_that_goes_on(data_dir, capsys, tmp_path):
     assert cli.main([*words, "--folder", mine]) == 0
     assert cli.main([*words, "--folder", mine]) == 1
     assert "holds a run: resume=True (--resume) goes on with it" in capsys.readouterr().err
+    assert cli.main(["train", mine]) == 1
+    assert f"{mine} is a run: --resume goes on with it" in capsys.readouterr().err
     assert cli.main(["train", mine, "--resume", "--epochs", "3"]) == 0
     assert "from step 4/6 on" in capsys.readouterr().out
 
@@ -126,6 +128,23 @@ def test_photographs_are_drawn_in_colours():
     rows = text.plain.split("\n")
     assert len(rows) == 16 and set(map(len, rows)) == {30}
     assert str(text.spans[0].style) == "rgb(255,0,0) on rgb(0,0,0)"
+
+
+def test_files_that_cannot_be_read(images, tmp_path, capsys):
+    broken = images / "data" / "r" / "broken.png"
+    broken.write_bytes(b"\x89PNG")
+    words = ["train", str(images / "colours.toml"), "--epochs", "1", "--folder"]
+    try:
+        assert cli.main([*words, str(tmp_path / "a"), "--set", "data.holdout=0"]) == 1
+        assert "broken.png" in capsys.readouterr().err
+        assert (
+            cli.main([*words, str(tmp_path / "b"), "--set", "data.holdout=0", "--set", "data.bad=skip"]) == 0
+        )
+        assert re.search(
+            r"left out 1 that could not be read, the first: .*broken\.png", capsys.readouterr().out
+        )
+    finally:
+        broken.unlink()
 
 
 @pytest.mark.parametrize("index", [-1, 6])

@@ -44,7 +44,7 @@ def run(options: Namespace) -> int:
     if confusion is not None:
         right, total = int(confusion.trace()), int(confusion.sum())
         console.print(f"  {right} of {total} examples right")
-        classes = made.data.classes or tuple(map(str, range(len(confusion))))
+        classes = [made.data.name(label) for label in range(len(confusion))]
         console.print(
             confusion_table(confusion, classes) if len(classes) <= CLASSES else worst(confusion, classes)
         )

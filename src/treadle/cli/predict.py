@@ -34,16 +34,14 @@ def run(options: Namespace) -> int:
         made, _ = read(options.run, options.checkpoint, options.set)
         data = made.data
         if options.image is not None:
-            shape = data.example(0)[0].shape if data.held is not None else ()
             if not data.prepare.images:
                 raise ArgumentError(f"--image {options.image}: the inputs of this run are no images")
-            example, target = read_like(options.image, shape), None
+            example, target = read_like(options.image, data.first.shape), None
         else:
-            count = (
-                0 if data.held is None else len(data.held[0] if isinstance(data.held, tuple) else data.held)
-            )
-            if not 0 <= options.index < count:
-                raise IndexingError(f"--index {options.index}: the held-out examples are 0 to {count - 1}")
+            if not 0 <= options.index < len(data):
+                raise IndexingError(
+                    f"--index {options.index}: the held-out examples are 0 to {len(data) - 1}"
+                )
             example, target = data.example(options.index)
         outputs = td.asarray(made.model(td.asarray(data.prepare.inputs(example[None])))).numpy()[0]
     console = Console(highlight=False)
@@ -53,7 +51,7 @@ def run(options: Namespace) -> int:
         print(f"the network says {outputs.tolist()}" + ("" if target is None else f", right is {target}"))
         return 0
     probabilities = td.softmax(td.asarray(outputs), axis=0).numpy()
-    classes = data.classes or tuple(map(str, range(len(probabilities))))
+    classes = [data.name(label) for label in range(len(probabilities))]
     console.print("\n".join(bars(probabilities, classes, MOST, console.options.ascii_only)), markup=False)
     guess = classes[int(probabilities.argmax())]
     if target is None:

@@ -24,6 +24,7 @@ def arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Train, say how well, and where it is kept."""
     import treadle as td
+    from treadle.errors import ArgumentError
     from treadle.train import Progress
     from treadle.train.interruption import INTERRUPTED
     from treadle.train.progress import shown_values
@@ -33,7 +34,9 @@ def run(options: Namespace) -> int:
 
     name = Path(options.recipe)
     folder: Path | None = options.folder
-    if options.resume and (name / FILE).exists():
+    if (name / FILE).exists():
+        if not options.resume:
+            raise ArgumentError(f"{name} is a run: --resume goes on with it")
         folder, name = name, name / FILE
     shorthands = {"epochs": options.epochs, "seed": options.seed}
     overrides = [f"training.{key}={value}" for key, value in shorthands.items() if value is not None]
@@ -50,4 +53,7 @@ def run(options: Namespace) -> int:
         print(f"after epoch {trainer.epoch}: {', '.join(measured)}")
     print(f"kept in {folder}: recipe, checkpoints, log.csv, curves.html")
     print(history.report())
+    skipped = getattr(made.data.training, "skipped", 0)
+    if skipped:
+        print(f"left out {skipped} that could not be read, the first: {made.data.training.faults[0]}")
     return 130 if history.stopped == INTERRUPTED else 0

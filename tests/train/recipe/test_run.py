@@ -171,6 +171,18 @@ def test_a_file_of_ones_own(line, tmp_path, monkeypatch):
     assert list(run.evaluate()) == ["loss"]
 
 
+def test_training_data_are_measured_as_they_are(tmp_path):
+    made = short("data.augment.noise=100", "data.limit=70")
+    assert made.evaluate(training=True) == made.evaluate(training=True)
+    assert sum(len(y) for _, y in made.data.plain()) == 70
+
+
+def test_a_place_that_cannot_be_written_to(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(td.errors.CheckpointError, match=r"file/run.*give a folder that can be written to"):
+        short().fit(tmp_path / "file" / "run")
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

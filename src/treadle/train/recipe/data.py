@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from treadle.errors import ArgumentError
+from treadle.errors import ArgumentError, DataError
 from treadle.train.recipe.batches import Augment, Batches, Prepare
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -154,6 +154,8 @@ class Common:
     threads: int = 1
     """Of kinds that read files when they are needed."""
     processes: int = 0
+    bad: str = "raise"
+    """Or "skip": what to do about files that cannot be read."""
 
 
 @dataclass
@@ -162,19 +164,35 @@ class Data:
 
     training: Any
     validation: Any
+    plain: Callable[[], Any] = field(repr=False)
+    """Makes batches of the training data in order, without augmentation."""
     classes: tuple[str, ...]
     prepare: Prepare
-    shape: tuple[int, ...]
-    """Of a batch of inputs, as the model takes them."""
-    dtype: str
+    first: np.ndarray = field(repr=False)
+    """An input as it was read."""
     held: Any = field(repr=False)
     """What is held out, as it was read: arrays, or a data set; None if nothing is."""
 
+    def placeholder_of(self, batch: int) -> Any:
+        """A placeholder for a batch of inputs as the model takes them."""
+        import treadle as td
+
+        sample = self.prepare.inputs(self.first[None])
+        return td.placeholder((batch, *sample.shape[1:]), dtype=str(sample.dtype), name="inputs")
+
+    def __len__(self) -> int:
+        """How many examples are held out."""
+        return 0 if self.held is None else _length(self.held)
+
     def example(self, index: int) -> tuple[np.ndarray, Any]:
         """An example of what is held out, as it was read."""
-        return (
-            (self.held[0][index], self.held[1][index]) if isinstance(self.held, tuple) else self.held[index]
-        )
+        if isinstance(self.held, tuple):
+            return self.held[0][index], self.held[1][index]
+        return self.held[index]
+
+    def name(self, label: int) -> str:
+        """What a class is called."""
+        return self.classes[label] if label < len(self.classes) else str(label)
 
 
 def make_data(kind: str, keys: dict[str, Any], common: Common, augment: Augment, seed: int) -> Data:
@@ -186,20 +204,20 @@ def make_data(kind: str, keys: dict[str, Any], common: Common, augment: Augment,
     if common.limit is not None:
         training = _some(training, np.random.RandomState(0).permutation(_length(training))[: common.limit])
     prepare = Prepare(found.images, common.layout, tuple(common.mean), tuple(common.std))
-    first = training[0][0]  # of arrays the first input, of a data set the input of its first item
-    sample = prepare.inputs(np.asarray(first)[None])
     return Data(
         _batches(training, common, prepare, augment, seed),
-        None if held is None else _batches(held, common, prepare, None, None),
+        None if held is None else _batches(held, common, prepare),
+        lambda: _batches(training, common, prepare),
         found.classes,
         prepare,
-        (common.batch, *sample.shape[1:]),
-        str(sample.dtype),
+        training[0][0] if isinstance(training, tuple) else _first(training),
         held,
     )
 
 
-def _batches(items: Any, common: Common, prepare: Prepare, augment: Augment | None, seed: int | None) -> Any:
+def _batches(
+    items: Any, common: Common, prepare: Prepare, augment: Augment | None = None, seed: int | None = None
+) -> Any:
     """Batches in order if there is no seed, else in another order in each pass."""
     drop = common.drop_last and seed is not None
     if isinstance(items, tuple):
@@ -209,7 +227,18 @@ def _batches(items: Any, common: Common, prepare: Prepare, augment: Augment | No
     items = items.batch(common.batch, drop_last=drop).map(prepare)
     if augment is not None and augment:
         items = items.map(augment, seed=seed)
-    return items.loader(threads=common.threads, processes=common.processes)
+    return items.loader(threads=common.threads, processes=common.processes, bad=common.bad)
+
+
+def _first(items: Any) -> np.ndarray:
+    """The input of the first item that can be read."""
+    for i in range(len(items)):
+        try:
+            return np.asarray(items[i][0])
+        except DataError as error:
+            if i == len(items) - 1:
+                raise error
+    raise AssertionError("a data set is not empty")
 
 
 def _length(items: Any) -> int:

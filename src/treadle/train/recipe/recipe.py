@@ -56,7 +56,7 @@ class Named(NamedTuple):
     more: Mapping[str, Option] = {}
 
 
-CHOICES = {"metrics": tuple(METRICS), "layout": LAYOUTS}
+CHOICES = {"metrics": tuple(METRICS), "layout": LAYOUTS, "bad": ("raise", "skip")}
 """Keys of plain sections of which only some texts are known."""
 
 

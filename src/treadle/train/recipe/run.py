@@ -12,7 +12,7 @@ import treadle as td
 from treadle import nn
 from treadle.errors import StateError, TreadleError
 from treadle.train.callback import Callback
-from treadle.train.checkpoint_files import INDEX, Checkpoint, read_checkpoint
+from treadle.train.checkpoint_files import INDEX, Checkpoint, check_writable, read_checkpoint
 from treadle.train.checkpoints import Checkpoints
 from treadle.train.csv_log import CsvLog
 from treadle.train.curves import Curves
@@ -52,6 +52,7 @@ class Run:
         """Train, keeping the recipe, checkpoints, log and curves in a folder.
 
         Raises:
+            CheckpointError: the folder cannot be written to.
             StateError: the folder holds a run and it is not to be resumed, or it is one of another recipe.
         """
         folder = Path(folder)
@@ -78,7 +79,7 @@ class Run:
 
     def graph(self) -> td.Array:
         """The scores, or whatever the model gives, of a placeholder for a batch: what `td.show` draws."""
-        x = td.placeholder(self.data.shape, dtype=self.data.dtype, name="inputs")
+        x = self.data.placeholder_of(self.recipe["data"].get("batch", Common.batch))
         with evaluating(self.model):
             return self.model(x)
 
@@ -123,7 +124,7 @@ class Run:
                 f"{folder} holds a run: resume=True (--resume) goes on with it; for a new one give another "
                 "folder"
             )
-        folder.mkdir(parents=True, exist_ok=True)
+        check_writable(folder)
         draft = folder / (FILE + ".draft")
         draft.write_text(self.recipe.text(), encoding="utf-8")
         draft.replace(path)
@@ -134,7 +135,7 @@ class Run:
         Raises:
             StateError: nothing is held out.
         """
-        data = self.data.training if training else self.data.validation
+        data = self.data.plain() if training else self.data.validation
         if data is None:
             raise StateError("[evaluate] the recipe holds nothing out: evaluate the training data")
         return Evaluation(self.model, self.loss, self.metrics() if metrics is None else metrics)(data)
