@@ -252,7 +252,7 @@ class Optimizer:
     @property
     def rate(self) -> float:
         """The first group's learning rate: with a schedule, that of the last step. Assign it to change it."""
-        return float(self.groups[0].rate)
+        return self.groups[0].rate.numpy().item()
 
     @rate.setter
     def rate(self, rate: Rate) -> None:
