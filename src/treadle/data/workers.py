@@ -10,7 +10,7 @@ from multiprocessing import connection, parent_process
 def begin(worker: int, count: int) -> None:
     """Let other workers have the other cores, and end when the process that asked for the worker does."""
     try:
-        import cv2
+        import cv2  # pyright: ignore[reportMissingImports]  (an extra)
     except ModuleNotFoundError:
         pass
     else:
