@@ -200,6 +200,15 @@ def test_doctor(capsys):
     assert "TREADLE_CACHE_DIR=" in rows["settings"]
 
 
+def test_doctor_says_which_extras_are_missing(capsys, monkeypatch):
+    extras = {"a": ("this", ("numpy",)), "b": ("that", ("numpy", "no-such-package"))}
+    monkeypatch.setattr(doctor, "EXTRAS", extras)
+    assert dict(doctor._extras()) == {
+        "extra 'a'": f"numpy {np.__version__}",
+        "extra 'b'": "without no-such-package: type `pip install 'treadle[b]'` for that",
+    }
+
+
 def test_doctor_says_when_code_is_wrong(capsys, monkeypatch):
     monkeypatch.setattr(td, "relu", lambda x: x)
     assert cli.main(["doctor"]) == 1

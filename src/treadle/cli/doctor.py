@@ -10,6 +10,11 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 REQUIRED = ("numpy", "llvmlite", "ml_dtypes", "safetensors", "rich")
+EXTRAS = {
+    "data": ("input pipelines and images", ("grain", "simplejpeg", "opencv-python-headless")),
+    "train": ("curves as PNG", ("matplotlib",)),
+}
+"""What `pip install 'treadle[EXTRA]'` brings: for what, and which packages."""
 NOT_YET = ("CUDA", "OpenCL", "models of other systems")
 
 
@@ -25,6 +30,7 @@ def run(options: Namespace) -> int:
         ("Treadle", td.__version__),
         ("Python", f"{platform.python_version()}, {sys.platform}, {platform.machine()}"),
         *_versions(),
+        *_extras(),
         ("instruction sets", _isas()),
         ("threads", f"{td.num_threads()} of {os.cpu_count()} cores"),
         ("kernel cache", _cache()),
@@ -41,11 +47,25 @@ def run(options: Namespace) -> int:
 
 def _versions() -> Iterator[tuple[str, str]]:
     for package in REQUIRED:
-        try:
-            found = version(package)
-        except PackageNotFoundError:
-            found = f"not installed: type `pip install {package}`"
-        yield package, found
+        yield package, _version(package) or f"not installed: type `pip install {package}`"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _extras() -> Iterator[tuple[str, str]]:
+    for extra, (what_for, packages) in EXTRAS.items():
+        found = {package: _version(package) for package in packages}
+        if all(found.values()):
+            text = ", ".join(f"{package} {number}" for package, number in found.items())
+        else:
+            missing = ", ".join(package for package, number in found.items() if number is None)
+            text = f"without {missing}: type `pip install 'treadle[{extra}]'` for {what_for}"
+        yield f"extra {extra!r}", text
 
 
 def _isas() -> str:
