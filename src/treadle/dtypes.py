@@ -38,7 +38,7 @@ class DType:
     def __eq__(self, other: object) -> builtins.bool:
         if self is other:
             return True
-        if isinstance(other, DType):
+        if isinstance(other, DType) or other is None:  # NumPy's float64 equals None
             return False
         try:
             return self.numpy == other

@@ -186,5 +186,6 @@ def repeat(x: ArrayLike, repeats: int | ArrayLike, /, *, axis: int | None = None
         )
     if (counts < 0).any():
         raise ArgumentError(f"[repeat] repeats has the negative number {counts.min()}")
-    places = np.repeat(np.arange(node.shape[axis]), counts.reshape(-1))
+    # NumPy repeats by int64 alone and takes no uint64.
+    places = np.repeat(np.arange(node.shape[axis]), counts.reshape(-1).astype(np.int64))
     return Array(gather.take(node, asarray(places).node, axis=axis))

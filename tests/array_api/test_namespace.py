@@ -118,6 +118,7 @@ def test_kinds():
     with pytest.raises(ArgumentError, match="kind='whole'"):
         td.isdtype(td.int8, "whole")
     assert {td.float32: 1}[td.float32] == 1 and td.float32 == td.float32 and td.float32 != td.float64
+    assert [dtype for dtype in dtypes.ALL if dtype == None] == []  # noqa: E711 - as NumPy's float64 does
 
 
 def test_copies_and_devices():

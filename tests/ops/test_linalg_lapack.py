@@ -67,7 +67,11 @@ def test_values_are_numpys(shape, dtype):
             close(part.numpy(), np.asarray(expected), name)
     p = definite(shape, dtype)
     for upper in (False, True):
-        close(td.linalg.cholesky(td.asarray(p), upper=upper).numpy(), np.linalg.cholesky(p, upper=upper))
+        factor = td.linalg.cholesky(td.asarray(p), upper=upper).numpy()
+        close(factor, np.linalg.cholesky(p, upper=upper))
+        other_side = (np.tril if upper else np.triu)(np.ones(p.shape[-2:]), -1 if upper else 1).astype(bool)
+        assert not np.signbit(factor.real[..., other_side]).any()
+        assert not np.signbit(factor.imag[..., other_side]).any()
     close(td.linalg.eigvalsh(td.asarray(p)).numpy(), np.linalg.eigvalsh(p))
     values, vectors = td.linalg.eigh(td.asarray(p))
     close((vectors * values[..., None, :]).numpy() @ np.swapaxes(vectors.numpy(), -1, -2).conj(), p)

@@ -121,7 +121,8 @@ def _cholesky_reference(x: Any, upper: bool) -> Any:
         half + np.swapaxes(half, -1, -2).conj(),
         why="is not positive definite",
     )
-    return np.swapaxes(lower, -1, -2).conj() if upper else lower
+    # conj() makes the zeros -0j; those below the diagonal are to be plain ones.
+    return np.triu(np.swapaxes(lower, -1, -2).conj()) if upper else lower
 
 
 def _cholesky_vjp(g: Node, y: Node, x: Node, upper: bool) -> tuple[Node]:
