@@ -6,6 +6,7 @@ Knows nothing of how steps are made.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +19,10 @@ from treadle.errors import ArgumentError, DTypeError, TreadleError
 Parameters = Mapping[str, td.Variable] | Sequence[td.Variable]
 Rate = float | Callable[[td.Array], Any]
 """A learning rate: a number, or a schedule, a function of the number of steps made so far."""
+
+
+OF_ITSELF = re.compile(r"variable\d+")
+"""A name that a variable got because it was given none: it depends on how many there were before."""
 
 
 class Group(NamedTuple):
@@ -47,11 +52,14 @@ def settled(owner: str, parameters: Any, rate: Any, weight_decay: Any) -> list[S
         DTypeError: a parameter is no real floating one.
     """
     given = _groups(owner, parameters)
+    lists = [_listed(owner, _label(i, len(given)), group.parameters) for i, group in enumerate(given)]
+    names = [getattr(w, "name", "") for listed in lists if not isinstance(listed, Mapping) for w in listed]
+    by_name = len(set(names)) == len(names) and not any(map(OF_ITSELF.fullmatch, names))
     found: list[Settled] = []
     seen: dict[Any, str] = {}
     paths: set[str] = set()
-    for number, group in enumerate(given):
-        named = _named(owner, group, number, len(given))
+    for number, (group, listed) in enumerate(zip(given, lists, strict=True)):
+        named = _named(owner, listed, _label(number, len(given)), by_name)
         if not named:
             where = f" in group {number}" if len(given) > 1 else ""
             raise ArgumentError(f"[{owner}] there are no parameters{where}; are they all frozen?")
@@ -150,10 +158,8 @@ def _has_parameters(value: Any) -> bool:
     return callable(getattr(value, "parameters", None))
 
 
-def _named(owner: str, group: Group, number: int, count: int) -> dict[str, td.Variable]:
-    """A group's variables by path."""
-    label = "parameters" if count == 1 else f"parameters of group {number}"
-    listed = _listed(owner, label, group.parameters)
+def _named(owner: str, listed: Any, label: str, by_name: bool) -> dict[str, td.Variable]:
+    """A group's variables by path: the keys they came with, their names, or their places."""
     items: dict[Any, td.Variable] = dict(listed) if isinstance(listed, Mapping) else dict(enumerate(listed))
     for key, w in items.items():
         if not isinstance(w, td.Variable):
@@ -161,6 +167,8 @@ def _named(owner: str, group: Group, number: int, count: int) -> dict[str, td.Va
             raise ArgumentError(f"[{owner}] {label}[{key!r}] is a {type(w).__name__}{hint}")
     if isinstance(listed, Mapping):
         return items
-    names = [w.name for w in items.values()]
-    distinct = len(set(names)) == len(names) and count == 1
-    return {n if distinct else f"{number}.{i}": w for i, (n, w) in enumerate(zip(names, items.values()))}
+    return {w.name if by_name else str(i): w for i, w in items.items()}
+
+
+def _label(number: int, count: int) -> str:
+    return "parameters" if count == 1 else f"parameters of group {number}"
