@@ -275,6 +275,49 @@ def test_a_broken_file_is_named_and_nothing_changed(trained, tmp_path, name, dam
     assert files(folder) == listed
 
 
+def test_files_of_two_checkpoints_are_told_apart(trained, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    fit(trainer_of(network(), folder), 2, resume=True)
+    shutil.copy(trained / "step-00000003" / "model.safetensors", folder / "step-00000006")
+    with pytest.raises(FormatError, match=r"model\.safetensors.* is of another checkpoint"):
+        fit(trainer_of(network(), folder), 3, resume=True)
+
+
+def test_what_fails_in_an_epoch_can_be_repaired_and_gone_on_with(tmp_path):
+    """An item that cannot be read, and a label that is no class: nothing is lost, and no batch left out."""
+    broken = [True]
+
+    def read(row):
+        if broken[0] and np.array_equal(row[0], X[37]):
+            raise OSError("no such file")
+        return row
+
+    def data():
+        return td.data.arrays(X, Y).shuffle(1).map(read).batch(8).loader(threads=0)
+
+    def attempt(folder, data, **options):
+        net = network()
+        trainer_of(net, folder).fit(data, epochs=2, resume=True, **options)
+        return net.state()
+
+    with pytest.raises(td.errors.DataError, match="item 37"):
+        attempt(tmp_path / "a", data())
+    assert train.read_checkpoint(tmp_path / "a").training["step"] > 0
+    broken[0] = False
+    assert same(attempt(tmp_path / "a", data()), attempt(tmp_path / "b", data()))
+
+    wrong = Y.copy()
+    wrong[30] = 7
+    with pytest.raises(td.errors.IndexingError, match=r"7 is not the number of a class.*in step 4"):
+        attempt(tmp_path / "c", (X, wrong), batch=8, shuffle=False)
+    assert train.read_checkpoint(tmp_path / "c").training["step"] == 3
+    assert same(
+        attempt(tmp_path / "c", (X, Y), batch=8, shuffle=False),
+        attempt(tmp_path / "d", (X, Y), batch=8, shuffle=False),
+    )
+
+
 def test_an_index_that_is_none(trained, tmp_path):
     for number, text in enumerate(["{", "[]", '{"kind": "treadle checkpoint 1"}']):
         folder = tmp_path / str(number)

@@ -3,9 +3,9 @@ nothing of training.
 
 A checkpoint is a folder ``step-N`` of three files: ``model.safetensors``, the model's variables under their
 names; ``training.safetensors``, all other arrays; ``training.json``, the rest, in which ``{"array": name}``
-stands for an array. Beside them ``checkpoints.json`` says which is the last and which the best. A folder is
-written under another name, brought to the disk and then renamed, after it ``checkpoints.json`` in the same
-way: whenever the machine stops, what ``checkpoints.json`` names is whole.
+stands for an array. All three say one random id. Beside them ``checkpoints.json`` says which is the last and
+which the best. A folder is written under another name, brought to the disk and then renamed, after it
+``checkpoints.json`` in the same way: whenever the machine stops, what ``checkpoints.json`` names is whole.
 """
 
 from __future__ import annotations
@@ -68,9 +68,10 @@ def write_checkpoint(
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         arrays: dict[str, np.ndarray] = {}
-        text = json.dumps({"kind": KIND, **_without_arrays(training, "", arrays)}, indent=1)
-        write_tensors(draft / "model.safetensors", _real(model), {"kind": KIND, **_complex(model)})
-        write_tensors(draft / "training.safetensors", _real(arrays), {"kind": KIND, **_complex(arrays)})
+        said = {"kind": KIND, "id": os.urandom(8).hex()}
+        text = json.dumps({**said, **_without_arrays(training, "", arrays)}, indent=1)
+        for file, values in (("model", model), ("training", arrays)):
+            write_tensors(draft / f"{file}.safetensors", values, {**said, **_complex(values)})
         (draft / "training.json").write_text(text, encoding="utf-8")
         for file in draft.iterdir():
             to_disk(file)
@@ -165,8 +166,10 @@ def read_checkpoint(folder: str | Path, which: str = "last") -> Checkpoint:
             raise FileNotFoundError(f"there is no {which} checkpoint in {place}")
         place = place / name
     text = _read_json(place / "training.json")
-    training = _with_arrays(text, _read_tensors(place / "training.safetensors"), place)
-    return Checkpoint(place, _read_tensors(place / "model.safetensors"), training)
+    model, arrays = (
+        _read_tensors(place / f"{file}.safetensors", text.get("id")) for file in ("model", "training")
+    )
+    return Checkpoint(place, model, _with_arrays(text, arrays, place))
 
 
 def to_disk(path: Path) -> None:
@@ -192,7 +195,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return found
 
 
-def _read_tensors(path: Path) -> dict[str, np.ndarray]:
+def _read_tensors(path: Path, id: str | None) -> dict[str, np.ndarray]:
     try:
         file = open(path, "rb")  # noqa: SIM115  closed below
     except FileNotFoundError:
@@ -201,15 +204,13 @@ def _read_tensors(path: Path) -> dict[str, np.ndarray]:
         container = Container(path, file)
         if container.metadata.get("kind") != KIND:
             container.fail(0, f"its metadata do not say {KIND!r}: it is no file of a checkpoint")
+        if container.metadata.get("id") != id:
+            container.fail(0, "it is of another checkpoint than training.json beside it")
         names = json.loads(container.metadata.get("complex", "{}"))
         types = {name: entry.type for name, entry in container.entries.items()}
         for name, dtype in names.items():
             types[name] = Type(types[name].shape[:-1], getattr(dtypes, dtype))
         return {name: container.read(name, type) for name, type in types.items()}
-
-
-def _real(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: np.asarray(array) for name, array in arrays.items()}
 
 
 def _complex(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
@@ -242,7 +243,7 @@ def _with_arrays(value: Any, arrays: Mapping[str, np.ndarray], folder: Path) -> 
             if value["array"] not in arrays:
                 raise FormatError(
                     f"{folder / 'training.safetensors'} has no array {value['array']!r}, which training.json "
-                    f"names: they are of different checkpoints"
+                    f"names"
                 )
             return arrays[value["array"]]
         return {key: _with_arrays(item, arrays, folder) for key, item in value.items()}
