@@ -114,6 +114,13 @@ def test_nothing_is_left_of_a_loop_that_only_adds_up():
     assert not loops(graph) and products(graph) == [(3, 3)]
 
 
+def test_a_factor_that_lies_transposed_is_copied_once():
+    for rows, turned in ((4, False), (16, True)):
+        h, _ = td.scan(lambda h, _: (td.tanh(h @ U.mT), None), leaf(0, rows, 5), length=LENGTH)
+        (loop,) = loops(through([h]))
+        assert ("permute_dims" not in body(loop)) is turned
+
+
 def test_results_that_nobody_takes_are_not_computed():
     def step(carry, x):
         h, n, s = carry

@@ -30,6 +30,8 @@ from treadle.ops.reduction import SUM
 
 ROOM = 1 << 24
 """Bytes that new stacks of one loop may take in any case."""
+TURNED_ROWS = 16
+"""Rows from which a product turns a transposed factor around before it multiplies, in every iteration."""
 
 
 def hoist(outputs: list[Node]) -> list[Node]:
@@ -45,9 +47,13 @@ def _hoisted(node: Node, inputs: Sequence[Node], taken: set[int]) -> Mapping[int
     if not isinstance(loop.length, int) or loop.length < 2:
         return None
     parts = Parts(node, inputs)
+    given = sum(map(_nbytes, (*parts.slices.values(), *parts.starts.values(), *parts.captures.values())))
+    room = max(ROOM, given + loop.length * sum(map(_nbytes, parts.stacked)))
     with surrounded(flags=0, body=None):
-        moved = [_before(parts), (late := _After(parts)).moved]
-    return late.results() if any(moved) else None
+        before = _Before(parts, room)
+        before.move()
+        after = _After(parts, before.room)
+    return after.results() if before.chosen or after.chosen else None
 
 
 def _movable(node: Node) -> bool:
@@ -71,10 +77,10 @@ def _nbytes(node: Node) -> int:
 
 
 class _Body:
-    """What is to be known of the nodes of a loop's body."""
+    """What is to be known of the nodes of a loop's body; `room` is what new stacks may take."""
 
-    def __init__(self, parts: Parts):
-        self.parts = parts
+    def __init__(self, parts: Parts, room: int):
+        self.parts, self.room = parts, room
         self.length: int = parts.loop.length  # type: ignore[assignment]
         self.order = parts.order()
         self.readers = consumers(self.order)
@@ -87,8 +93,6 @@ class _Body:
             if leaf or (_movable(node) and self.free.issuperset(node.inputs)):
                 self.free.add(node)
         self.dear = depending(self.order, [node for node in self.order if _dear(node)])
-        given = (*parts.slices.values(), *parts.starts.values(), *parts.captures.values())
-        self.room = max(ROOM, sum(map(_nbytes, given)) + self.length * sum(map(_nbytes, parts.stacked)))
 
     def same(self, node: Node) -> bool:
         """Whether a node is free, and the same in every iteration."""
@@ -132,45 +136,57 @@ def _rows(stack: Node) -> Node:
 # -- before the loop
 
 
-def _before(parts: Parts) -> bool:
-    """Compute before the loop what needs none of its carries, where that pays; whether there was any."""
-    body = _Body(parts)
-    chosen: dict[Node, None] = {}
-    spent = 0
-    for node in body.order:
-        if node not in body.free or node not in body.dear:
-            continue
-        if body.same(node):
-            if node in body.outputs or not all(map(body.same, body.readers[node])):
-                chosen[body.below(node)] = None
-        elif body.is_product(node):
-            last = _last(body, node)
-            cost = 0 if last in body.outputs or last in chosen else body.length * _nbytes(last)
-            if spent + cost <= body.room:
-                spent += cost
-                chosen[last] = None
-    chosen = {node: None for node in chosen if node in body.dear}
-    if not chosen:
-        return False
-    leaves: dict[Node, Node] = {}
-    for node, value in body.outside(list(chosen), {}).items():
-        leaves[node] = new(INPUT, (), (-1,), node.type)
-        (parts.slices if node in body.varying else parts.captures)[leaves[node]] = value
-    outputs = rewrite(parts.outputs(), lambda node, _: leaves.get(node), stop=leaves.__contains__)
-    parts.following = dict(zip(parts.following, outputs, strict=False))
-    parts.stacked = outputs[len(parts.following) :]
-    return True
+class _Before(_Body):
+    """What comes before a loop: the nodes `chosen`, which need no carry."""
 
+    def __init__(self, parts: Parts, room: int):
+        super().__init__(parts, room)
+        self.chosen: dict[Node, None] = {}
+        for node in self.order:
+            if node in self.free and node in self.dear:
+                self._choose(node)
+        for node in self.order:
+            if node.op is MATMUL and node not in self.chosen:
+                self._turn(node.inputs[1], node.shape[-2])
 
-def _last(body: _Body, node: Node) -> Node:
-    """How far a free value is only worked on, one element for one, or shown in another way."""
-    while node not in body.outputs:
-        readers = set(body.readers[node])
-        (reader,) = readers if len(readers) == 1 else (node,)
-        if reader is node or reader not in body.free or not (reader.op.elementwise or reader.op.view):
-            break
-        node = reader
-    return body.below(node)
+    def _choose(self, node: Node) -> None:
+        """Let a node that is the same in every iteration be the last that is, or a product a stack."""
+        if self.same(node):
+            value = self.below(node)
+            if value in self.dear and (node in self.outputs or not all(map(self.same, self.readers[node]))):
+                self.chosen[value] = None
+        elif self.is_product(node):
+            last = self._last(node)
+            cost = 0 if last in self.outputs or last in self.chosen else self.length * _nbytes(last)
+            if cost <= self.room:
+                self.room -= cost
+                self.chosen[last] = None
+
+    def _turn(self, factor: Node, rows: int) -> None:
+        """Let a factor that lies transposed be copied once."""
+        if factor.op is PERMUTE and factor.inputs[0] in self.parts.captures and rows >= TURNED_ROWS:
+            self.chosen[factor] = None
+
+    def _last(self, node: Node) -> Node:
+        """How far a free value is only worked on, one element for one, or shown in another way."""
+        while node not in self.outputs:
+            readers = set(self.readers[node])
+            (reader,) = readers if len(readers) == 1 else (node,)
+            if reader is node or reader not in self.free or not (reader.op.elementwise or reader.op.view):
+                break
+            node = reader
+        return self.below(node)
+
+    def move(self) -> None:
+        """Take what is chosen out of the body: it is a slice or a capture instead."""
+        parts = self.parts
+        leaves: dict[Node, Node] = {}
+        for node, value in self.outside(list(self.chosen), {}).items():
+            leaves[node] = new(INPUT, (), (-1,), node.type)
+            (parts.slices if node in self.varying else parts.captures)[leaves[node]] = value
+        outputs = rewrite(parts.outputs(), lambda node, _: leaves.get(node), stop=leaves.__contains__)
+        parts.following = dict(zip(parts.following, outputs, strict=False))
+        parts.stacked = outputs[len(parts.following) :]
 
 
 # -- after the loop
@@ -181,8 +197,8 @@ class _After(_Body):
     the `sums`.
     """
 
-    def __init__(self, parts: Parts):
-        super().__init__(parts)
+    def __init__(self, parts: Parts, room: int):
+        super().__init__(parts, room)
         self.sums = {leaf: part for leaf in parts.following if (part := self._added(leaf)) is not None}
         self.adding = {parts.following[leaf] for leaf in self.sums}
         self.within = set(ordered(set(parts.following.values()) - self.adding))
@@ -197,7 +213,6 @@ class _After(_Body):
         for node in self.order:
             if node in self.late and (self.is_product(node) or self._is_outer(node)):
                 self._choose(node)
-        self.moved = bool(self.chosen)
 
     def _added(self, leaf: Node) -> Node | None:
         """What an iteration adds to a carry, if that is all that becomes of it."""
