@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,8 +137,3 @@ class Batches(ArrayBatches):
 
     def _kind(self) -> dict[str, Any]:
         return {**super()._kind(), "drop_last": self.drop_last}
-
-
-def as_augment(keys: Mapping[str, Any], layout: str) -> Augment:
-    """``[data.augment]`` of images in a layout."""
-    return Augment(**keys, layout=layout)

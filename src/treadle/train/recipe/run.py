@@ -17,7 +17,7 @@ from treadle.train.checkpoints import Checkpoints
 from treadle.train.csv_log import CsvLog
 from treadle.train.curves import Curves
 from treadle.train.early_stopping import EarlyStopping
-from treadle.train.recipe.batches import as_augment
+from treadle.train.recipe.batches import Augment
 from treadle.train.recipe.data import Common, Data, make_data
 from treadle.train.recipe.parts import OF_CLASSES, OPTIMIZERS, found, make_loss, make_optimizer, make_schedule
 from treadle.train.recipe.recipe import Recipe, read_recipe
@@ -163,7 +163,7 @@ def make_run(recipe: Recipe) -> Run:
     data = _blamed(
         recipe,
         "data",
-        lambda: make_data(kind, settings, shared, as_augment(augment, shared.layout), training.seed),
+        lambda: make_data(kind, settings, shared, Augment(**augment, layout=shared.layout), training.seed),
     )
     return Run(recipe, model, data, make_loss(*recipe.named("loss")))
 
