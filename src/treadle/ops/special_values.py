@@ -13,10 +13,15 @@ import numpy as np
 
 
 def power(a: Any, b: Any) -> Any:
-    """Integers to negative powers are truncated towards zero, as native code does; NumPy refuses them."""
+    """Integers to negative powers are truncated towards zero, as native code does; NumPy refuses them.
+
+    For one exponent of 1/2 NumPy takes the square root, which has other values at -0.0 and -inf.
+    """
     if a.dtype.kind == "i":
         small = np.where(np.abs(a) == 1, np.power(a, np.abs(b) % 2), 0)
         return np.where(b < 0, small, np.power(a, np.maximum(b, 0))).astype(a.dtype)
+    if a.dtype.kind != "c":
+        a = np.where((b == 0.5) & ((a == 0) | (a == -np.inf)), np.abs(a), a)
     return np.power(a, b)
 
 
