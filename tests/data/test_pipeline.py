@@ -163,6 +163,28 @@ if __name__ == "__main__":
 """
 
 
+LEFT_OPEN = """
+import numpy as np
+from treadle import data
+
+def row(x):
+    return np.full(1000, x)
+
+if __name__ == "__main__":
+    loader = data.arrays(range(10)).map(row).batch(2).loader(processes=1, device="cpu")
+    print([sum(1 for _ in loader) for _ in range(2)])
+    kept = next(loader)
+"""
+
+
+def test_a_program_that_leaves_a_loader_open_ends_quietly(tmp_path):
+    program = tmp_path / "left_open.py"
+    program.write_text(LEFT_OPEN)
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "[5, 5]\n" and done.returncode == 0
+    assert "leaked" not in done.stderr and "Exception" not in done.stderr, done.stderr
+
+
 def test_workers_end_with_a_program_that_is_killed(tmp_path):
     program = tmp_path / "orphaned.py"
     program.write_text(ORPHANED)

@@ -21,6 +21,7 @@ COMMANDS = {
         "lecture_two_layer",
         "one network written in five ways: same losses, and their times",
     ),
+    "bench input": ("bench_input", "measure how fast images come from disk to a model, and what is slowest"),
     "doctor": ("doctor", "what is here, whether it works, and what is not there yet"),
 }
 

@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 from treadle.data.item import MISSING, Item, guarded
 
 PATIENCE_S = 3.0
@@ -45,6 +47,8 @@ class Ahead:
             while not self._stopped.is_set():
                 try:
                     item = next(items)
+                    if self._processes:
+                        item = item._replace(value=_owned(item.value))
                     self._put((item if convert is None else convert(item), None))
                 except BaseException as error:
                     self._put((None, error))
@@ -92,10 +96,27 @@ class Ahead:
     def close(self) -> None:
         """End the thread and what it runs."""
         self._stopped.set()
+        while not self._ready.empty():  # it may be waiting for room
+            self._ready.get_nowait()
         self._thread.join(PATIENCE_S)
         if self._thread.is_alive():
             for child in self._workers:
                 child.kill()
+
+
+def _owned(value: Any) -> Any:
+    """A value whose arrays are no longer in memory that processes share, which is scarce."""
+    return _each(value, lambda array: np.array(array) if isinstance(array, np.ndarray) else array)
+
+
+def _each(value: Any, function: Callable[[Any], Any]) -> Any:
+    """A structure with a function of each of its arrays."""
+    if isinstance(value, dict):
+        return {key: _each(part, function) for key, part in value.items()}
+    if isinstance(value, tuple | list):
+        parts = [_each(part, function) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return function(value) if isinstance(value, np.ndarray | np.generic) else value
 
 
 def copied(device: str) -> Callable[[Item], Item]:
@@ -104,17 +125,13 @@ def copied(device: str) -> Callable[[Item], Item]:
     """
     import treadle as td
 
-    def put(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: put(part) for key, part in value.items()}
-        if isinstance(value, tuple):
-            return tuple(put(part) for part in value)
-        if not hasattr(value, "dtype") or value.dtype.kind in "OUSMmV":
-            return value
-        fits = value.flags.c_contiguous and value.flags.aligned and value.dtype.isnative
-        return td.asarray(value, device=device, copy=False if fits else None)
+    def put(array: np.ndarray | np.generic) -> Any:
+        if array.dtype.kind in "OUSMmV":
+            return array
+        fits = array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative
+        return td.asarray(array, device=device, copy=False if fits else None)
 
     def copy(item: Item) -> Item:
-        return item if item.value is MISSING else guarded(lambda: put(item.value), "copying", item)
+        return item if item.value is MISSING else guarded(lambda: _each(item.value, put), "copying", item)
 
     return copy

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 from pickle import PicklingError
 from types import TracebackType
@@ -19,6 +21,16 @@ from treadle.errors import ArgumentError, DataError, StateError
 KEPT = 1000
 """As many faults are kept with their reasons; all are counted."""
 
+_LOADERS: weakref.WeakSet[Loader] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Give back what worker processes share, while there is still an interpreter to do it."""
+    for loader in list(_LOADERS):
+        loader.close()
+
+
 ADVICE = {
     "reading": "read from a faster disk, or keep all with data.in_memory",
     "decoding": "store smaller images, decode them smaller (size=, least=), or keep them with data.in_memory",
@@ -30,7 +42,8 @@ ADVICE = {
 
 
 class Loader:
-    """Passes over a data set, each in a loop of its own; threads and processes work ahead of it.
+    """Passes over a data set, each in a loop of its own. Threads and processes work ahead of it, from one
+    pass into the next, until `close`.
 
     A loop that was left goes on in the next one. `state` says where it stands, `load_state` goes there: the
     batches that follow are those of a run that was never interrupted, for any number of workers.
@@ -76,6 +89,9 @@ class Loader:
         """
         self._passes = 0
         self._place = 0
+        self._single = False
+        """Whether nothing after this pass is made ahead."""
+        _LOADERS.add(self)
         self._running: Any = None
         self._asked: float | None = None
 
@@ -107,13 +123,17 @@ class Loader:
 
     def _next(self) -> Any:
         while True:
+            if self._place == len(self.dataset):
+                self._passes, self._place = self._passes + 1, 0
+                if self._single:
+                    self.close()
+                raise StopIteration
             try:
                 if self._running is None:
                     self._running = self._from_here()
                 item = next(self._running)
-            except StopIteration:
+            except StopIteration:  # of an endless data set, never; of others, where the run was to end
                 self.close()
-                self._passes, self._place = self._passes + 1, 0
                 raise
             except (TypeError, AttributeError, PicklingError) as error:
                 self.close()
@@ -143,14 +163,14 @@ class Loader:
                 return item.value
 
     def _from_here(self) -> Any:
-        """What is left of this pass, in the background."""
+        """What is left of this pass and the passes after it: workers go on over its end."""
         grain = needed("grain", "a loader")
         length = len(self.dataset)
         made = self.dataset._made
         if length < ENDLESS:
             made = made.repeat()
         first = self._passes * length
-        made = made[first + self._place : first + length]
+        made = made[first + self._place : first + length if self._single else None]
         ahead = max(self.ahead, self.threads) if self.threads else 0
         read = made.to_iter_dataset(grain.ReadOptions(num_threads=self.threads, prefetch_buffer_size=ahead))
         if self.processes:
@@ -170,6 +190,10 @@ class Loader:
             close = getattr(running, "close", None)
             if close is not None:
                 close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_running", None) is not None:
+            self.close()
 
     def __enter__(self) -> Loader:
         return self

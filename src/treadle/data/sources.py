@@ -101,6 +101,7 @@ def in_memory(items: Dataset, *, threads: int = 1, processes: int = 0, bad: str 
     if len(items) >= ENDLESS:
         raise ArgumentError("[data.in_memory] the data set is endless: repeat it after")
     with items.loader(threads=threads, processes=processes, bad=bad, ahead=64) as loader:
+        loader._single = True
         values = list(loader)
     if not values:
         raise ArgumentError(

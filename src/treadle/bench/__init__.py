@@ -1,0 +1,1 @@
+"""Measurements that users make of their own machine. The repository's bench/ compares with others."""
