@@ -220,3 +220,15 @@ def test_a_model_that_is_none(line):
     (line.parent / "line.py").write_text("def Line():\n    return 3\n")
     with pytest.raises(FormatError, match=r"line\.py:Line gives a int, which is no nn\.Module"):
         make_run(read_recipe(line))
+
+
+def test_a_recipe_may_compute_in_16_bits_and_add_up_parts_of_batches(tmp_path):
+    recipe = ("training.compute_dtype='float16'", "optimizer.accumulate=2", "optimizer.ema=0.9")
+    trainer = short(*recipe).fit(tmp_path)
+    scale = float(trainer.optimizer.loss_scale.scale)  # half as large for every step that was not made
+    assert float(trainer.optimizer.steps) + np.log2(65536 / scale) == trainer.step // 2
+    assert trainer.latest["validation/accuracy"] > 0.5
+    run, _ = read_run(tmp_path)
+    assert run.model.compute_dtype is td.float16
+    with pytest.raises(FormatError, match=r"compute_dtype.*'int8', which there is not"):
+        short("training.compute_dtype='int8'")

@@ -130,6 +130,8 @@ def make_optimizer(name: str, keys: Mapping[str, Any], model: nn.Module, rate: A
     settings = dict(keys)
     if "ema" in settings:
         settings["ema"] = optim.EMA(model.parameters(), settings["ema"])
+    if model.compute_dtype is td.float16:
+        settings["loss_scale"] = optim.LossScale()
     if rate is not None:
         settings["rate"] = rate
     return OPTIMIZERS[name](model.parameters(), **settings)

@@ -43,6 +43,8 @@ class Training:
     """By which measure the best checkpoint is told; the validation loss if None."""
     patience: int | None = None
     """Stop after so many evaluations in which it did not become better."""
+    compute_dtype: str = "float32"
+    """In which the model computes products; with float16, losses are scaled."""
 
 
 class Named(NamedTuple):
@@ -56,7 +58,12 @@ class Named(NamedTuple):
     more: Mapping[str, Option] = {}
 
 
-CHOICES = {"metrics": tuple(METRICS), "layout": LAYOUTS, "bad": ("raise", "skip")}
+CHOICES = {
+    "metrics": tuple(METRICS),
+    "layout": LAYOUTS,
+    "bad": ("raise", "skip"),
+    "compute_dtype": ("float32", "bfloat16", "float16"),
+}
 """Keys of plain sections of which only some texts are known."""
 
 

@@ -154,6 +154,8 @@ def make_run(recipe: Recipe) -> Run:
         model = _blamed(recipe, "model", lambda: made(**_tuples(keys)))
     if not isinstance(model, nn.Module):
         raise recipe.wrong("model", f"{name} gives a {type(model).__name__}, which is no nn.Module")
+    if training.compute_dtype != "float32":
+        model.compute_dtype = training.compute_dtype
     for pattern in training.freeze:
         _blamed(recipe, "training", lambda pattern=pattern: model.freeze(pattern))
     kind, settings = recipe.named("data")
