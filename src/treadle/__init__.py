@@ -190,11 +190,11 @@ def __getattr__(name: str) -> Any:
     raise unknown_name("treadle", "module", name, __all__)
 
 
-for _name in _namespace.__all__:
-    globals()[_name] = advising(globals()[_name])
-for _module in (fft, linalg):
+for _module in (_namespace, fft, linalg):
     for _name in _module.__all__:
         setattr(_module, _name, advising(getattr(_module, _name)))
+for _name in _namespace.__all__:
+    globals()[_name] = getattr(_namespace, _name)  # what pickle finds under its module and name
 for _module in (fft, linalg, random):
     advising_names(_module.__name__)
 

@@ -42,6 +42,7 @@ from treadle.nn.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNo
 from treadle.nn.penalties import l1, l2, max_norm
 from treadle.nn.pooling import AdaptiveAveragePool, AdaptiveMaxPool, AveragePool, GlobalAveragePool, MaxPool
 from treadle.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
+from treadle.nn.summary import Summary, summary
 from treadle.nn.transposed import ConvTranspose
 from treadle.unknown import advising_names
 
@@ -80,6 +81,7 @@ __all__ = [
     "Sequential",
     "Statistic",
     "StochasticDepth",
+    "Summary",
     "Views",
     "absolute_error",
     "attention",
@@ -105,6 +107,7 @@ __all__ = [
     "softplus",
     "squared_error",
     "standard_views",
+    "summary",
     "triplet",
     "without_values",
 ]

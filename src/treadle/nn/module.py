@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from treadle.graph.node import surrounded, surroundings
 from treadle.nn.initial import First, drawing, first_value
 from treadle.nn.mixed import called, checked_dtype
 from treadle.nn.values import assign_all
+
+if TYPE_CHECKING:
+    from treadle.nn.summary import Summary
 
 M = TypeVar("M", bound="Module")
 
@@ -82,9 +86,22 @@ class _Calls(threading.local):
 
     def __init__(self) -> None:
         self.stack: list[tuple[Module, str]] = []
+        self.observer: Callable[[Module, tuple[str, ...], Any], None] | None = None
 
 
 _calls = _Calls()
+
+
+@contextmanager
+def observed(observer: Callable[[Module, tuple[str, ...], Any], None]) -> Iterator[None]:
+    """A block in which every call of a module in this thread is told of: the module, the scope in which it
+    computed, its result.
+    """
+    before, _calls.observer = _calls.observer, observer
+    try:
+        yield
+    finally:
+        _calls.observer = before
 
 
 class Module:
@@ -125,8 +142,12 @@ class Module:
         try:
             with surrounded(scope=(*surroundings.scope, name)):
                 if self._compute_dtype is None:
-                    return self.forward(*inputs, **keywords)
-                return called(self._compute_dtype, self.forward, inputs, keywords)
+                    result = self.forward(*inputs, **keywords)
+                else:
+                    result = called(self._compute_dtype, self.forward, inputs, keywords)
+                if _calls.observer is not None:
+                    _calls.observer(self, surroundings.scope, result)
+                return result
         except TreadleError as error:
             path = ".".join(name for _, name in stack[1:])
             error.place(f"in {path + ', ' if path else ''}{self._summary()}")
@@ -138,7 +159,7 @@ class Module:
 
     def children(self) -> dict[str, Module]:
         """The modules directly below, by name."""
-        return {name: value for name, value in _members(self) if isinstance(value, Module)}
+        return {name: value for name, value in members(self) if isinstance(value, Module)}
 
     def modules(self) -> dict[str, Module]:
         """This module, as ``""``, and all below it, by path."""
@@ -154,7 +175,7 @@ class Module:
         found: dict[str, td.Variable] = {}
         seen: set[int] = set()
         for path, module in self.modules().items():
-            for name, value in _members(module):
+            for name, value in members(module):
                 if isinstance(value, td.Variable) and id(value.cell) not in seen:
                     seen.add(id(value.cell))
                     whole = f"{path}.{name}" if path else name
@@ -259,6 +280,12 @@ class Module:
 
     # -- looking at it
 
+    def summary(self, *inputs: Any, **options: Any) -> Summary:
+        """The network as a table, by module: shapes, parameters, FLOPs, memory; see `nn.summary`."""
+        from treadle.nn.summary import summary
+
+        return summary(self, *inputs, **options)
+
     def _summary(self) -> str:
         """One line about it; layers add their sizes."""
         return type(self).__name__
@@ -271,7 +298,7 @@ class Module:
         return "\n".join([self._summary(), *lines])
 
 
-def _members(module: Module) -> Iterator[tuple[str, Any]]:
+def members(module: Module) -> Iterator[tuple[str, Any]]:
     """The variables and modules among a module's attributes, by name."""
     for name, value in vars(module).items():
         if not name.startswith("_"):
