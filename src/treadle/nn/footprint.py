@@ -14,7 +14,6 @@ from treadle.graph.graph import ordered
 from treadle.graph.node import Node
 from treadle.ops.control_gradients import AGAIN
 
-
 CHEAP = AGAIN - {"relu"}
 """What going back computes again. Not a relu: its result says its sign, and is mostly read elsewhere, too."""
 
