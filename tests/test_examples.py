@@ -28,6 +28,7 @@ def imported(path):
 def test_every_example_is_tested_here():
     tested = {"1_small_graph.py", "3_linear_hinge.py", WILD, *MORE, *(path.name for path in TWO_LAYER)}
     tested |= {"7_fashion_mnist.py", "8_noise_in_training.py", "9_optimizers.py"}
+    tested |= {"10_text.py", "11_copy_task.py"}
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 
 
@@ -142,3 +143,16 @@ def test_optimizers_are_compared():
     assert list(found) == ["SGD", "SGD with momentum", "Adam"] and len(lines) == 3
     last = {name: sum(losses[-45:]) for name, (_, losses, _) in found.items()}
     assert last["SGD with momentum"] < last["SGD"]
+
+
+@pytest.mark.parametrize("net", ["lstm", "gpt"])
+def test_a_text_is_learned(net):
+    text = "the quick brown fox jumps over the lazy dog. " * 200
+    perplexity, written = imported(EXAMPLES / "10_text.py").main(net, steps=8, text=text, sample=20)
+    assert perplexity < len(set(text)) and len(written) == 21 and set(written) <= set(text)
+
+
+def test_short_sequences_are_copied():
+    lines = []
+    errors = imported(EXAMPLES / "11_copy_task.py").main(200, lines.append, rate=1e-2, longest=1)
+    assert set(errors) == {1, 2} and errors[1] < 3 and len(lines) == 2
