@@ -93,7 +93,7 @@ def test_a_bar_in_a_terminal(monkeypatch):
         run.end()
         texts[width] = re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue().rsplit("\r", 1)[-1])
         assert file.getvalue().endswith("\x1b[?25h")  # the cursor is shown again
-    begin, end = "epoch 1 ━━━━━━━━━━━━━━━━ 8/8  loss 0.125  validation/accuracy 50.00%  ", "ms/step 00:00"
+    begin, end = "epoch 1 ━━━━━━━━━━━━ 8/8  loss 0.125  validation/accuracy 50.00%  ", "ms/step 00:00"
     assert begin + "validation/loss 0.5  1 " + end in texts[120]
     assert begin.rstrip() + " 00:00" in texts[80]  # what there is no room for is left out
 

@@ -21,7 +21,7 @@ LINE_S, LINES = 5.0, 50
 EPOCH_S = 1.0
 """The end of an epoch is shown this soon."""
 PERCENT = ("accuracy", "top5")
-BAR, AROUND = 16, 12
+BAR, AROUND = 12, 10
 """Characters of the bar, and of the spaces and the time beside it."""
 WAITING = 0.05
 """From this share of the time on, waiting for data is worth telling."""
