@@ -134,6 +134,22 @@ def test_several_inputs():
     assert trainer.predict((X, 0 * X)).shape == (50, 2)
 
 
+def test_batches_without_targets():
+    class Code(nn.Module):
+        def __init__(self):
+            self.out = nn.Dense(4, 4)
+
+        def forward(self, x):
+            return td.mean(td.square(self.out(x) - x), axis=1)
+
+    net = Code()
+    trainer = train.Trainer(net, lambda errors, _: td.mean(errors), optim.SGD(net.parameters(), 0.1))
+    data = [(X[:20], None), (X[20:], None)]
+    trainer.fit(data, epochs=1, validation=data)
+    errors = trainer.predict(data)
+    assert trainer.latest["validation/loss"] == pytest.approx(errors.mean(), rel=1e-5)
+
+
 def test_prediction_fills_up_the_last_batch():
     net = network(nn.Dropout(0.5))
     trainer = trainer_of(net)
@@ -164,6 +180,8 @@ def test_modes_of_parts_stay():
         ((X, Y[:9]), {}, ShapeError, "9, 50 examples"),
         (3, {}, ArgumentError, "data is a int"),
         ([(X, Y, Y)], {}, ArgumentError, "this one is a tuple of 3"),
+        (td.data.arrays(X, Y), {}, ShapeError, r"Make batches of it with \.batch\(32\)"),
+        (td.data.arrays(X, Y).repeat().batch(4), {}, ArgumentError, "the data have no end"),
         ((X, Y), {"steps": 1}, ArgumentError, "give one of them"),
         ((X, Y), {"epochs": 0}, ArgumentError, "not a positive integer"),
         ((X, Y), {"batch": 0}, ArgumentError, "batch=0"),

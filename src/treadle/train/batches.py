@@ -144,7 +144,8 @@ def length_of(batches: Any) -> int | None:
     count = len(batches) if hasattr(batches, "__len__") else None
     if count is None and hasattr(batches, "batches") and hasattr(batches.batches, "__len__"):
         count = len(batches.batches)
-    return count if count is None or count < 2**62 else None
+    # An endless data set has 2**62 items or more, and batches of it are a fraction of that.
+    return count if count is None or count < 2**40 else None
 
 
 def _is_arrays(structure: Any) -> bool:

@@ -63,7 +63,7 @@ class Mean(Metric):
             raise DTypeError(f"[Mean] the function gives {values.dtype}; expected real numbers")
         values = td.astype(values, td.float64)
         if values.ndim == 0:
-            count = examples(targets if _arrays(targets) else outputs)
+            count = examples((targets, outputs))
             return values * count, td.asarray(count, dtype=td.int64)
         return td.sum(values), td.asarray(math.prod(values.shape), dtype=td.int64)
 
@@ -259,7 +259,10 @@ def examples(structure: Any) -> int:
     """How many examples a batch has: the first size of its first array."""
     arrays = [structure] if hasattr(structure, "shape") else _arrays(structure)
     if not arrays or not arrays[0].ndim:
-        raise ShapeError("a batch needs arrays with a first dimension, that of its examples")
+        raise ShapeError(
+            "a batch needs arrays with a first dimension, that of its examples: is this a data set of single "
+            "examples? Make batches of it with .batch(32), or fit(batch=32)"
+        )
     return int(arrays[0].shape[0])
 
 

@@ -70,6 +70,7 @@ class Step:
 
     def _step(self, inputs: Any, targets: Any) -> td.Array:
         self.programs += 1
+        examples((targets, inputs))  # refuses what is no batch
         with drawing(self._key):
             outputs = called(self.model, inputs)
             loss = _checked_loss(self.loss(outputs, targets))
@@ -151,7 +152,7 @@ class _MeanLoss(Metric):
         self.loss = loss
 
     def batch(self, outputs: Any, targets: Any) -> Sequence[td.Array]:
-        count = examples(targets)
+        count = examples((targets, outputs))
         loss = td.astype(_checked_loss(self.loss(outputs, targets)), td.float64)
         return loss * count, td.asarray(count, dtype=td.int64)
 

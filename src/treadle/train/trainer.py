@@ -218,6 +218,8 @@ class Trainer:
     def _plan(self, epochs: int | None, steps: int | None) -> None:
         step, epoch = self._begun
         length = length_of(self._data)
+        if epochs is not None and length is None and hasattr(self._data, "__len__"):
+            raise ArgumentError("[fit] the data have no end, so there are no epochs: say steps=")
         self.epochs = None if epochs is None else epoch + epochs
         self.steps = None if steps is None else step + steps
         if self.epochs is not None and length is not None:
@@ -293,7 +295,7 @@ class Trainer:
         self.seconds[kind] += time.perf_counter() - began
         self.step += 1
         self.latest["loss"] = loss
-        count = examples(targets)
+        count = examples((targets, inputs))
         self._losses, self._examples = self._losses + count * loss, self._examples + count
         return loss
 
