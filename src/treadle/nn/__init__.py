@@ -37,6 +37,7 @@ from treadle.nn.losses import (
     triplet,
 )
 from treadle.nn.mixed import mixed
+from treadle.nn.mixup import Mixup
 from treadle.nn.module import Module, Parameter, Statistic
 from treadle.nn.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LocalResponseNorm
 from treadle.nn.penalties import l1, l2, max_norm
@@ -71,6 +72,7 @@ __all__ = [
     "LayerNorm",
     "LocalResponseNorm",
     "MaxPool",
+    "Mixup",
     "Module",
     "MultiHeadAttention",
     "PReLU",
