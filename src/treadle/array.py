@@ -31,7 +31,7 @@ from treadle.errors import (
 from treadle.graph.dimension import Shape, is_known, product
 from treadle.graph.node import MAPPED, STATIC, TRACKED, WEAK, Node, Type, surroundings
 from treadle.ops import elementwise, indexing, movement
-from treadle.ops.record import Operand, cast, expect_node
+from treadle.ops.record import Operand, cast, expect_convertible, expect_node
 from treadle.unknown import advising
 
 ArrayLike = Any
@@ -543,7 +543,7 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: str | None = None, copy: 
         Array of the values' shape.
 
     Raises:
-        DTypeError: the values have no dtype of Treadle, or are ragged.
+        DTypeError: the values have no dtype of Treadle, are ragged, or are complex where dtype is real.
         ArgumentError: copy=False where a copy is needed.
     """
     device = as_device(device)
@@ -553,6 +553,9 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: str | None = None, copy: 
     wanted = None if dtype is None else as_dtype(dtype)
     array = _as_numpy(obj, wanted)
     target = wanted or _dtype_of(obj, array)
+    if array.dtype.kind == "c":
+        given = Type(array.shape, as_dtype("complex64" if array.itemsize == 8 else "complex128"))
+        expect_convertible("asarray", "obj", given, "complex", target)
     contiguous = np.ascontiguousarray(array, dtype=target.numpy).reshape(array.shape)
     shared = _shares_memory(obj)
     # Of an array without elements nothing is copied, and nothing is shared.
@@ -571,7 +574,9 @@ def _array_of_array(x: Array, dtype: Any, device: str | None, copy: bool | None)
     array itself, so that in-place syntax on one shows in the other.
     """
     node = x.node
-    made = node if dtype is None else cast(node, as_dtype(dtype))
+    target = node.dtype if dtype is None else as_dtype(dtype)
+    expect_convertible("asarray", "obj", node.type, node.dtype.kind, target)
+    made = cast(node, target)
     # A device that is asked for by `with td.device` counts; the usual one leaves the array where it is.
     place = device or (surroundings.device if surroundings.device != "cpu" else node.device)
     stays = place == node.device or bool(node.flags & STATIC)

@@ -400,6 +400,7 @@ class ArrayMethods:
 
         Raises:
             ArgumentError: axis is out of range or repeated.
+            DTypeError: x is complex and dtype is real.
         """
         return self._wrap(_reduction.prod(self.node, axis=axis, dtype=dtype, keepdims=keepdims))
 
@@ -491,6 +492,7 @@ class ArrayMethods:
 
         Raises:
             ArgumentError: axis is out of range or repeated.
+            DTypeError: x is complex and dtype is real.
         """
         return self._wrap(_reduction.sum(self.node, axis=axis, dtype=dtype, keepdims=keepdims))
 

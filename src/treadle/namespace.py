@@ -1860,6 +1860,7 @@ def prod(
 
     Raises:
         ArgumentError: axis is out of range or repeated.
+        DTypeError: x is complex and dtype is real.
     """
     return wrap(_reduction.prod(as_operand(x), axis=axis, dtype=dtype, keepdims=keepdims))
 
@@ -2274,6 +2275,7 @@ def sum(
 
     Raises:
         ArgumentError: axis is out of range or repeated.
+        DTypeError: x is complex and dtype is real.
     """
     return wrap(_reduction.sum(as_operand(x), axis=axis, dtype=dtype, keepdims=keepdims))
 

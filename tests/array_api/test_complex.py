@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -172,6 +173,17 @@ def test_gradients_to_second_order(name: str):
         (lambda: td.ones(3, dtype=td.complex64) < 1, "expected a real dtype"),
         (lambda: td.floor(td.ones(3, dtype=td.complex64)), r"\[floor\] x is complex64"),
         (lambda: td.sort(td.ones(3, dtype=td.complex64)), r"\[sort\] x is complex64"),
+        *[
+            (lambda call=call: call(td.ones((3, 1), dtype=td.complex64), dtype=td.float32), message)
+            for call, message in (
+                (td.sum, r"\[sum\] x is complex64\[3, 1\]: .* would drop the imaginary part"),
+                (td.prod, r"\[prod\] x is"),
+                (partial(td.cumulative_sum, axis=0), r"\[cumulative_sum\] x is"),
+                (td.asarray, r"\[asarray\] obj is complex64\[3, 1\]: .* would drop the imaginary part"),
+            )
+        ],
+        (lambda: td.asarray([1, 2j], dtype=td.float32), r"\[asarray\] obj is complex128\[2\]: take td.real"),
+        (lambda: td.full((2,), 1j, dtype=td.int8), r"\[full\] fill_value is 1j: .* int8 would drop"),
     ],
 )
 def test_what_is_not_defined_for_a_dtype_says_so(call, message):

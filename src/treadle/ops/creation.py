@@ -36,6 +36,7 @@ from treadle.ops.record import (
     broadcast,
     cast,
     constant,
+    expect_convertible,
     expect_node,
     filled,
     number,
@@ -256,6 +257,8 @@ def full(
     if not isinstance(value, (Node, bool, int, float, complex)):
         raise DTypeError(f"[full] fill_value is a {type(value).__name__}; expected a number or a 0-d array")
     target = value.dtype if dtype is None else as_dtype(dtype)  # type: ignore[union-attr]
+    kind = value.dtype.kind if type(value) is Node else type(value).__name__
+    expect_convertible("full", "fill_value", value.type if type(value) is Node else value, kind, target)
     return broadcast(cast(value, target), as_shape("full", shape))
 
 

@@ -19,6 +19,7 @@ from treadle.ops.record import (
     Operand,
     cast,
     expect_axes,
+    expect_convertible,
     expect_kind,
     expect_node,
     filled,
@@ -95,6 +96,7 @@ def _over(
     axis = normal_axis(op.name, 0 if axis is None else axis, x.ndim)
     if dtype is not None:
         target = as_dtype(dtype)
+        expect_convertible(op.name, "x", x.type, x.dtype.kind, target)
     else:
         target = {"bool": dtypes.int64, "int": dtypes.int64, "uint": dtypes.uint64}.get(x.dtype.kind, x.dtype)
     y = make(op, (cast(x, target),), (axis, False))

@@ -27,6 +27,7 @@ from treadle.ops.record import (
     broadcast,
     broadcast_shapes,
     cast,
+    expect_convertible,
     expect_kind,
     expect_node,
     filled,
@@ -670,11 +671,7 @@ def astype(x: Operand, dtype: DType) -> Node:
         DTypeError: dtype names no dtype, or x is complex and dtype is real.
     """
     x, target = expect_node("astype", "x", x), as_dtype(dtype)
-    if x.dtype.kind == "complex" and target.kind != "complex":
-        raise DTypeError(
-            f"[astype] x is {x.type!r}: take td.real or td.abs of it first, a cast would drop the "
-            f"imaginary part"
-        )
+    expect_convertible("astype", "x", x.type, x.dtype.kind, target)
     return cast(x, target)
 
 

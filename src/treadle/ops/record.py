@@ -331,6 +331,15 @@ def cast(value: Operand, dtype: DType) -> Node:
     return value if value.type.dtype is dtype else make(CAST, (value,), (dtype,))
 
 
+def expect_convertible(name: str, argument: str, given: Any, kind: str, dtype: DType) -> None:
+    """Refuse a conversion that a user asks for where it would drop imaginary parts."""
+    if kind == "complex" and dtype.kind != "complex":
+        raise DTypeError(
+            f"[{name}] {argument} is {given!r}: take td.real or td.abs of it first, {dtype} would drop the "
+            f"imaginary part"
+        )
+
+
 def together(name: str, values: Sequence[Operand], labels: Sequence[str] = ()) -> tuple[list[Node], DType]:
     """Operands promoted to one dtype and broadcast to one shape."""
     operands, dtype = promoted(name, values)

@@ -45,6 +45,7 @@ from treadle.ops.record import (
     broadcast,
     constant,
     expect_axes,
+    expect_convertible,
     expect_node,
     filled,
     method,
@@ -177,13 +178,15 @@ def sum_to(x: Node, shape: Shape) -> Node:
     return reshaped(make(SUM, (x,), (axes,)) if axes else x, shape)
 
 
-def _summing_dtype(x: Node, dtype: DType | None) -> DType:
-    """What sum and prod accumulate in: the dtype asked for, else at least the default integer."""
+def _summed(op: Op, x: Operand, axis: Axis, dtype: DType | None, keepdims: bool) -> Node:
+    """sum and prod, which accumulate in the dtype asked for, else at least in the default integer."""
+    x = expect_node(op.name, "x", x)
     if dtype is not None:
-        return as_dtype(dtype)
-    if x.dtype.kind in ("int", "bool"):
-        return dtypes.int64
-    return dtypes.uint64 if x.dtype.kind == "uint" else x.dtype
+        target = as_dtype(dtype)
+        expect_convertible(op.name, "x", x.type, x.dtype.kind, target)
+    else:
+        target = {"bool": dtypes.int64, "int": dtypes.int64, "uint": dtypes.uint64}.get(x.dtype.kind, x.dtype)
+    return _over(op, cast(x, target), axis, keepdims)
 
 
 @method
@@ -202,9 +205,9 @@ def sum(x: Operand, /, *, axis: Axis = None, dtype: DType | None = None, keepdim
 
     Raises:
         ArgumentError: axis is out of range or repeated.
+        DTypeError: x is complex and dtype is real.
     """
-    x = expect_node("sum", "x", x)
-    return _over(SUM, cast(x, _summing_dtype(x, dtype)), axis, keepdims)
+    return _summed(SUM, x, axis, dtype, keepdims)
 
 
 @method
@@ -222,9 +225,9 @@ def prod(x: Operand, /, *, axis: Axis = None, dtype: DType | None = None, keepdi
 
     Raises:
         ArgumentError: axis is out of range or repeated.
+        DTypeError: x is complex and dtype is real.
     """
-    x = expect_node("prod", "x", x)
-    return _over(PROD, cast(x, _summing_dtype(x, dtype)), axis, keepdims)
+    return _summed(PROD, x, axis, dtype, keepdims)
 
 
 @method
