@@ -381,6 +381,7 @@ EXAMPLES: dict[str, Callable[[Op, DType], list[Example]]] = {
     "max_pool": _pooling, "max_pool_gradient": _pooling, "max_pool_select": _pooling,
     "average_pool": _pooling, "average_pool_gradient": _pooling,
     "remark": plain((((3, 4),), ("a remark",))),
+    "expect_size": plain((((3, 4),), (3, 2, "too few"))),
     **dict.fromkeys(
         ("solve", "inv", "pinv", "cofactors", "det", "slogdet", "cholesky", "qr", "svd", "svdvals", "eigh",
          "eigvalsh", "eig", "eigvals"), _matrices),

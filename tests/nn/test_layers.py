@@ -39,6 +39,43 @@ REFUSED = {
     ),
     "reduction": (lambda: nn.huber(X, X, reduction="average"), ArgumentError, "mean, sum, none"),
     "first values": (lambda: nn.Dense(2, 3, first=np.ones((3, 2))), ShapeError, r"has \(2, 3\)"),
+    "transposed stride": (lambda: nn.ConvTranspose(4, 2, 3, stride=(2,)), ArgumentError, "of the 2 spatial"),
+    "four dimensions": (lambda: nn.Conv(4, 2, 3, dimensions=4), ArgumentError, "layers of 1 to 3"),
+    "no window": (lambda: nn.Conv(4, 2, 0), ArgumentError, "expected positive integers"),
+    "no groups": (lambda: nn.Conv(4, 2, 1, groups=0), ArgumentError, "into 0 groups"),
+    "no inputs": (lambda: nn.Dense(0, 2), ShapeError, "sizes are positive integers"),
+    "padding": (
+        lambda: nn.Conv(4, 2, 3, padding_mode="mirror"),
+        ArgumentError,
+        "zeros, reflect, replicate, circular",
+    ),
+    "wide padding": (
+        lambda: nn.Conv(4, 2, 3, padding=6, padding_mode="reflect")(X),
+        ArgumentError,
+        "in Conv",
+    ),
+    "pooling": (lambda: nn.MaxPool((2, 2, 2), ceil=True)(X), ArgumentError, "each of the 2 spatial"),
+    "pooling stride": (lambda: nn.AveragePool(2, stride=0)(X), ArgumentError, "expected positive integers"),
+    "pooling places": (lambda: nn.GlobalMaxPool()(X[0, 0]), ShapeError, "1 to 3 spatial"),
+    "adaptive": (lambda: nn.AdaptiveMaxPool((2,))(X), ArgumentError, r"outputs=\(2,\)"),
+    "slopes": (lambda: nn.PReLU(3)(X), ShapeError, "dimension 1 must be 3 channels"),
+    "spatial dropout": (lambda: nn.Dropout(0.5, spatial=True)(X[0, 0]), ShapeError, "spatial dimensions"),
+    "responses": (lambda: nn.LocalResponseNorm(3)(X[0, 0]), ShapeError, "spatial dimensions"),
+    "places": (lambda: nn.MultiHeadAttention(6, 2)(X[0, 0]), ShapeError, r"\[batch, places, 6\]"),
+    "source": (
+        lambda: nn.MultiHeadAttention(6, 2)(X[0], X[0, :3]),
+        ShapeError,
+        r"source .* \[4, places, 6\]",
+    ),
+    "halves": (lambda: nn.glu(td.ones((2, 3))), ShapeError, "even size"),
+    "rows": (lambda: nn.Embedding(0, 2), ArgumentError, "expected positive integers"),
+    "residual": (lambda: nn.Residual(nn.Conv(4, 1, 1))(X), ShapeError, r"\(2, 1, 6, 6\) of x, the shortcut"),
+    "limit": (lambda: nn.MaxNorm(0.0), ArgumentError, "not positive"),
+    "constraint": (
+        lambda: td.optim.SGD(nn.Dense(2, 2).parameters(), 0.1, constraint=3.0),  # type: ignore[arg-type]
+        ArgumentError,
+        "expected a function",
+    ),
     "fan": (lambda: nn.Parameter((3,), nn.initial.he_normal), ShapeError, "no fan_in"),
 }
 
@@ -125,12 +162,96 @@ def test_penalties():
     assert w["b"].tolist() == [9.0]
 
 
+PADDED = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+
+
+@pytest.mark.parametrize("mode", PADDED)
+@pytest.mark.parametrize("dimensions", [1, 2, 3])
+def test_what_stands_around_a_convolutions_input(mode, dimensions):
+    x = np.random.default_rng(0).normal(size=(2, 2, 5, 6, 4)[: 2 + dimensions]).astype("float32")
+    conv = nn.Conv(2, 3, 3, dimensions=dimensions, padding=2, padding_mode=mode)
+    around = np.pad(x, [(0, 0), (0, 0)] + [(2, 2)] * dimensions, mode=PADDED[mode])
+    bare = nn.Conv(2, 3, 3, dimensions=dimensions)
+    bare.load_state(conv.state())
+    np.testing.assert_allclose(conv(x).numpy(), bare(around).numpy(), rtol=1e-5, atol=1e-5)
+    last = nn.Conv(2, 3, 3, dimensions=dimensions, padding="same", padding_mode=mode, layout="NHWC")
+    last.load_state(conv.state())
+    around = np.pad(x, [(0, 0), (0, 0)] + [(1, 1)] * dimensions, mode=PADDED[mode])
+    y = last(np.moveaxis(x, 1, -1)).numpy()
+    np.testing.assert_allclose(np.moveaxis(y, -1, 1), bare(around).numpy(), rtol=1e-5, atol=1e-5)
+    assert y.shape[1:-1] == x.shape[2:]
+
+
+def test_a_residual_block():
+    block = nn.Residual(
+        nn.Conv(2, 4, 3, padding=1), nn.BatchNorm(4), shortcut=nn.Conv(2, 4, 1), activation=td.relu
+    )
+    x = td.ones((2, 2, 3, 3))
+    expected = td.relu(block.branch(x) + block.shortcut(x))
+    np.testing.assert_array_equal(block(x).numpy(), expected.numpy())
+    assert [path for path in block.modules() if path] == ["branch", "branch.0", "branch.1", "shortcut"]
+
+
+def test_layers_take_numpys_arrays_and_channels_last():
+    x = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype("float32")
+    layer = nn.PReLU(3)
+    layer.weight.assign(np.asarray([0.1, 0.2, 0.3], "float32"))
+    last = nn.PReLU(3, layout="NHWC")
+    last.load_state(layer.state())
+    y = last(x.transpose(0, 2, 3, 1)).numpy()
+    np.testing.assert_array_equal(y.transpose(0, 3, 1, 2), layer(x).numpy())
+    whole = nn.Dropout(0.5, spatial=True, layout="NHWC")(np.ones((4, 3, 3, 8), "float32")).numpy()
+    assert (whole == whole[:, :1, :1]).all() and len(np.unique(whole)) == 2
+    assert nn.BatchNorm(3)(x).shape == nn.InstanceNorm(3)(x).shape == x.shape
+
+
+@pytest.mark.parametrize("style", ["eager", "compiled", "static"])
+def test_a_norm_is_bounded_in_the_step(style):
+    net = nn.Sequential(nn.Dense(3, 4), nn.Dense(4, 2))
+    free = td.optim.Group(net[1].parameters())
+    bound = td.optim.Group(net[0].parameters(), constraint=nn.MaxNorm(0.5))
+    opt = td.optim.SGD([bound, free], 1.0)
+    x = td.asarray(np.random.default_rng(0).normal(size=(8, 3)).astype("float32"))
+
+    def step(x):
+        loss = td.sum(td.square(net(x)))
+        opt.step(td.gradients(loss, opt.parameters))
+        return loss
+
+    if style == "static":
+        fed = td.placeholder((8, 3))
+        td.Session().run(opt.minimize(td.sum(td.square(net(fed)))), {fed: x.numpy()})
+    else:
+        float((td.compile(step) if style == "compiled" else step)(x))
+    norms = np.linalg.norm(net[0].weight.numpy(), axis=0)
+    assert (norms <= 0.5 + 1e-5).all() and norms.max() > 0.49
+    assert np.linalg.norm(net[1].weight.numpy(), axis=0).max() > 0.5
+    windows = nn.MaxNorm(1.0)(td.ones((3, 2, 2, 2))).numpy()
+    np.testing.assert_allclose(np.linalg.norm(windows.reshape(3, -1), axis=1), 1, rtol=1e-5)
+
+
+def test_batch_norm_refuses_one_value_when_the_batchs_size_is_known():
+    net = nn.Sequential(nn.Dense(2, 3), nn.BatchNorm(3))
+    x = td.placeholder(("batch", 2))
+    y, session = net(x), td.Session()
+    assert session.run(y, {x: np.ones((4, 2), "float32")}).shape == (4, 3)
+    before = net.state()
+    with pytest.raises(ShapeError, match=r"in 1, has one value for each channel; .* call eval\(\)"):
+        session.run(y, {x: np.ones((1, 2), "float32")})
+    for path, value in net.state().items():
+        np.testing.assert_array_equal(value, before[path])
+    net.eval()
+    assert session.run(net(x), {x: np.ones((1, 2), "float32")}).shape == (1, 3)
+
+
 def test_global_pooling_in_both_layouts():
     x = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype("float32")
     expected = x.mean((2, 3))
     np.testing.assert_allclose(nn.GlobalAveragePool()(td.asarray(x)).numpy(), expected, rtol=1e-5)
     last = nn.GlobalAveragePool(layout="NHWC")(td.asarray(x.transpose(0, 2, 3, 1)))
     np.testing.assert_allclose(last.numpy(), expected, rtol=1e-5)
+    np.testing.assert_array_equal(nn.GlobalMaxPool()(x).numpy(), x.max((2, 3)))
+    assert nn.GlobalMaxPool(layout="NHWC")(x[..., 0]).shape == (2, 4)
 
 
 def test_layers_on_placeholders():

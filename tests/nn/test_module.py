@@ -60,6 +60,27 @@ def test_a_state_goes_through_and_wrong_ones_change_nothing():
     assert second.scale.tolist() == [7.0, 7.0, 7.0]
 
 
+WRONG_VALUES = {
+    "words": ({"weight": np.array([["a"]]), "bias": np.zeros(1)}, "weight: no numbers where float32"),
+    "nothing": ({"weight": None, "bias": np.zeros(1)}, "weight: no numbers"),
+    "ragged": ({"weight": [[1], [2, 3]], "bias": np.zeros(1)}, "weight: no numbers"),
+    "complex": (
+        {"weight": np.ones((1, 1), complex), "bias": np.zeros(1)},
+        "complex128 where float32",
+    ),
+    "a list": ([np.ones((1, 1)), np.zeros(1)], "values are a list; expected a dict"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_VALUES)
+def test_values_that_are_no_numbers_change_nothing(name):
+    values, words = WRONG_VALUES[name]
+    layer = nn.Dense(1, 1, first=3.0)
+    with pytest.raises(FormatError, match=words):
+        layer.load_state(values)
+    assert layer.weight.tolist() == [[3.0]]
+
+
 def test_freezing_by_pattern():
     block = Block(2).freeze("first.*")
     assert not any(name.startswith("first") for name in block.parameters())

@@ -20,7 +20,7 @@ from treadle.nn.activations import (
 )
 from treadle.nn.attention import MultiHeadAttention, attention
 from treadle.nn.augment import ColorJitter, Cutout, RandomFlip, RandomShift, Views, standard_views
-from treadle.nn.containers import Sequential
+from treadle.nn.containers import Residual, Sequential
 from treadle.nn.convolution import Conv
 from treadle.nn.dense import Dense
 from treadle.nn.dropout import DropConnect, Dropout, GaussianNoise, StochasticDepth
@@ -40,8 +40,15 @@ from treadle.nn.mixed import mixed
 from treadle.nn.mixup import Mixup
 from treadle.nn.module import Module, Parameter, Statistic
 from treadle.nn.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LocalResponseNorm
-from treadle.nn.penalties import l1, l2, max_norm
-from treadle.nn.pooling import AdaptiveAveragePool, AdaptiveMaxPool, AveragePool, GlobalAveragePool, MaxPool
+from treadle.nn.penalties import MaxNorm, l1, l2, max_norm
+from treadle.nn.pooling import (
+    AdaptiveAveragePool,
+    AdaptiveMaxPool,
+    AveragePool,
+    GlobalAveragePool,
+    GlobalMaxPool,
+    MaxPool,
+)
 from treadle.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from treadle.nn.summary import Summary, summary
 from treadle.nn.transposed import ConvTranspose
@@ -66,11 +73,13 @@ __all__ = [
     "GRUCell",
     "GaussianNoise",
     "GlobalAveragePool",
+    "GlobalMaxPool",
     "GroupNorm",
     "InstanceNorm",
     "LSTMCell",
     "LayerNorm",
     "LocalResponseNorm",
+    "MaxNorm",
     "MaxPool",
     "Mixup",
     "Module",
@@ -80,6 +89,7 @@ __all__ = [
     "RNNCell",
     "RandomFlip",
     "RandomShift",
+    "Residual",
     "Sequential",
     "Statistic",
     "StochasticDepth",

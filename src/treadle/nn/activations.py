@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import treadle as td
+from treadle.errors import ShapeError
+from treadle.nn.layout import check_layout
 from treadle.nn.module import Module, Parameter
 
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
@@ -57,20 +59,35 @@ def glu(x: td.Array, axis: int = -1) -> td.Array:
     """The first half along a dimension, times the sigmoid of the second (Dauphin et al. 2017,
     arXiv:1612.08083).
     """
+    if x.ndim == 0 or x.shape[axis] % 2:
+        raise ShapeError(f"[glu] x has shape {x.shape}; expected an even size in dimension {axis}")
     half = x.shape[axis] // 2
     first, second = td.take(x, td.arange(half), axis=axis), td.take(x, td.arange(half, 2 * half), axis=axis)
     return first * td.sigmoid(second)
 
 
 class PReLU(Module):
-    """`leaky_relu` with a slope that is learned, one for all or one a channel in dimension 1 (He et al. 2015,
+    """`leaky_relu` with a slope that is learned, one for all or one a channel (He et al. 2015,
     arXiv:1502.01852).
+
+    Args:
+        channels: how many slopes; 1 is for all channels.
+        first: the slopes' first value.
+        layout: "NCHW" for channels in dimension 1, "NHWC" for the last.
+
+    Raises:
+        ShapeError: x does not have that many channels.
     """
 
-    def __init__(self, channels: int = 1, first: float = 0.25):
+    def __init__(self, channels: int = 1, first: float = 0.25, *, layout: str = "NCHW"):
         self.weight = Parameter((channels,), first)
+        self.layout = check_layout("PReLU", layout)
 
     def forward(self, x: td.Array) -> td.Array:
-        shape = (-1, *(1,) * max(0, x.ndim - 2)) if self.weight.shape[0] > 1 else ()
+        channels = self.weight.shape[0]
+        axis = 1 if self.layout == "NCHW" else x.ndim - 1
+        if channels > 1 and (x.ndim < 2 or x.shape[axis] != channels):
+            raise ShapeError(f"[PReLU] x has shape {x.shape}; dimension {axis} must be {channels} channels")
+        shape = tuple(channels if i == axis else 1 for i in range(x.ndim)) if channels > 1 else ()
         slope = td.reshape(self.weight, shape)
         return td.where(x > 0, x, slope * x)

@@ -101,6 +101,13 @@ class MultiHeadAttention(Module):
         broadcast to ``[batch, heads, targets, sources]``.
         """
         source = x if source is None else source
+        size = self.output.weight.shape[0]
+        for label, array in (("x", x), ("source", source)):
+            if array.ndim != 3 or array.shape[0] != x.shape[0] or array.shape[2] != size:
+                raise ShapeError(
+                    f"[MultiHeadAttention] {label} has shape {array.shape}; expected "
+                    f"[{x.shape[0] if label == 'source' and x.ndim else 'batch'}, places, {size}]"
+                )
         query, key, value = (
             self._split(self.query(x)),
             self._split(self.key(source)),

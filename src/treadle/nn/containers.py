@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import treadle as td
+from treadle.errors import ShapeError
 from treadle.nn.module import Module
 
 
@@ -42,3 +44,41 @@ class Sequential(Module):
 
     def __iter__(self) -> Iterator[Callable[..., Any]]:
         return iter(self._parts)
+
+
+class Residual(Module):
+    """``activation(shortcut(x) + branch(x))`` (He et al. 2016, arXiv:1512.03385).
+
+    Args:
+        branch: a module or function, or several, one after the other.
+        shortcut: what x becomes beside it, such as a convolution of window 1 where shapes change; None for x.
+        activation: of the sum; None for none.
+
+    Raises:
+        ShapeError: the shapes of both differ; neither is broadcast.
+
+    >>> import treadle as td
+    >>> from treadle import nn
+    >>> block = nn.Residual(nn.Dense(4, 8), td.relu, nn.Dense(8, 4), activation=td.relu)
+    >>> block(td.ones((3, 4))).shape, list(block.parameters())[0]
+    ((3, 4), 'branch.0.weight')
+    """
+
+    def __init__(
+        self,
+        *branch: Callable[..., Any],
+        shortcut: Callable[..., Any] | None = None,
+        activation: Callable[[td.Array], td.Array] | None = None,
+    ):
+        self.branch = branch[0] if len(branch) == 1 else Sequential(*branch)
+        self.shortcut, self.activation = shortcut, activation
+
+    def forward(self, x: td.Array) -> td.Array:
+        beside = x if self.shortcut is None else self.shortcut(x)
+        y = self.branch(x)
+        if y.shape != beside.shape:
+            raise ShapeError(
+                f"[Residual] the branch makes {y.shape} of x, the shortcut {beside.shape}: they must be "
+                f"equal; give a shortcut that changes x's shape as the branch does"
+            )
+        return beside + y if self.activation is None else self.activation(beside + y)

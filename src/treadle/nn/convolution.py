@@ -9,8 +9,12 @@ import treadle as td
 from treadle.errors import ArgumentError, ShapeError
 from treadle.nn import initial
 from treadle.nn.initial import First
-from treadle.nn.layout import channels_first, channels_last, check_layout
+from treadle.nn.layout import channels_first, channels_last, check_layout, each, window_sizes
 from treadle.nn.module import Module, Parameter
+from treadle.ops.window import read_padding
+
+PADDING_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+"""What stands around the input of a convolution, and what `td.pad` calls it."""
 
 
 class Conv(Module):
@@ -21,7 +25,9 @@ class Conv(Module):
         outputs: channels of the result.
         window: size of the windows: an integer for all spatial dimensions, or one for each.
         dimensions: how many spatial dimensions there are, 1 to 3, if `window` does not say.
-        stride, padding, dilation, groups: as of `td.conv`.
+        stride, padding, dilation, groups: as of `td.conv`; padding is also "same" or "valid".
+        padding_mode: what is around x: "zeros", its mirror image ("reflect"), its outermost values
+            ("replicate"), or x again ("circular").
         bias: whether there is one.
         layout: "NCHW" for x of shape ``[batch, channels, spatial...]``, "NHWC" for channels last.
         first: first values of the weight, ``[outputs, inputs / groups, window...]``; the bias begins at 0.
@@ -47,15 +53,18 @@ class Conv(Module):
         padding: Any = 0,
         dilation: int | Sequence[int] = 1,
         groups: int = 1,
+        padding_mode: str = "zeros",
         bias: bool = True,
         layout: str = "NCHW",
         first: First = initial.he_normal,
         dtype: Any = td.float32,
     ):
-        sizes = (window,) * (dimensions or 2) if isinstance(window, int) else tuple(window)
-        if dimensions is not None and len(sizes) != dimensions:
-            raise ArgumentError(f"[Conv] window={window} is not of {dimensions} dimensions")
-        if inputs % groups or outputs % groups:
+        sizes = window_sizes("Conv", window, dimensions, stride)
+        if padding_mode not in PADDING_MODES:
+            raise ArgumentError(
+                f"[Conv] padding_mode={padding_mode!r}; it is one of {', '.join(PADDING_MODES)}"
+            )
+        if groups < 1 or inputs % groups or outputs % groups:
             raise ArgumentError(
                 f"[Conv] {inputs} inputs and {outputs} outputs do not divide into {groups} groups"
             )
@@ -63,6 +72,7 @@ class Conv(Module):
         self.bias = Parameter((outputs,), 0.0, dtype, "bias") if bias else None
         self.inputs = inputs
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+        self.padding_mode = padding_mode
         self.layout = check_layout("Conv", layout)
 
     def forward(self, x: td.Array) -> td.Array:
@@ -73,17 +83,27 @@ class Conv(Module):
                 f"[Conv] x has shape {x.shape}; expected {dimensions + 2} dimensions in the order "
                 f"{self.layout} with {self.inputs} channels"
             )
+        x, padding = channels_first(x, self.layout), self.padding
+        if self.padding_mode != "zeros":
+            x, padding = self._surrounded(x), 0
         y = td.conv(
-            channels_first(x, self.layout),
+            x,
             self.weight,
             stride=self.stride,
-            padding=self.padding,
+            padding=padding,
             dilation=self.dilation,
             groups=self.groups,
         )
         if self.bias is not None:
             y = y + td.reshape(td.astype(self.bias, y.dtype), (-1, *(1,) * dimensions))
         return channels_last(y, self.layout)
+
+    def _surrounded(self, x: td.Array) -> td.Array:
+        """x with what `padding_mode` puts around it."""
+        window = self.weight.shape[2:]
+        stride, dilation = (each("Conv", "size", n, len(window)) for n in (self.stride, self.dilation))
+        widths = read_padding("Conv", self.padding, x.shape[2:], window, stride, dilation)
+        return td.pad(x, [(0, 0), (0, 0), *widths], mode=PADDING_MODES[self.padding_mode])
 
     def _summary(self) -> str:
         outputs, _, *window = self.weight.shape

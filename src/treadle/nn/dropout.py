@@ -6,7 +6,8 @@ import copy
 from typing import Any
 
 import treadle as td
-from treadle.errors import ArgumentError
+from treadle.errors import ArgumentError, ShapeError
+from treadle.nn.layout import check_layout
 from treadle.nn.module import Module
 
 
@@ -18,6 +19,7 @@ class Dropout(Module):
         rate: the probability, in [0, 1).
         spatial: whether whole channels of ``[batch, channels, spatial...]`` are dropped together (Tompson et
             al. 2015, arXiv:1411.4280).
+        layout: where the channels are, with `spatial`: "NCHW" or "NHWC".
 
     >>> import treadle as td
     >>> from treadle import nn
@@ -25,18 +27,28 @@ class Dropout(Module):
     [1.0, 1.0, 1.0]
     """
 
-    def __init__(self, rate: float = 0.5, *, spatial: bool = False):
+    def __init__(self, rate: float = 0.5, *, spatial: bool = False, layout: str = "NCHW"):
         if not 0 <= rate < 1:
             raise ArgumentError(f"[Dropout] rate={rate} is not in [0, 1)")
         self.rate = rate
         self.spatial = spatial
+        self.layout = check_layout("Dropout", layout)
 
     def forward(self, x: td.Array) -> td.Array:
         if not self.training or self.rate == 0:
             return x
-        shape = (*x.shape[:2], *(1,) * (x.ndim - 2)) if self.spatial else x.shape
+        shape = self._of_channels(x) if self.spatial else x.shape
         kept = td.random.bernoulli(1 - self.rate, shape)
         return td.where(kept, x / (1 - self.rate), 0)
+
+    def _of_channels(self, x: td.Array) -> tuple[Any, ...]:
+        """x's shape with all places as one."""
+        if x.ndim < 3:
+            raise ShapeError(
+                f"[Dropout] x has shape {x.shape}; expected a batch, channels and spatial dimensions"
+            )
+        ones = (1,) * (x.ndim - 2)
+        return (*x.shape[:2], *ones) if self.layout == "NCHW" else (x.shape[0], *ones, x.shape[-1])
 
     def _summary(self) -> str:
         return f"Dropout({self.rate}{', spatial' if self.spatial else ''})"

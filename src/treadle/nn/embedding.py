@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import treadle as td
-from treadle.errors import DTypeError
+from treadle.errors import ArgumentError, DTypeError
 from treadle.nn import initial
 from treadle.nn.initial import First
 from treadle.nn.module import Module, Parameter
@@ -23,6 +23,7 @@ class Embedding(Module):
         dtype: of the table.
 
     Raises:
+        ArgumentError: count or size is not positive.
         DTypeError: the indices are no integers.
         IndexingError: one is out of range, when it is computed.
 
@@ -32,6 +33,8 @@ class Embedding(Module):
     """
 
     def __init__(self, count: int, size: int, *, first: First = STANDARD_NORMAL, dtype: Any = td.float32):
+        if min(count, size) < 1:
+            raise ArgumentError(f"[Embedding] count={count}, size={size}: expected positive integers")
         self.weight = Parameter((count, size), first, dtype, "weight")
 
     def forward(self, indices: td.Array) -> td.Array:

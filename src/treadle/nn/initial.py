@@ -69,6 +69,8 @@ def fans(shape: Sequence[int]) -> tuple[int, int]:
     """fan_in and fan_out of a weight of a shape."""
     if len(shape) < 2:
         raise ShapeError(f"a parameter of shape {tuple(shape)} has no fan_in: give its first values")
+    if min(shape) < 1:
+        raise ShapeError(f"a parameter of shape {tuple(shape)}: sizes are positive integers")
     if len(shape) == 2:
         return shape[0], shape[1]
     window = math.prod(shape[2:])

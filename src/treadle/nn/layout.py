@@ -6,6 +6,8 @@ nothing where kernels take strides.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import treadle as td
 from treadle.errors import ArgumentError
 
@@ -17,6 +19,39 @@ def check_layout(name: str, layout: str) -> str:
     if layout not in LAYOUTS:
         raise ArgumentError(f"[{name}] layout={layout!r}; it is one of {', '.join(LAYOUTS)}")
     return layout
+
+
+def each(name: str, argument: str, value: int | Sequence[int], count: int) -> tuple[int, ...]:
+    """One number for each spatial dimension, of one for all or of as many as there are.
+
+    Raises:
+        ArgumentError: it is neither.
+    """
+    numbers = (value,) * count if isinstance(value, int) else tuple(value)
+    if len(numbers) != count or not all(isinstance(n, int) for n in numbers):
+        raise ArgumentError(
+            f"[{name}] {argument}={value!r}; expected one integer, or one for each of the {count} spatial "
+            f"dimensions"
+        )
+    return numbers
+
+
+def window_sizes(
+    name: str, window: int | Sequence[int], dimensions: int | None, stride: int | Sequence[int]
+) -> tuple[int, ...]:
+    """The sizes of a layer's windows, which say how many spatial dimensions there are.
+
+    Raises:
+        ArgumentError: window and dimensions do not fit each other, there are none or more than three, or a
+            size or stride is not positive.
+    """
+    given = 2 if isinstance(window, int) else len(tuple(window))
+    sizes = each(name, "window", window, given if dimensions is None else dimensions)
+    if not 1 <= len(sizes) <= 3:
+        raise ArgumentError(f"[{name}] {len(sizes)} spatial dimensions; there are layers of 1 to 3")
+    if min(*sizes, *each(name, "stride", stride, len(sizes))) < 1:
+        raise ArgumentError(f"[{name}] window={window}, stride={stride}: expected positive integers")
+    return sizes
 
 
 def channels_first(x: td.Array, layout: str) -> td.Array:

@@ -132,7 +132,10 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def __call__(self, *inputs: Any, **keywords: Any) -> Any:
-        """`forward`, in a scope of the module's name. An error in it says in which module of the tree."""
+        """`forward`, in a scope of the module's name, of arrays where NumPy's are given. An error in it says
+        in which module of the tree.
+        """
+        inputs = tuple([td.asarray(x) if isinstance(x, np.ndarray) else x for x in inputs])
         stack = _calls.stack
         trace: Any = state.pending.trace
         if trace is not None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import treadle as td
 from treadle.errors import ArgumentError, ShapeError
+from treadle.graph.dimension import Dimension, product
+from treadle.graph.node import surroundings
 from treadle.nn.layout import channels_first, channels_last, check_layout
 from treadle.nn.mixed import as_narrow, wide
 from treadle.nn.module import Module, Parameter, Statistic
+from treadle.ops.expectation import expect_at_least
 
 
 class BatchNorm(Module):
@@ -72,10 +74,15 @@ class BatchNorm(Module):
 
     def _kept(self, x: td.Array, mean: td.Array, axes: tuple[int, ...]) -> td.Array:
         """x, with which the running statistics move on."""
-        if all(isinstance(x.shape[i], int) for i in axes) and math.prod(x.shape[i] for i in axes) < 2:
-            raise ShapeError(
-                f"[BatchNorm] x of shape {x.shape} has one value for each channel; training needs two"
-            )
+        count = product([x.shape[i] for i in axes])
+        values = "no value" if count == 0 else "one value"
+        path = ".".join(surroundings.scope[1:])
+        where = f", in {path}," if path and isinstance(count, Dimension) else ""
+        message = (
+            f"[BatchNorm] x of shape {x.shape}{where} has {values} for each channel; training needs two: "
+            f"give larger batches, or call eval() before"
+        )
+        x = td.Array(expect_at_least(x.node, count, 2, message))
         sample = td.var(x, axis=axes, correction=1)
 
         def moved(before: td.Array, value: td.Array) -> td.Array:
@@ -227,6 +234,11 @@ class LocalResponseNorm(Module):
         self.layout = check_layout("LocalResponseNorm", layout)
 
     def forward(self, x: td.Array) -> td.Array:
+        if x.ndim < 3:
+            raise ShapeError(
+                f"[LocalResponseNorm] x has shape {x.shape}; expected a batch, channels and spatial "
+                f"dimensions"
+            )
         x = channels_first(x, self.layout)
         # The channels as the places of an image of one channel.
         squares = td.reshape(td.square(wide(x)), (x.shape[0], 1, x.shape[1], -1))

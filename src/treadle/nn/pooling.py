@@ -9,14 +9,20 @@ import numpy as np
 
 import treadle as td
 from treadle.errors import ArgumentError, ShapeError
-from treadle.nn.layout import channels_first, channels_last, check_layout
+from treadle.nn.layout import channels_first, channels_last, check_layout, each
 from treadle.nn.module import Module
 
 Sizes = int | Sequence[int]
 
 
-def _each(value: Sizes, count: int) -> tuple[int, ...]:
-    return (value,) * count if isinstance(value, int) else tuple(value)
+def _spatial(module: Module, x: td.Array) -> int:
+    """How many spatial dimensions x has."""
+    if not 3 <= x.ndim <= 5:
+        raise ShapeError(
+            f"[{type(module).__name__}] x has shape {x.shape}; expected a batch, channels and 1 to 3 spatial "
+            f"dimensions"
+        )
+    return x.ndim - 2
 
 
 class _Pool(Module):
@@ -28,10 +34,12 @@ class _Pool(Module):
 
     def _sizes(self, x: td.Array) -> tuple[tuple[int, ...], tuple[int, ...], list[tuple[int, int]]]:
         """Windows, strides, and the padding before and after each spatial dimension."""
-        count = x.ndim - 2
-        window = _each(self.window, count)
-        stride = _each(self.window if self.stride is None else self.stride, count)
-        padding = [(p, p) for p in _each(self.padding, count)]
+        count, name = _spatial(self, x), type(self).__name__
+        window = each(name, "window", self.window, count)
+        stride = each(name, "stride", self.window if self.stride is None else self.stride, count)
+        padding = [(p, p) for p in each(name, "padding", self.padding, count)]
+        if min(*window, *stride) < 1:
+            raise ArgumentError(f"[{name}] window={window}, stride={stride}: expected positive integers")
         if self.ceil:
             sizes: Any = zip(x.shape[2:], window, stride, padding, strict=True)
             padding = [(p, p + _overhang(n, w, s, p)) for n, w, s, (p, _) in sizes]
@@ -125,20 +133,46 @@ class AveragePool(_Pool):
         return whole
 
 
-class GlobalAveragePool(Module):
-    """The mean over all places: ``[batch, channels]``.
+class _Global(Module):
+    """One value of all places of a channel."""
+
+    def __init__(self, *, layout: str = "NCHW"):
+        self.layout = check_layout(type(self).__name__, layout)
+
+    def _places(self, x: td.Array) -> tuple[int, ...]:
+        """The spatial dimensions."""
+        first = 2 if self.layout == "NCHW" else 1
+        return tuple(range(first, first + _spatial(self, x)))
+
+
+class GlobalAveragePool(_Global):
+    """The mean over all places: ``[batch, channels]`` (Lin et al. 2014, arXiv:1312.4400).
+
+    Args:
+        layout: "NCHW" or "NHWC".
 
     >>> import treadle as td
     >>> td.nn.GlobalAveragePool()(td.ones((2, 3, 4, 4))).shape
     (2, 3)
     """
 
-    def __init__(self, *, layout: str = "NCHW"):
-        self.layout = check_layout("GlobalAveragePool", layout)
+    def forward(self, x: td.Array) -> td.Array:
+        return td.mean(x, axis=self._places(x))
+
+
+class GlobalMaxPool(_Global):
+    """The largest value of all places: ``[batch, channels]``.
+
+    Args:
+        layout: "NCHW" or "NHWC".
+
+    >>> import treadle as td
+    >>> td.nn.GlobalMaxPool(layout="NHWC")(td.ones((2, 4, 4, 3))).shape
+    (2, 3)
+    """
 
     def forward(self, x: td.Array) -> td.Array:
-        first = 2 if self.layout == "NCHW" else 1
-        return td.mean(x, axis=tuple(range(first, first + x.ndim - 2)))
+        return td.max(x, axis=self._places(x))
 
 
 class _Adaptive(Module):
@@ -150,11 +184,12 @@ class _Adaptive(Module):
 
     def forward(self, x: td.Array) -> td.Array:
         x = channels_first(x, self.layout)
-        for axis, outputs in enumerate(_each(self.outputs, x.ndim - 2), start=2):
+        name = type(self).__name__
+        for axis, outputs in enumerate(each(name, "outputs", self.outputs, _spatial(self, x)), start=2):
             if not isinstance(x.shape[axis], int):
-                raise ShapeError(f"[{type(self).__name__}] needs to know the sizes of x, which is {x.shape}")
+                raise ShapeError(f"[{name}] needs to know the sizes of x, which is {x.shape}")
             if not outputs > 0:
-                raise ArgumentError(f"[{type(self).__name__}] outputs={self.outputs} are not positive")
+                raise ArgumentError(f"[{name}] outputs={self.outputs} are not positive")
             x = self._along(x, axis, outputs)
         return channels_last(x, self.layout)
 

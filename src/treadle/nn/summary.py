@@ -16,10 +16,11 @@ from treadle.array import as_node
 from treadle.compiler.flops import flops_by_node
 from treadle.errors import ArgumentError, TreadleError
 from treadle.graph.dimension import Dimension, substitute
-from treadle.graph.graph import ordered, with_sizes
+from treadle.graph.graph import ordered, rewrite, with_sizes
 from treadle.graph.node import Node, surrounded
 from treadle.nn.footprint import alive, kept_values, nbytes
 from treadle.nn.module import Module, Statistic, members, observed
+from treadle.ops.expectation import EXPECT_SIZE
 from treadle.structure import take_outputs
 
 if TYPE_CHECKING:
@@ -298,7 +299,9 @@ def _sized(
         leaf: as_node(td.placeholder(substitute(leaf.shape, sizes), leaf.dtype))  # type: ignore[arg-type]
         for leaf in leaves
     }
-    return with_sizes(outputs, sizes, there), list(there.values())
+    # Counting for a batch of one is no batch of one.
+    free = rewrite(outputs, lambda node, inputs: inputs[0] if node.op is EXPECT_SIZE else None)
+    return with_sizes(free, sizes, there), list(there.values())
 
 
 def _kept(

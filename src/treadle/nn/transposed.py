@@ -10,7 +10,7 @@ from treadle.errors import ArgumentError, ShapeError
 from treadle.graph.node import make
 from treadle.nn import initial
 from treadle.nn.initial import First
-from treadle.nn.layout import channels_first, channels_last, check_layout
+from treadle.nn.layout import channels_first, channels_last, check_layout, each, window_sizes
 from treadle.nn.module import Module, Parameter
 from treadle.ops.record import cast, promoted
 from treadle.ops.window import CONV_INPUT_GRADIENT
@@ -61,8 +61,8 @@ class ConvTranspose(Module):
         first: First = initial.he_normal,
         dtype: Any = td.float32,
     ):
-        sizes = (window,) * (dimensions or 2) if isinstance(window, int) else tuple(window)
-        if inputs % groups or outputs % groups:
+        sizes = window_sizes("ConvTranspose", window, dimensions, stride)
+        if groups < 1 or inputs % groups or outputs % groups:
             raise ArgumentError(
                 f"[ConvTranspose] {inputs} inputs and {outputs} outputs do not divide into {groups} groups"
             )
@@ -70,8 +70,13 @@ class ConvTranspose(Module):
         self.weight = Parameter((inputs, outputs // groups, *sizes), first, dtype, "weight")
         self.bias = Parameter((outputs,), 0.0, dtype, "bias") if bias else None
         self.stride, self.padding, self.output_padding, self.dilation = (
-            (value,) * count if isinstance(value, int) else tuple(value)
-            for value in (stride, padding, output_padding, dilation)
+            each("ConvTranspose", argument, value, count)
+            for argument, value in (
+                ("stride", stride),
+                ("padding", padding),
+                ("output_padding", output_padding),
+                ("dilation", dilation),
+            )
         )
         self.groups = groups
         self.layout = check_layout("ConvTranspose", layout)

@@ -17,6 +17,8 @@ from treadle.dtypes import KINDS
 from treadle.errors import ArgumentError, DTypeError, TreadleError
 
 Parameters = Mapping[str, td.Variable] | Sequence[td.Variable]
+Constraint = Callable[[td.Array], td.Array]
+"""What a parameter's next value is brought to, such as `nn.MaxNorm`."""
 Rate = float | Callable[[td.Array], Any]
 """A learning rate: a number, or a schedule, a function of the number of steps made so far."""
 
@@ -26,24 +28,43 @@ OF_ITSELF = re.compile(r"variable\d+")
 
 
 class Group(NamedTuple):
-    """Parameters with a rate and a weight decay of their own; what is None is the optimizer's."""
+    """Parameters with a rate, a weight decay and a constraint of their own; what is None is the
+    optimizer's.
+    """
 
     parameters: Parameters
     rate: Rate | None = None
     weight_decay: float | None = None
+    constraint: Constraint | None = None
 
 
 class Settled:
     """A group as the optimizer keeps it: its rate is a variable, so that changing it is no new program."""
 
-    def __init__(self, parameters: dict[str, td.Variable], rate: Rate, weight_decay: float, name: str):
+    def __init__(
+        self,
+        parameters: dict[str, td.Variable],
+        rate: Rate,
+        weight_decay: float,
+        constraint: Constraint | None,
+        name: str,
+    ):
         self.parameters = parameters
         self.schedule = rate if callable(rate) else None
         self.rate = td.Variable(np.float32(0.0 if callable(rate) else rate), name, trainable=False)
         self.weight_decay = weight_decay
+        self.constraint = constraint
 
 
-def settled(owner: str, parameters: Any, rate: Any, weight_decay: Any) -> list[Settled]:
+def _checked_constraint(owner: str, constraint: Any) -> Any:
+    if constraint is not None and not callable(constraint):
+        raise ArgumentError(f"[{owner}] constraint={constraint!r}; expected a function of a parameter")
+    return constraint
+
+
+def settled(
+    owner: str, parameters: Any, rate: Any, weight_decay: Any, constraint: Any = None
+) -> list[Settled]:
     """The groups, nothing left open, every parameter by its path.
 
     Raises:
@@ -76,7 +97,8 @@ def settled(owner: str, parameters: Any, rate: Any, weight_decay: Any) -> list[S
         own_rate = checked_rate(owner, rate if group.rate is None else group.rate)
         decay = weight_decay if group.weight_decay is None else group.weight_decay
         checked_number(owner, "weight_decay", decay, "at least 0", lambda value: value >= 0)
-        found.append(Settled(named, own_rate, decay, f"rate.{number}"))
+        bound = _checked_constraint(owner, constraint if group.constraint is None else group.constraint)
+        found.append(Settled(named, own_rate, decay, bound, f"rate.{number}"))
     return found
 
 

@@ -19,7 +19,7 @@ from treadle.graph.node import surrounded
 from treadle.nn.values import assign_all
 from treadle.optim.clipping import clip_by_norm, clip_by_value
 from treadle.optim.ema import EMA
-from treadle.optim.groups import Group, Parameters, Rate, checked_number, checked_rate, settled
+from treadle.optim.groups import Constraint, Group, Parameters, Rate, checked_number, checked_rate, settled
 from treadle.optim.loss_scale import LossScale
 
 Pairs = list[tuple[td.Variable, td.Array]]
@@ -30,6 +30,7 @@ class Settings(TypedDict, total=False):
     """What every optimizer can be told by keyword, as `Optimizer` says."""
 
     weight_decay: float
+    constraint: Constraint | None
     clip_value: float | None
     clip_norm: float | None
     accumulate: int
@@ -47,6 +48,8 @@ class Optimizer:
             float32 array) to the rate.
         weight_decay: how much of each parameter is added to its gradient (L2), or taken from it in each
             step if `decoupled`.
+        constraint: what every parameter is brought to at the end of a step, such as `nn.MaxNorm`; give groups
+            their own to bound some parameters alone.
         clip_value: keep every element of the gradients within it, as `clip_by_value`; None for no bound.
         clip_norm: keep the norm of all gradients together within it, as `clip_by_norm`.
         accumulate: make a step of the mean of the gradients of so many calls, the parts of one large batch.
@@ -67,6 +70,7 @@ class Optimizer:
         rate: Rate,
         *,
         weight_decay: float = 0.0,
+        constraint: Constraint | None = None,
         clip_value: float | None = None,
         clip_norm: float | None = None,
         accumulate: int = 1,
@@ -84,7 +88,7 @@ class Optimizer:
                 raise ArgumentError(f"[{owner}] {name}={value!r}; expected an optim.{kind.__name__}")
         self.clip_value, self.clip_norm, self.accumulate = clip_value, clip_norm, accumulate
         self.loss_scale, self.ema = loss_scale, ema
-        self.groups = settled(owner, parameters, rate, weight_decay)
+        self.groups = settled(owner, parameters, rate, weight_decay, constraint)
         self.steps = _number("steps")
         """How many steps were made, a 0-d float32 variable."""
         self.memory = {path: self._zeros(self.slots, path, w) for path, w in self.parameters.items()}
@@ -232,6 +236,8 @@ class Optimizer:
                     g = g + group.weight_decay * value
                 slots: dict[str, td.Array] = dict(self.memory[path])
                 value, remembered = self.rule(value, g, slots, rate, step)
+                if group.constraint is not None:
+                    value = self._bounded(path, group.constraint, value)
                 after[w.cell] = td.astype(value, w.dtype)
                 pairs.append((w, after[w.cell]))
                 pairs += [
@@ -241,6 +247,12 @@ class Optimizer:
         if self.ema is not None:
             pairs += self.ema.next_values(after)
         return pairs
+
+    def _bounded(self, path: str, constraint: Constraint, value: td.Array) -> td.Array:
+        found = td.asarray(constraint(value))
+        if found.shape != value.shape:
+            raise ShapeError(f"[step] the constraint of {path} makes {found.shape} of {value.shape}")
+        return found
 
     # -- settings and state
 
