@@ -150,6 +150,28 @@ def test_embeddings_and_what_does_not_fit():
         nn.Sequential(nn.Dense(4, 4), nn.Dense(5, 2)).summary((None, 4))
 
 
+def test_a_known_network():
+    """3.5 million parameters and 300 million multiplications and additions (Sandler et al. 2018, table 4)."""
+    with nn.without_values():
+        net = td.models.load("mobilenet_v2")
+    found = net.summary((None, 3, 224, 224))
+    assert found.total.parameters == 3_504_872 and found.kept_unknown is None
+    products = 2 * 300_774_272  # of all convolutions and the dense layer
+    assert products < found.total.flops < 1.07 * products
+
+
+def test_what_a_relu_keeps():
+    def kept(*parts):
+        return nn.Sequential(nn.Dense(4, 8), *parts).summary((1, 4)).total.kept
+
+    assert kept() == 0
+    assert kept(td.relu) == kept(nn.relu6) == 8 * 4
+    assert kept(td.relu, nn.Dense(8, 2)) == 8 * 4
+    # Between batch-norm, which reads what it is given, and a layer that reads its result: nothing of its own.
+    norm = nn.BatchNorm(8)
+    assert kept(norm, nn.relu6, nn.Dense(8, 2)) == kept(norm, nn.Dense(8, 2))
+
+
 def test_loops_and_branches_count_what_is_inside():
     x = td.placeholder((4,))
     last, _ = td.scan(lambda c, _: (td.sin(c) * 2, None), x, length=5)

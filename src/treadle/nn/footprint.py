@@ -8,14 +8,14 @@ cheap. `td.memory` says what a compiled program takes, to the byte.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from treadle.graph.graph import ordered
 from treadle.graph.node import Node
 from treadle.ops.control_gradients import AGAIN
 
 CHEAP = AGAIN - {"relu"}
-"""What going back computes again. Not a relu: its result says its sign, and is mostly read elsewhere, too."""
+"""What going back computes again."""
 
 
 def nbytes(node: Node) -> int:
@@ -59,18 +59,32 @@ def kept_values(gradients: Sequence[Node], seeds: Collection[Node], inputs: Coll
                         again.append(child)
                     else:
                         found.update(_behind(child, forward))
+    sources = _sources(again, forward, found)
+    relus = {node for node in sources if node.op.name == "relu"}
+    found |= sources - relus
+    for node in order:
+        # A relu's result says its sign; so does what it was made from, where that is kept anyway.
+        if node in relus and _sources(node.inputs, forward, found):
+            found.add(node)
+    return found
+
+
+def _sources(nodes: Iterable[Node], forward: set[Node], found: set[Node]) -> set[Node]:
+    """What has to be kept, beside what is found already, so that nodes can be computed again."""
+    sources: set[Node] = set()
     seen: set[Node] = set()
-    while again:
-        node = again.pop()
+    left = list(nodes)
+    while left:
+        node = left.pop()
         if node in seen or node not in forward or node in found:
             continue
         seen.add(node)
         derived = node.role == "gradient" and node.op.elementwise
         if (_moves(node) and node.op.name != "result") or node.op.name in CHEAP or derived:
-            again += node.inputs
+            left += node.inputs
         elif not node.op.leaf:
-            found.add(node)
-    return found
+            sources.add(node)
+    return sources
 
 
 def _behind(node: Node, forward: set[Node]) -> Iterator[Node]:
