@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from treadle import nn
+
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 MORE = ("4_least_squares.py", "5_spectral_filter.py")
 WILD = "6_data_dependent_length.py"
@@ -28,7 +30,7 @@ def imported(path):
 def test_every_example_is_tested_here():
     tested = {"1_small_graph.py", "3_linear_hinge.py", WILD, *MORE, *(path.name for path in TWO_LAYER)}
     tested |= {"7_fashion_mnist.py", "8_noise_in_training.py", "9_optimizers.py"}
-    tested |= {"10_text.py", "11_copy_task.py"}
+    tested |= {"10_text.py", "11_copy_task.py", "12_transfer_learning.py"}
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 
 
@@ -156,3 +158,17 @@ def test_short_sequences_are_copied():
     lines = []
     errors = imported(EXAMPLES / "11_copy_task.py").main(200, lines.append, rate=1e-2, longest=1)
     assert set(errors) == {1, 2} and errors[1] < 3 and len(lines) == 2
+
+
+def test_what_a_network_has_learned_is_tuned(images, monkeypatch):
+    example = imported(EXAMPLES / "12_transfer_learning.py")
+    monkeypatch.setattr(example, "SIZE", 32)
+    net = example.models.load("mobilenet_v2", width=0.35)
+    frozen = {path: w for path, w in net.state().items() if path.startswith("features.14.")}
+    small = nn.Sequential(nn.GlobalAveragePool(), nn.Dense(3, 10))
+    monkeypatch.setattr(example.models, "load", lambda name, **_: small)
+    found = example.main([part[:50] for part in images], net, epochs=(2, 1), show=lambda line: None)
+    assert set(found) == {"head", "tuned", "scratch"} and all(0 <= a <= 1 for a in found.values())
+    state = net.state()
+    assert frozen and all((state[path] == w).all() for path, w in frozen.items())
+    assert state["classifier.1.weight"].shape == (1280, 10)
