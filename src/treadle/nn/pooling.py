@@ -190,7 +190,7 @@ class _Adaptive(Module):
                 raise ShapeError(f"[{name}] needs to know the sizes of x, which is {x.shape}")
             if not outputs > 0:
                 raise ArgumentError(f"[{name}] outputs={self.outputs} are not positive")
-            x = self._along(x, axis, outputs)
+            x = x if x.shape[axis] == outputs else self._along(x, axis, outputs)
         return channels_last(x, self.layout)
 
     def _along(self, x: td.Array, axis: int, outputs: int) -> td.Array:
