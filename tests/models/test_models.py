@@ -62,6 +62,16 @@ def test_unknown_names_and_options_are_suggested():
         models.load("mobilenet_v2", num_clases=3)
 
 
+def test_recurrent_weights_are_turned():
+    net = nn.LSTM(3, 2)
+    values = {
+        path: np.arange(w.size, dtype="float32").reshape(w.shape[::-1]) for path, w in net.variables().items()
+    }
+    models.load_pytorch(net, values)
+    for path, value in net.state().items():
+        np.testing.assert_array_equal(value, values[path].T)
+
+
 def test_weights_that_do_not_fit_change_nothing():
     net = nn.Sequential(nn.Dense(3, 2), nn.Dense(2, 2))
     before = net.state()

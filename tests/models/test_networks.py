@@ -110,16 +110,16 @@ def _torch_shape(net, path, shape):
 
 
 @pytest.mark.parametrize(
-    "name, given, layout",
+    "name, given, layout, off",
     [
-        ("resnet18", {"width": 8}, "NCHW"),
-        ("resnet50", {"width": 8}, "NHWC"),
-        ("googlenet", {"auxiliary": True}, "NCHW"),
+        ("resnet18", {"width": 8}, "NCHW", 1e-4),
+        ("resnet50", {"width": 8}, "NHWC", 0.1),
+        ("googlenet", {"auxiliary": True}, "NCHW", 0.1),
     ],
 )
-def test_pytorch_gives_the_same(name, given, layout):
-    """Outputs and gradients in training, outputs in use. The golden ones are of float64; in float32
-    batch-norms of few values and maxima among equals move single gradients by a percent.
+def test_pytorch_gives_the_same(name, given, layout, off):
+    """Outputs and gradients in training, outputs in use. The golden ones are of float64. Through many
+    batch-norms of few values PyTorch's own gradients of float32 are off by up to 2 %; those of the shallow net by 5e-6.
     """
     golden = np.load(HERE / "pytorch.npz")
     with nn.without_values():
@@ -146,8 +146,8 @@ def test_pytorch_gives_the_same(name, given, layout):
         g = g if g.shape == shapes[path] else g.T
         size, along = golden[f"{name}.d.{path}"]
         reach = np.linalg.norm(wave(path + "'", g.shape)) * size
-        np.testing.assert_allclose(np.linalg.norm(g), size, rtol=5e-2, err_msg=path)
-        assert abs((g * wave(path + "'", g.shape)).sum() - along) < 5e-2 * reach, path
+        np.testing.assert_allclose(np.linalg.norm(g), size, rtol=off, err_msg=path)
+        assert abs((g * wave(path + "'", g.shape)).sum() - along) < off * reach, path
     np.testing.assert_allclose(net.eval()(x).numpy(), golden[f"{name}.in_use"], rtol=5e-3, atol=1e-4)
 
 

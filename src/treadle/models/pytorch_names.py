@@ -16,22 +16,29 @@ M = TypeVar("M", bound=nn.Module)
 NOT_KEPT = "num_batches_tracked"
 """What PyTorch's batch-norm counts, and nothing uses."""
 
+TRANSPOSED = (nn.Dense, nn.RNN, nn.LSTM, nn.GRU, nn.RNNCell, nn.LSTMCell, nn.GRUCell)
+"""Layers whose weights PyTorch keeps the other way round."""
+
 
 def from_pytorch(net: nn.Module, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """PyTorch's values by our names: weights of `Dense` are transposed, what nothing uses is left out."""
+    """PyTorch's values by our names: matrices of dense and recurrent layers are transposed, and what nothing
+    uses is left out.
+    """
     named = net.torch_name if isinstance(net, Classifier) else str
     ours = {named(path): path for path in net.variables()}
-    dense = {
-        f"{path}.weight".removeprefix(".")
+    transposed = {
+        f"{path}.{name}".removeprefix(".")
         for path, layer in net.modules().items()
-        if isinstance(layer, nn.Dense)
+        if isinstance(layer, TRANSPOSED)
+        for name in vars(layer)
+        if name.startswith("weight")
     }
     unused = net.unused if isinstance(net, Classifier) else ()
     found = {}
     for name, value in values.items():
         path = ours.get(name, name)
         if name.rpartition(".")[2] != NOT_KEPT and not any(fnmatchcase(name, p) for p in unused):
-            found[path] = np.transpose(value) if path in dense else value
+            found[path] = np.transpose(value) if path in transposed else value
     return found
 
 
