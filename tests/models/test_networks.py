@@ -118,8 +118,8 @@ def _torch_shape(net, path, shape):
     ],
 )
 def test_pytorch_gives_the_same(name, given, layout, off):
-    """Outputs and gradients in training, outputs in use. The golden ones are of float64. Through many
-    batch-norms of few values PyTorch's own gradients of float32 are off by up to 2 %; those of the shallow net by 5e-6.
+    """Outputs and gradients in training, outputs in use, of float64 in PyTorch. Its own float32 is off by
+    2 % or less after many batch-norms of few values, in the shallow net by 5e-6.
     """
     golden = np.load(HERE / "pytorch.npz")
     with nn.without_values():
