@@ -9,7 +9,7 @@ import linecache
 import os
 import sys
 from types import CodeType, FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -154,7 +154,11 @@ class NumericsError(TreadleError, ArithmeticError):
 
 
 class DataError(TreadleError, RuntimeError):
-    """An item of a data set cannot be read or mapped, or what reads it is not there; the message names it."""
+    """An item of a data set cannot be read or mapped, or what reads it is not there; the message names it.
+    `fault` is what is known of an item.
+    """
+
+    fault: Any = None
 
 
 class CheckpointError(TreadleError, OSError):

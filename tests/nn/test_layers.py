@@ -104,6 +104,34 @@ def test_a_label_of_no_class_is_refused_before_anything_is_stored(loss, wrong, b
         assert np.isfinite(nn.cross_entropy(x @ weight, td.asarray(labels), ignore=wrong).item())
 
 
+@pytest.mark.parametrize(
+    "loss, others",
+    [
+        (nn.squared_error, ["floats"]),
+        (nn.absolute_error, ["floats"]),
+        (nn.huber, ["floats"]),
+        (nn.binary_cross_entropy, ["floats"]),
+        (nn.kl_divergence, ["floats"]),
+        (nn.cross_entropy, ["floats"]),
+        (nn.cross_entropy, ["labels"]),
+        (nn.hinge, ["labels"]),
+        (nn.triplet, ["floats", "same"]),
+        (nn.triplet, ["same", "floats"]),
+    ],
+)
+def test_no_loss_broadcasts(loss, others):
+    """Whatever NumPy would stretch is refused: on arrays, and on placeholders while the graph is made."""
+    wider = {"floats": [(4, 1), (1, 3), (3,), (1, 4, 3), ()], "labels": [(4, 1), (1,), (1, 4), ()]}
+    made_of = {"floats": td.ones, "same": td.ones, "labels": lambda shape: td.zeros(shape, dtype=td.int64)}
+    (stretched,) = [kind for kind in others if kind != "same"]
+    for shape in wider[stretched]:
+        given = [made_of[kind]((4, 3) if kind == "same" else shape) for kind in others]
+        fed = [td.placeholder(x.shape, dtype=str(x.dtype)) for x in given]
+        for scores, rest in ((td.ones((4, 3)), given), (td.placeholder((4, 3)), fed)):
+            with pytest.raises((ShapeError, DTypeError), match=r"they must be equal|expected|labels are"):
+                loss(scores, *rest)
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_wrong_use(name):
     call, error, words = REFUSED[name]

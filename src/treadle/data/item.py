@@ -30,10 +30,12 @@ class Fault(NamedTuple):
 
     def error(self) -> DataError:
         """The fault as an error."""
-        return DataError(
+        error = DataError(
             f"{self.name} cannot be used, {self.stage} failed: {self.reason}; repair it, or leave such items "
             'out with loader(bad="skip")'
         )
+        error.fault = self
+        return error
 
 
 class _Missing:
@@ -64,12 +66,18 @@ def guarded(function: Callable[[], Any], stage: str, before: Item) -> Item:
     try:
         value = function()
     except (Exception, SystemExit) as error:  # a worker that exits would leave its loop waiting
+        if isinstance(error, DataError) and error.fault is not None:  # of a data set that this one reads
+            return Item(value, names, (*faults, error.fault), added([*before.spent, _since(stage, began)]))
         text = error.message if isinstance(error, TreadleError) else str(error)
         shown = (
             names[0] if len(names) == 1 else f"the batch of {', '.join(names[:4])}{' ...' * (len(names) > 4)}"
         )
         faults = (*faults, Fault(shown, stage, f"{type(error).__name__}: {text}"))
-    return Item(value, names, faults, added([*before.spent, (stage, time.perf_counter() - began)]))
+    return Item(value, names, faults, added([*before.spent, _since(stage, began)]))
+
+
+def _since(stage: str, began: float) -> tuple[str, float]:
+    return stage, time.perf_counter() - began
 
 
 def added(spent: Iterable[tuple[str, float]]) -> tuple[tuple[str, float], ...]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import struct
+import tarfile
 
 import numpy as np
 import pytest
@@ -105,6 +107,35 @@ def test_image_folders(tmp_path):
     assert data.example(0)[0].shape == (4, 4, 3) and data.classes == ("cat", "dog")
     with pytest.raises(ArgumentError, match=r"size=\[4\]: expected height and width"):
         made("image_folder", {**keys, "size": [4]})
+
+
+def test_tar_files(tmp_path):
+    pytest.importorskip("cv2")
+    simplejpeg = pytest.importorskip("simplejpeg")
+    pytest.importorskip("grain")
+    for shard in range(2):
+        with tarfile.open(tmp_path / f"a-{shard}.tar", "w") as tar:
+            for i in range(5):
+                label = (5 * shard + i) % 2
+                picture = np.full((8 + i, 9, 3), 50 + 100 * label, np.uint8)
+                for name, content in {"jpg": simplejpeg.encode_jpeg(picture), "cls": b"%d" % label}.items():
+                    header = tarfile.TarInfo(f"{5 * shard + i}.{name}")
+                    header.size = len(content)
+                    tar.addfile(header, io.BytesIO(content))
+    keys = {"files": tmp_path / "a-*.tar", "size": [4, 6], "classes": ["dark", "light"]}
+    data = made("tars", keys, Augment(flip=True), batch=3, holdout=3)
+    x, y = rows(data.training)
+    assert x.shape == (7, 3, 4, 6) and x.dtype == np.float32 and len(rows(data.validation)[0]) == 3
+    np.testing.assert_array_equal((x.mean(axis=(1, 2, 3)) > 0.4).astype(int), y)
+    assert data.name(1) == "light" and data.example(0)[0].shape == (4, 6, 3)
+    # Of the data set underneath, once.
+    with pytest.raises(
+        DataError, match=r"a-1.tar:\d cannot be used.*\d has no 'png', it has jpg, cls; rep"
+    ) as e:
+        made("tars", {**keys, "image": "png"})
+    assert str(e.value).count("cannot be used") == 1
+    whole = made("tars", {**keys, "validation": tmp_path / "a-1.tar"})
+    assert len(whole) == 5 and len(rows(whole.training)[0]) == 10
 
 
 def test_batches_go_on_where_they_stood():

@@ -113,9 +113,7 @@ def image_folder(
     """Folders of images, a folder for each class; they are read when they are needed."""
     from treadle import data
 
-    if len(size) != 2:
-        raise ArgumentError(f"[data] size={list(size)}: expected height and width")
-    shape = (int(size[0]), int(size[1]))
+    shape = _height_and_width(size)
     training = data.image_folder(folder, size=shape, channels=channels)
     held = None if validation is None else data.image_folder(validation, size=shape, channels=channels)
     if held is not None and held.classes != training.classes:
@@ -126,6 +124,32 @@ def image_folder(
     return Found(training, held, training.classes, images=True)
 
 
+def tars(
+    files: Path,
+    size: Sequence[int],
+    image: str = "jpg",
+    label: str = "cls",
+    validation: Path | None = None,
+    classes: Sequence[str] = (),
+) -> Found:
+    """Images and labels in tar files, as WebDataset writes them; they are read when they are needed."""
+    from treadle import data
+
+    shape = _height_and_width(size)
+
+    def read(pattern: Path) -> Any:
+        # Not random: `augment` wants a seed, and draws nothing here.
+        return data.tars(pattern, image, label).augment(data.Resize(shape), seed=0)
+
+    return Found(read(files), None if validation is None else read(validation), tuple(classes), images=True)
+
+
+def _height_and_width(size: Sequence[int]) -> tuple[int, int]:
+    if len(size) != 2:
+        raise ArgumentError(f"[data] size={list(size)}: expected height and width")
+    return int(size[0]), int(size[1])
+
+
 KINDS: dict[str, Callable[..., Found]] = {
     "digits": digits,
     "mnist": mnist,
@@ -134,6 +158,7 @@ KINDS: dict[str, Callable[..., Found]] = {
     "npz": npz,
     "csv": csv,
     "image_folder": image_folder,
+    "tars": tars,
 }
 
 
