@@ -90,6 +90,19 @@ def test_two_classes():
     assert math.isnan(measured(["auc"], [(ties, np.ones(103, "int64"))])["auc"])
 
 
+def test_guesses_that_are_no_finite_scores():
+    labels = np.zeros(4, "int64")
+    scores = np.array(
+        [[1, 2, 3, -np.inf], [3, 2, 1, -np.inf], [np.nan, 0, 0, 0], [-np.inf, 0, 0, 0]], "float32"
+    )
+    assert measured({"top2": train.Accuracy(2)}, [(scores, labels)])["top2"] == 0.25
+    # Of equal scores the first is guessed first, as if it were the only guess.
+    same, all_labels = np.zeros((4, 4), "float32"), np.arange(4)
+    for k in (1, 2, 3):
+        assert measured({"top": train.Accuracy(k)}, [(same, all_labels)])["top"] == k / 4
+    assert math.isnan(measured(["auc"], [(scores[1:, 0], np.array([1, 0, 1]))])["auc"])
+
+
 def test_labels_that_are_left_out_and_probabilities():
     padded = np.where(LABELS == 2, -1, LABELS)
     found = measured(

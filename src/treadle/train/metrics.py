@@ -102,9 +102,7 @@ class Accuracy(Metric):
             if self.k == 1:
                 right = td.argmax(outputs, axis=-1) == targets
             else:
-                own = td.sum(outputs * td.one_hot(targets, outputs.shape[-1], dtype=outputs.dtype), axis=-1)
-                ahead = td.sum(td.astype(outputs > td.expand_dims(own, axis=-1), td.int64), axis=-1)
-                right = ahead < self.k
+                right = _guesses_before(outputs, targets) < self.k
         if self.ignore is None:
             count = td.asarray(math.prod(targets.shape), dtype=td.int64)
         else:
@@ -197,11 +195,11 @@ class AUC(Metric):
 
 def _area(scores: np.ndarray, positive: np.ndarray) -> float:
     """The share of pairs of a positive and a negative example in which the positive one scores higher; NaN
-    where there is no pair.
+    where there is no pair, or a score is NaN.
     """
     count = int(positive.sum())
     pairs = count * (len(scores) - count)
-    if not pairs:
+    if not pairs or np.isnan(scores).any():
         return math.nan
     _, place, many = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = np.cumsum(many) - (many - 1) / 2
@@ -273,6 +271,17 @@ def _arrays(structure: Any) -> list[Any]:
     if isinstance(structure, list | tuple):
         return [array for item in structure for array in _arrays(item)]
     return [structure] if hasattr(structure, "shape") else []
+
+
+def _guesses_before(outputs: td.Array, targets: td.Array) -> td.Array:
+    """How many classes are guessed before the right one: those that score higher, and of equal ones the
+    first, as in `argmax`. All, where the right one's score is NaN.
+    """
+    places = td.arange(outputs.shape[-1], dtype=td.int64)
+    targets = td.expand_dims(td.astype(targets, td.int64), axis=-1)
+    own = td.max(td.where(places == targets, outputs, -math.inf), axis=-1, keepdims=True)
+    before = (outputs > own) | ((outputs == own) & (places < targets)) | td.isnan(own)
+    return td.sum(td.astype(before, td.int64), axis=-1)
 
 
 def _labels(name: str, outputs: td.Array, targets: td.Array) -> td.Array:
