@@ -128,6 +128,15 @@ def test_corrected_and_sixteen_bit_averages():
     assert ema.values()["0"].tolist() == [2.0] and ema.values()["0"].dtype is td.bfloat16
 
 
+@pytest.mark.parametrize("decay", [0.9, 0.9999])
+def test_the_first_corrected_average_is_the_parameter(decay):
+    w = td.Variable([0.0])
+    ema = optim.EMA([w], decay, bias_correction=True)
+    w.assign(td.asarray([8.0]))
+    ema.step()
+    np.testing.assert_allclose(ema.values()["0"].numpy(), [8.0], rtol=1e-6)
+
+
 def test_wrong_use():
     net = network()
     with pytest.raises(ArgumentError, match="pass its parameters"):

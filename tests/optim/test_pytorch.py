@@ -143,6 +143,14 @@ def test_the_scale_of_losses_that_meet_infinities():
     assert float(opt.steps) == 16.0 and len(step.traces) == 1
 
 
+def test_a_scale_stays_one_that_gradients_can_be_divided_by():
+    w = td.Variable([1.0])
+    opt = optim.SGD([w], 0.5, loss_scale=optim.LossScale(2.0**-125))
+    for slope in (float("inf"), float("inf"), 1.0):
+        opt.step(td.gradients(opt.scaled(td.sum(w * slope)), [w]))
+    assert float(opt.loss_scale.scale) == 2.0**-126 and w.tolist() == [0.5]
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_losses_in_mixed_precision(dtype):
     """The same values are rounded in the same places but not in the same order, so losses come near."""

@@ -86,7 +86,7 @@ class EMA:
         for path, w in self.parameters.items():
             mean: td.Array = self.means[path]
             if self.bias_correction:
-                weight = td.astype(1 - td.pow(self.decay, self.steps), mean.dtype)
+                weight = td.astype(weights(self.decay, self.steps), mean.dtype)
                 mean = td.where(
                     self.steps == 0, td.astype(w, mean.dtype), mean / td.where(weight > 0, weight, 1)
                 )

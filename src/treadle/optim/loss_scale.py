@@ -8,6 +8,9 @@ import treadle as td
 from treadle.errors import ArgumentError
 from treadle.optim.groups import checked_number
 
+LEAST = 2.0**-126
+"""The least scale: gradients are multiplied by its inverse, which float32 holds."""
+
 
 class LossScale:
     """A factor for the loss that is as large as the gradients bear (Micikevicius et al. 2018,
@@ -58,7 +61,8 @@ class LossScale:
         grows = good == self.interval
         larger = self.scale * self.growth
         larger = td.where(td.isfinite(larger), larger, self.scale)
-        scale = td.where(finite, td.where(grows, larger, self.scale), self.scale * self.backoff)
+        smaller = td.maximum(self.scale * self.backoff, LEAST)
+        scale = td.where(finite, td.where(grows, larger, self.scale), smaller)
         return [(self.scale, scale), (self.good, td.where(grows, 0.0, good))]
 
     def variables(self) -> dict[str, td.Variable]:
