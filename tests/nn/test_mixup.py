@@ -7,7 +7,7 @@ import pytest
 
 import treadle as td
 from treadle import nn
-from treadle.errors import ArgumentError, IndexingError, ShapeError
+from treadle.errors import ArgumentError, DTypeError, IndexingError, ShapeError
 from treadle.nn.mixup import beta
 
 
@@ -49,3 +49,5 @@ def test_wrong_use():
         nn.Mixup(2)(td.ones((2, 1)), td.asarray([0, 1, 1]))
     with pytest.raises(IndexingError):
         td.evaluate(nn.Mixup(2)(td.ones((2, 1)), td.asarray([0, 2]))[1])
+    with pytest.raises(DTypeError, match=r"x is uint8; expected floating: td\.astype"):
+        nn.Mixup(2)(td.ones((2, 1), dtype=td.uint8), td.asarray([0, 1]))

@@ -116,6 +116,23 @@ def test_gradients_to_second_order(kind):
     assert (ends[0] - ends[1]) / 2e-5 == pytest.approx(float((second * direction).sum()), rel=1e-6)
 
 
+@pytest.mark.parametrize("layer", [nn.RNN, nn.LSTM, nn.GRU])
+def test_inputs_states_and_products_of_other_widths(layer):
+    net = layer(3, 4, bias=False)
+    narrow = td.asarray(np.ones((2, 5, 3)), dtype=td.float16)
+    y, state = net(narrow)
+    assert y.dtype is td.float32
+    np.testing.assert_allclose(y.numpy(), net(td.ones((2, 5, 3)))[0].numpy(), rtol=1e-6)
+    halves = tuple(
+        [td.astype(part, td.float16) for part in (state if isinstance(state, tuple) else (state,))]
+    )
+    assert net(narrow, halves if len(halves) > 1 else halves[0])[0].dtype is td.float32
+    net.compute_dtype = "bfloat16"
+    mixed, _ = net(td.ones((2, 5, 3)), lengths=[5, 2])
+    assert mixed.dtype is td.float32
+    np.testing.assert_allclose(mixed.numpy()[0], y.numpy()[0], atol=0.02)
+
+
 def test_what_is_computed_of_the_inputs_alone_is_one_product():
     net = nn.LSTM(3, 4)
     text = td.explain(net(wave(2, 50, 3))[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import treadle as td
-from treadle.errors import ArgumentError, ShapeError
+from treadle.errors import ArgumentError, DTypeError, ShapeError
 from treadle.nn.module import Module
 
 TRIES = 8
@@ -23,6 +23,10 @@ class Mixup(Module):
         alpha: of the distribution Beta(alpha, alpha) from which each batch's share is drawn.
 
     Called with inputs ``[batch, ...]`` of floats and integer labels ``[batch]``.
+
+    Raises:
+        ShapeError: they are not as many.
+        DTypeError: in training, the inputs are not floating.
 
     >>> import treadle as td
     >>> from treadle import nn
@@ -45,6 +49,8 @@ class Mixup(Module):
             )
         if not self.training:
             return x, labels
+        if x.dtype.kind != "float":
+            raise DTypeError(f"[Mixup] x is {x.dtype}; expected floating: td.astype(x, td.float32)")
         share = td.astype(beta(self.alpha, ()), x.dtype)
         sure = td.one_hot(labels, self.classes, dtype=x.dtype, outside="error")
         return (

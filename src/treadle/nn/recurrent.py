@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import treadle as td
+from treadle.dtypes import promote
 from treadle.errors import ArgumentError, DTypeError, ShapeError
 from treadle.nn import initial
 from treadle.nn.dropout import Dropout
@@ -111,7 +112,8 @@ class _Cell(Module):
         if x.ndim != 2 or x.shape[1] != self.inputs:
             raise ShapeError(f"[{name}] x has shape {x.shape}; expected [batch, {self.inputs}]")
         wanted = (x.shape[0], self.width)
-        before = _given_state(name, state, self._kind.states, wanted, x.dtype)
+        dtype = promote(x.dtype, self.weight_ih.dtype)
+        before = _given_state(name, state, self._kind.states, wanted, dtype)
         hidden = before[0] @ self.weight_hh
         x = x @ self.weight_ih
         if self.bias_ih is not None and self.bias_hh is not None:
@@ -242,7 +244,8 @@ class _Recurrent(Module):
             x = td.permute_dims(x, (1, 0, 2))
         steps, batch, _ = x.shape
         wanted = (self.layers * self.directions, batch, self.width)
-        before = _given_state(name, state, self._kind.states, wanted, x.dtype)
+        dtype = promote(x.dtype, vars(self)["weight_ih_l0"].dtype)
+        before = _given_state(name, state, self._kind.states, wanted, dtype)
         inside = None if lengths is None else _inside(name, lengths, steps, batch)
         after: list[State] = []
         for layer in range(self.layers):
@@ -279,6 +282,8 @@ class _Recurrent(Module):
             hidden = before[0] @ weight_hh
             hidden = hidden if bias_hh is None else hidden + bias_hh
             after = self._kind.step(now, hidden, before, self.width)
+            # The state stays as wide as it is where products are computed in 16 bits.
+            after = tuple([td.astype(new, old.dtype) for new, old in zip(after, before, strict=True)])
             if there is None:
                 return after, after[0]
             # Beyond its end a sequence stays in its last state, before its beginning in its first.
@@ -293,7 +298,7 @@ class _Recurrent(Module):
 
 
 def _given_state(name: str, state: Any, count: int, shape: tuple[Any, ...], dtype: Any) -> State:
-    """The state that a user gave, or zeros."""
+    """The state that a user gave, or zeros, at least as wide as `dtype`."""
     if state is None:
         return tuple([td.zeros(shape, dtype=dtype)] * count)
     parts = tuple(state) if isinstance(state, (tuple, list)) else (state,)
@@ -304,7 +309,7 @@ def _given_state(name: str, state: Any, count: int, shape: tuple[Any, ...], dtyp
     for part in parts:
         if part.shape != shape:
             raise ShapeError(f"[{name}] the state has shape {part.shape}; expected {shape}")
-    return parts
+    return tuple([td.astype(part, promote(part.dtype, dtype)) for part in parts])
 
 
 def _inside(name: str, lengths: Any, steps: Any, batch: Any) -> td.Array:
