@@ -134,3 +134,41 @@ def test_doors_show_the_updates_they_make():
 def test_updates_among_the_fetches_are_not_drawn_twice(net):
     door = td.function([net.x, net.y], [net.loss, *net.updates])
     assert [box.label for box in drawn(door).boxes].count("update w1") == 1
+
+
+def test_loops_and_branches_show_what_they_do():
+    w, xs = td.Variable([[0.5, -0.3], [0.2, 0.4]], name="w"), td.placeholder((6, 2), name="xs")
+
+    def step(h, x):
+        with td.scope("cell"):
+            return td.tanh(h @ w + x * 2), None
+
+    with td.scope("rnn"):
+        h, _ = td.scan(step, td.zeros(2), xs)
+    found = drawn(h)
+    assert found.groups == [("rnn",), ("rnn", "loop"), ("rnn", "loop", "cell")]
+    (tanh,) = [i for i, box in enumerate(found.boxes) if box.op == "tanh"]
+    (loop,) = [i for i, box in enumerate(found.boxes) if box.op == "loop"]
+    assert found.boxes[tanh].group == ("rnn", "loop", "cell") and (tanh, loop) in found.edges
+    assert found.boxes[loop].attributes == "length=6, reverse=False"
+    inside = {box.text.split(" = ")[1] for box in found.boxes if box.group == ("rnn", "loop")}
+    assert {"carry(0)", "slice(xs)"} < inside
+    both = drawn([h, td.gradients(h.sum(), w)])
+    (backward,) = [box for box in both.boxes if box.op == "loop" and box.group[0] == "gradients"]
+    assert backward.group[:2] == ("gradients", "rnn") and "reverse=True" in backward.attributes
+    assert all(u < v for u, v in both.edges)
+
+
+def test_conditions_branches_and_equal_graphs():
+    def double(x):
+        return td.while_loop(lambda c: c < 100, lambda c: c * 2, x)
+
+    x, y = td.placeholder((), name="x"), td.placeholder((), name="y")
+    found = drawn(td.cond(x > y, lambda: double(x), lambda: double(y)) + double(x))
+    texts = [(box.group, box.text.split(" = ")[1]) for box in found.boxes]
+    for branch, name, loop in (("true", "x", "loop"), ("false", "y", "loop#2")):
+        for part in ("condition", "body"):
+            assert (("cond", branch, loop, part), f"carry({name})") in texts
+    # The same graph again, of another node, is drawn again.
+    assert (("loop#3", "body"), "carry(x)") in texts
+    assert [text for _, text in texts if text.startswith("cond(")] == ["cond(%2, %8, %14)"]

@@ -6,14 +6,16 @@ out, so that a picture shows what the user wrote.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from treadle import state
+from treadle.graph.closed import Closed, graphs_of
 from treadle.graph.graph import consumers, ordered
-from treadle.graph.node import Node
+from treadle.graph.node import Node, Op
 from treadle.graph.text import attribute_text
+from treadle.ops.control import COND, LOOP, loop_of
 from treadle.view.roles import LEAF_ROLES, ROLES, role_of
 
 GRADIENTS = "gradients"
@@ -101,80 +103,158 @@ def picture(outputs: Sequence[Node], updates: Sequence[tuple[Any, Node]] = ()) -
     """The picture of a graph. `updates` are a door's (cell, next value) pairs, which have no node."""
     targets = list(dict.fromkeys([*outputs, *[value for _, value in updates]]))
     order = ordered(targets, stop=lambda node: node.op.name == "data")
-    numbers = _numbers(order, set(outputs))
-    skipped = _implied_broadcasts(order, set(targets), numbers)
-    boxes: list[Box] = []
-    place: dict[Node, int] = {}
-    reads: dict[Any, int] = {}
-    reads_named: dict[Any, str] = {}
-    names: dict[str, int] = {}
-    for node in order:
-        if node in numbers:
-            continue
-        if node in skipped:
-            place[node] = place[node.inputs[0]]
-            continue
-        group = node.scope if role_of(node) != "gradient" else (GRADIENTS, *node.scope)
-        merged = (
-            (state.cell_of(node), id(node.binding), group)
-            if node.op is state.READ and not node.inputs
-            else None
-        )
-        if merged in reads:
-            place[node] = reads[merged]
-            boxes[place[node]].output |= node in outputs
-            continue
-        box = _box(node, group, boxes, place, numbers, names)
-        box.output = node in outputs
-        place[node] = len(boxes)
-        if merged is not None:
-            # The same version, read in another group, is drawn there again under the same name.
-            box.name = reads_named.setdefault(merged[:2], box.name)
-            reads[merged] = place[node]
-        boxes.append(box)
+    drawing = _Drawing(set(outputs))
+    drawing.draw(order, targets, lambda node: node.scope if _forward(node) else (GRADIENTS, *node.scope))
+    boxes = drawing.boxes
     updated = {node.binding for node in order if node.op is state.UPDATE}
     for cell, value in updates:
         if cell in updated:
             continue
-        name = _unused(f"next {cell.name}", names)
-        given = numbers.get(value)
-        inputs, operands = (
-            ([], [given]) if given is not None else ([place[value]], [boxes[place[value]].name])
-        )
-        group = value.scope if role_of(value) != "gradient" else ()
-        box = Box(
-            name, f"update {cell.name}", "update", group, repr(cell.type), _line(value), inputs, operands
-        )  # type: ignore[arg-type]
-        box.numbers = [given]
-        boxes.append(box)
+        name = _unused(f"next {cell.name}", drawing.names)
+        group = value.scope if _forward(value) else ()
+        type = repr(cell.type)
+        boxes.append(drawing.box(value, name, f"update {cell.name}", group, [value], type, role="update"))
     _colour_steps(boxes)
     return Picture(boxes)
 
 
-def _box(
-    node: Node,
-    group: tuple[str, ...],
-    boxes: list[Box],
-    place: dict[Node, int],
-    numbers: dict[Node, str],
-    names: dict[str, int],
-) -> Box:
-    leaf = not node.inputs and node.op.name in LEAF_ROLES
-    cell = state.cell_of(node) or node.binding
-    inputs = [place[child] for child in node.inputs if child not in numbers]
-    operands = [numbers[child] if child in numbers else boxes[place[child]].name for child in node.inputs]
-    op = node.op.name
-    if node.op in (state.UPDATE, state.READ):
-        op = "variable" if leaf else f"{VERBS[op]} {cell.name}"
-    pairs = zip(node.op.attributes, node.attributes, strict=True) if node.attributes else ()
-    attributes = ", ".join(
-        f"{key}={attribute_text(value)}" for key, value in pairs if key not in TYPE_ATTRIBUTES
-    )
-    name = _unused(_leaf_name(node), names) if leaf else f"%{len(boxes)}"
-    return Box(
-        name, op, role_of(node), group, repr(node.type), _line(node), inputs, operands, attributes, leaf,
-        small=node.op.view and not node.op.leaf, numbers=[numbers.get(child) for child in node.inputs],
-    )  # fmt: skip
+def _forward(node: Node) -> bool:
+    return role_of(node) != "gradient"
+
+
+class _Drawing:
+    """Boxes as they are drawn, those of a loop's or branch's graphs before its own."""
+
+    def __init__(self, outputs: set[Node]):
+        self.outputs = outputs
+        self.boxes: list[Box] = []
+        self.place: dict[Node, int] = {}
+        self.numbers: dict[Node, str] = {}
+        self.names: dict[str, int] = {}
+        self.reads: dict[Any, int] = {}
+        self.reads_named: dict[Any, str] = {}
+
+    def draw(
+        self, order: Sequence[Node], targets: Sequence[Node], group_of: Callable[[Node], tuple[str, ...]]
+    ) -> None:
+        """Draw nodes that are not drawn yet, inputs before consumers, in their groups."""
+        self.numbers |= _numbers(order, self.outputs, self.numbers)
+        skipped = _implied_broadcasts(order, set(targets), self.numbers)
+        for node in order:
+            if node in self.numbers or node in self.place:
+                continue
+            if node in skipped:
+                self.place[node] = self.place[node.inputs[0]]
+                continue
+            group = group_of(node)
+            merged = None
+            if node.op is state.READ and not node.inputs:
+                merged = (state.cell_of(node), id(node.binding), group)
+            if merged in self.reads:
+                self.place[node] = self.reads[merged]
+                self.boxes[self.place[node]].output |= node in self.outputs
+                continue
+            box = self._box(node, group)
+            box.output = node in self.outputs
+            self.place[node] = len(self.boxes)
+            if merged is not None:
+                # The same version, read in another group, is drawn there again under the same name.
+                box.name = self.reads_named.setdefault(merged[:2], box.name)
+                self.reads[merged] = self.place[node]
+            self.boxes.append(box)
+
+    def box(
+        self, node: Node, name: str, op: str, group: tuple[str, ...], operands: Sequence[Node], type: str,
+        role: str = "", **more: Any,
+    ) -> Box:  # fmt: skip
+        """A box of what is applied to operands that are drawn, or numbers."""
+        numbers = [self.numbers.get(child) for child in operands]
+        inputs = [self.place[child] for child in operands if child not in self.numbers]
+        said = [self.numbers.get(child) or self.boxes[self.place[child]].name for child in operands]
+        role = role or role_of(node)
+        return Box(name, op, role, group, type, _line(node), inputs, said, numbers=numbers, **more)
+
+    def _box(self, node: Node, group: tuple[str, ...]) -> Box:
+        leaf = not node.inputs and node.op.name in LEAF_ROLES
+        cell = state.cell_of(node) or node.binding
+        op, operands = node.op.name, node.inputs
+        if node.op in (state.UPDATE, state.READ):
+            op = "variable" if leaf else f"{VERBS[op]} {cell.name}"
+        if node.op in INSIDES:
+            group = (*group, _unused(op, self.names))
+            operands = INSIDES[node.op](self, node, group)
+        pairs = zip(node.op.attributes, node.attributes, strict=True) if node.attributes else ()
+        attributes = ", ".join(
+            f"{key}={attribute_text(value)}"
+            for key, value in pairs
+            if key not in TYPE_ATTRIBUTES and (node.op not in INSIDES or key in OF_LOOPS)
+        )
+        name = _unused(_leaf_name(node), self.names) if leaf else f"%{len(self.boxes)}"
+        small = node.op.view and not node.op.leaf
+        return self.box(
+            node, name, op, group, operands, repr(node.type), attributes=attributes, leaf=leaf, small=small
+        )
+
+    # -- graphs inside nodes
+
+    def _graph(
+        self, node: Node, closed: Closed, given: Sequence[Node], kinds: Sequence[str], group: tuple[str, ...]
+    ) -> tuple[Node, ...]:
+        """Draw what a node applies to what it is given; its outputs. A value that changes from one iteration
+        to the next has a box of its own, of its kind; others come from where they are outside.
+        """
+        for inner in closed.order:  # of another node with the same graph
+            self.place.pop(inner, None)
+            self.numbers.pop(inner, None)
+        for parameter, operand, kind in zip(closed.parameters, given, kinds, strict=True):
+            if kind:
+                name = f"%{len(self.boxes)}"
+                box = self.box(node, name, kind, group, [operand], repr(parameter.type), small=True)
+                self.place[parameter] = len(self.boxes)
+                self.boxes.append(box)
+            elif operand in self.numbers:
+                self.numbers[parameter] = self.numbers[operand]
+            else:
+                self.place[parameter] = self.place[operand]
+        before = len(node.scope)
+
+        def group_of(inner: Node) -> tuple[str, ...]:
+            own = inner.scope[before:] if inner.scope[:before] == node.scope else inner.scope
+            return (*group, *own)
+
+        self.draw(closed.order, closed.outputs, group_of)
+        return closed.outputs
+
+    def branches(self, node: Node, group: tuple[str, ...]) -> list[Node]:
+        """Draw both branches of a `cond`; what its box reads."""
+        given = node.inputs[1:]
+        read = [node.inputs[0]]
+        for name, closed in zip(("true", "false"), graphs_of(node), strict=True):
+            read += self._graph(node, closed, given, [""] * len(given), (*group, name))
+        return read
+
+    def loop(self, node: Node, group: tuple[str, ...]) -> list[Node]:
+        """Draw what a loop does in an iteration; what its box reads."""
+        loop = loop_of(node)
+        count, carries, stacks, captures = loop.split(node.inputs)
+        read = [] if count is None else [count]
+        changing, fixed = ["carry"] * len(carries), [""] * len(captures)
+        if loop.condition is not None:
+            within = (*group, "condition")
+            read += self._graph(node, loop.condition, [*carries, *captures], [*changing, *fixed], within)
+            group = (*group, "body")
+        kinds = [*changing, *["slice"] * len(stacks), *fixed]
+        read += self._graph(node, loop.body, [*carries, *stacks, *captures], kinds, group)
+        return read
+
+
+INSIDES: dict[Op, Callable[[_Drawing, Node, tuple[str, ...]], list[Node]]] = {
+    COND: _Drawing.branches,
+    LOOP: _Drawing.loop,
+}
+"""How what is inside a node is drawn."""
+OF_LOOPS = ("length", "reverse")
+"""Attributes of loops that are not seen in what is drawn of them."""
 
 
 def _leaf_name(node: Node) -> str:
@@ -202,9 +282,9 @@ def _number_text(node: Node) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _numbers(order: Sequence[Node], outputs: set[Node]) -> dict[Node, str]:
-    """The nodes that are but a number, whatever its shape, with the number as text."""
-    found: dict[Node, str] = {}
+def _numbers(order: Sequence[Node], outputs: set[Node], known: Mapping[Node, str]) -> dict[Node, str]:
+    """The nodes that are but a number, whatever its shape, with the number as text; those known included."""
+    found = dict(known)
     for node in order:
         if node in outputs:
             continue
