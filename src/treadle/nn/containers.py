@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import treadle as td
-from treadle.errors import ShapeError
+from treadle.errors import ArgumentError, ShapeError
 from treadle.nn.module import Module
 
 
 class Sequential(Module):
     """Modules and functions, one after the other.
+
+    Raises:
+        ArgumentError: a part is no module or function.
 
     >>> import treadle as td
     >>> from treadle import nn
@@ -21,7 +24,7 @@ class Sequential(Module):
     """
 
     def __init__(self, *parts: Callable[..., Any]):
-        self._parts = list(parts)
+        self._parts = [_checked(i, part) for i, part in enumerate(parts)]
 
     def forward(self, x: Any) -> Any:
         for part in self._parts:
@@ -40,10 +43,26 @@ class Sequential(Module):
 
     def __setitem__(self, index: int, part: Callable[..., Any]) -> None:
         """Put another part in a place."""
-        self._parts[index] = part
+        self._parts[index] = _checked(index, part)
 
     def __iter__(self) -> Iterator[Callable[..., Any]]:
         return iter(self._parts)
+
+
+def _checked(index: int, part: Any) -> Any:
+    """A part, if it can be called with an array."""
+    if isinstance(part, type) and issubclass(part, Module):
+        raise ArgumentError(
+            f"[Sequential] part {index} is the class {part.__name__}: make one, {part.__name__}(...)"
+        )
+    if not callable(part):
+        what = (
+            "a list: give its parts one by one, nn.Sequential(*parts)"
+            if isinstance(part, list | tuple)
+            else repr(part)
+        )
+        raise ArgumentError(f"[Sequential] part {index} is {what}; expected modules and functions")
+    return part
 
 
 class Residual(Module):

@@ -51,6 +51,13 @@ def without_values() -> Iterator[None]:
         drawing.on = before
 
 
+def checked_sizes(shape: Sequence[int]) -> tuple[int, ...]:
+    """The sizes of a parameter. Raises ShapeError if one is no integer."""
+    if not all(hasattr(type(size), "__index__") and not isinstance(size, bool) for size in shape):
+        raise ShapeError(f"a parameter of shape {tuple(shape)}: sizes are positive integers")
+    return tuple(shape)
+
+
 def first_value(first: First, shape: Sequence[int], dtype: Any) -> np.ndarray:
     """The values that `first` stands for, as an array of a shape and dtype."""
     shape, numpy_dtype = tuple(shape), as_dtype(dtype).numpy

@@ -6,6 +6,7 @@ Knows nothing of any layer.
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -18,7 +19,8 @@ from treadle import state
 from treadle.dtypes import DType
 from treadle.errors import ArgumentError, StateError, TreadleError
 from treadle.graph.node import surrounded, surroundings
-from treadle.nn.initial import First, drawing, first_value
+from treadle.nn.initial import First, checked_sizes, drawing, first_value
+from treadle.nn.inputs import as_inputs, no_array
 from treadle.nn.mixed import called, checked_dtype
 from treadle.nn.values import assign_all
 
@@ -34,10 +36,11 @@ class _Drawn(td.Variable):
     __slots__ = ()
 
     def __init__(self, shape: tuple[int, ...], first: First, dtype: Any, name: str, trainable: bool):
+        shape = checked_sizes(shape)
         if drawing.on:
             super().__init__(first_value(first, shape, dtype), name, trainable=trainable)
         else:
-            self._begin_without_value(tuple(shape), dtype, name, trainable)
+            self._begin_without_value(shape, dtype, name, trainable)
 
 
 class Parameter(_Drawn):
@@ -132,11 +135,13 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def __call__(self, *inputs: Any, **keywords: Any) -> Any:
-        """`forward`, in a scope of the module's name, of arrays where NumPy's are given. An error in it says
-        in which module of the tree.
+        """`forward`, in a scope of the module's name. NumPy's arrays, and lists of numbers as the first
+        argument, become arrays. An error in it says in which module of the tree.
         """
-        inputs = tuple([td.asarray(x) if isinstance(x, np.ndarray) else x for x in inputs])
+        inputs = as_inputs(inputs)
         stack = _calls.stack
+        if not stack and any(isinstance(x, td.Array) and x.dtype is td.float64 for x in inputs):
+            self._warn_of_float64()
         trace: Any = state.pending.trace
         if trace is not None:
             trace.computed.setdefault(self, self._compute_dtype)
@@ -155,8 +160,26 @@ class Module:
             path = ".".join(name for _, name in stack[1:])
             error.place(f"in {path + ', ' if path else ''}{self._summary()}")
             raise
+        except AttributeError as error:
+            wrong = no_array(type(self).__name__, inputs, error)
+            if wrong is None:
+                raise
+            path = ".".join(name for _, name in stack[1:])
+            wrong.place(f"in {path + ', ' if path else ''}{self._summary()}")
+            raise wrong from error
         finally:
             stack.pop()
+
+    def _warn_of_float64(self) -> None:
+        """Say that float32 parameters meet float64, which makes all that follows float64."""
+        dtypes = {variable.dtype for variable in self.variables().values() if variable.dtype.kind == "float"}
+        if dtypes and td.float64 not in dtypes:
+            narrow = next(iter(dtypes))
+            warnings.warn(
+                f"[{type(self).__name__}] x is float64, the parameters are {narrow}: all of it is computed "
+                f'in float64, which takes twice the time and memory; pass x.astype("{narrow}")',
+                stacklevel=3,
+            )
 
     # -- the tree
 

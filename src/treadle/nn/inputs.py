@@ -1,0 +1,44 @@
+"""What a module is called with: arrays where there can be any, and what to say where there is none.
+
+Knows nothing of modules.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import treadle as td
+from treadle.errors import ArgumentError
+
+_NO_ARRAYS = (type(None), str, bytes, bool, int, float, list, tuple, dict)
+
+
+def as_inputs(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments with NumPy's arrays as Treadle's. Of lists only the first argument: later ones may be
+    settings, such as lengths, that a module wants as they are.
+    """
+    if inputs and isinstance(inputs[0], list) and _is_numbers(inputs[0]):
+        inputs = (td.asarray(inputs[0]), *inputs[1:])
+    return tuple([td.asarray(x) if isinstance(x, np.ndarray) else x for x in inputs])
+
+
+def _is_numbers(x: Any) -> bool:
+    while isinstance(x, list | tuple) and x:
+        x = x[0]
+    return isinstance(x, bool | int | float | np.number)
+
+
+def no_array(owner: str, inputs: tuple[Any, ...], error: AttributeError) -> ArgumentError | None:
+    """The error for an argument that is no array, if it was the argument's attribute that was missing."""
+    given = error.obj
+    if not isinstance(given, _NO_ARRAYS) or not any(given is x for x in inputs):
+        return None
+    if given is None:
+        what = "None: does the function that gave it lack a return?"
+    elif isinstance(given, tuple):
+        what = f"a tuple of {len(given)} and takes an array: pass one of them, as in y, state = lstm(x)"
+    else:
+        what = f"a {type(given).__name__} and takes an array: pass td.asarray(...) of numbers"
+    return ArgumentError(f"[{owner}] it was given {what}")
