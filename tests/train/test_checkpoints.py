@@ -375,6 +375,9 @@ def test_values_of_every_kind_come_back(tmp_path):
         "float": 0.1,
         "nan": float("nan"),
         "count": np.int64(3),
+        "a": {"b": np.zeros(1), "array": np.full(1, 2.0)},
+        "a.b": np.ones(1),
+        "values": {"array": np.full(1, 3.0)},
     }
     train.write_checkpoint(tmp_path, "one", values, rest)
     found = train.read_checkpoint(tmp_path / "one")
@@ -382,6 +385,8 @@ def test_values_of_every_kind_come_back(tmp_path):
     assert same(found.model, values)
     assert found.training["list"][:2] == [1, None]
     assert found.training["list"][2]["deep"] == values["pair"]
+    a = found.training["a"]
+    assert [a["b"], a["array"], found.training["a.b"], found.training["values"]["array"]] == [0, 2, 1, 3]
     assert (found.training["float"], found.training["count"]) == (0.1, 3)
     assert np.isnan(found.training["nan"])
 
@@ -465,3 +470,23 @@ def test_nan_without_checkpoints():
     ):
         trainer.fit((x, Y), epochs=1, batch=4, shuffle=False)
     assert all(np.isfinite(value).all() for value in net.state().values())
+
+
+def test_nan_in_data_that_are_given_once():
+    batches = [(X[:5], Y[:5])] * 3 + [(X[:5] * np.nan, Y[:5])]
+    shared = iter(batches)
+
+    class Once:
+        def __iter__(self):
+            yield from shared
+
+    for data in (iter(batches), Once()):
+        net = network()
+        first = net.state()
+        trainer = trainer_of(net, None)
+        with pytest.raises(
+            td.errors.NumericsError, match="the loss of step 4 is nan; made again from step 0 on"
+        ):
+            trainer.fit(data, steps=4)
+        assert trainer.step == 0
+        assert same(net.state(), first)

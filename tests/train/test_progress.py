@@ -8,9 +8,12 @@ import sys
 from importlib import import_module
 from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
 from watched import Run
 
+import treadle as td
+from treadle import nn, optim, train
 from treadle.train import progress
 from treadle.train.progress import Progress, duration_text, value_text
 
@@ -133,3 +136,14 @@ def test_numbers_are_short():
     assert [duration_text(s) for s in (0.00001, 0.5, 12.34, 75, 3723)] == [
         "0.01 ms", "500 ms", "12.3 s", "1:15", "1:02:03",
     ]  # fmt: skip
+
+
+def test_nan_that_takes_the_model_back_to_the_beginning_is_told():
+    net = nn.Dense(4, 2)
+    infinite = lambda y, _: td.sqrt(td.sum(td.square(y * 0)))  # noqa: E731  its gradient is
+    trainer = train.Trainer(net, infinite, optim.SGD(net.parameters(), 0.1))
+    trainer.callbacks.append(train.Progress(file=io.StringIO()))
+    x = np.ones((4, 4), "float32")
+    with pytest.raises(td.errors.NumericsError, match="back to before step 1"):
+        trainer.fit((x, x), epochs=1, batch=1)
+    assert trainer.step == 0

@@ -199,6 +199,36 @@ def test_data_that_will_not_do(data, options, error, text):
     trainer.fit((X, Y), epochs=1)
 
 
+def test_data_that_run_dry():
+    batches = iter([(X[:5], Y[:5])] * 3)
+
+    class Once:
+        def __iter__(self):
+            yield from batches
+
+    trainer = trainer_of(network())
+    with pytest.raises(
+        ArgumentError, match=r"gave no batch in epoch 2; .* an object whose __iter__ begins anew"
+    ):
+        trainer.fit(Once(), steps=10)
+    assert trainer.step == 3
+
+
+def test_measurements_are_of_whole_passes():
+    trainer, data = trainer_of(network()), td.data.arrays(X, Y).batch(8)
+    with data.loader() as loader:
+        whole = trainer.evaluate((X, Y), batch=8)
+        next(iter(loader))
+        assert trainer.evaluate(loader) == whole
+        next(iter(loader))
+        assert len(trainer.predict(loader)) == len(X)
+        with pytest.raises(ArgumentError, match="validation is the loader that is trained on"):
+            trainer.fit(loader, validation=loader, epochs=1)
+    for call in (trainer.evaluate, trainer.predict, lambda d: trainer.fit((X, Y), validation=d, epochs=1)):
+        with pytest.raises(ArgumentError, match="the data have no end"):
+            call(data.repeat())
+
+
 @pytest.mark.parametrize(
     ("loss", "error", "text"),
     [

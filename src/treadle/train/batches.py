@@ -139,6 +139,23 @@ def as_batches(
     )
 
 
+def whole_pass(operation: str, batches: Any) -> Any:
+    """Batches at the beginning of a pass, also where a loop was left before its end.
+
+    Raises:
+        ArgumentError: a pass has no end.
+    """
+    if length_of(batches) is None and hasattr(batches, "__len__"):
+        raise ArgumentError(
+            f"[{operation}] the data have no end: leave out .repeat(), or take a part of them"
+        )
+    if all(hasattr(batches, name) for name in ("load_state", "state")):
+        state = batches.state()
+        if state.get("place"):
+            batches.load_state({**state, "place": 0})
+    return batches
+
+
 def length_of(batches: Any) -> int | None:
     """Batches in a pass, None if that is not known or there is no end."""
     count = len(batches) if hasattr(batches, "__len__") else None

@@ -29,7 +29,7 @@ from treadle.graphfile.container import write as write_tensors
 KIND = "treadle checkpoint 1"
 INDEX = "checkpoints.json"
 DRAFT = ".draft"
-NAME = re.compile(r"step-\d{8}(-\d+)?")
+NAME = re.compile(r"step-\d{8,}(-\d+)?")
 
 
 class Checkpoint(NamedTuple):
@@ -230,6 +230,8 @@ def _without_arrays(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any
     if isinstance(value, np.generic) and value.dtype.kind in "biuf":
         return value.item()
     if isinstance(value, np.ndarray):
+        while path in arrays:  # a key that has a dot
+            path += "'"
         arrays[path] = value
         return {"array": path}
     return value
@@ -239,7 +241,7 @@ def _with_arrays(value: Any, arrays: Mapping[str, np.ndarray], folder: Path) -> 
     if isinstance(value, list):
         return [_with_arrays(item, arrays, folder) for item in value]
     if isinstance(value, dict):
-        if set(value) == {"array"}:
+        if set(value) == {"array"} and isinstance(value["array"], str):
             if value["array"] not in arrays:
                 raise FormatError(
                     f"{folder / 'training.safetensors'} has no array {value['array']!r}, which training.json "

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import treadle as td
-from treadle.errors import NumericsError
+from treadle.errors import NumericsError, TreadleError
 from treadle.nn.module import Module
 from treadle.train.step import Step, pair
 
@@ -30,16 +30,21 @@ class Anchor:
 
     def find(self, data: Any, last: int) -> tuple[int, NumericsError] | None:
         """The step, up to `last`, in which the first number that is not finite arises, and the error that
-        says where; the variables are then as they were before it. None if it does not come again.
+        says where; the variables are then as they were before it. None if it does not come again; they are
+        then as they were at this step.
         """
-        self.maker.model.load_state(self.model)
-        self.maker.optimizer.load_state(self.optimizer)
-        self.maker.continue_at(self.step)
+        self._go_back()
         data.load_state(self.data)
-        step = self.step
+        step, ended = self.step, False
         with td.check_numerics():
             while step < last:
-                batch = next(data, None)
+                try:
+                    batch = next(data, None)
+                except TreadleError:
+                    break  # data that are given once
+                if batch is None and ended:
+                    break
+                ended = batch is None
                 if batch is None:
                     continue
                 try:
@@ -47,7 +52,13 @@ class Anchor:
                 except NumericsError as error:
                     return step, error
                 step += 1
+        self._go_back()
         return None
+
+    def _go_back(self) -> None:
+        self.maker.model.load_state(self.model)
+        self.maker.optimizer.load_state(self.optimizer)
+        self.maker.continue_at(self.step)
 
 
 def not_finite(model: Module) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import treadle as td
 from treadle.errors import ArgumentError
 from treadle.nn.module import Module
-from treadle.train.batches import ArrayBatches, as_batches
+from treadle.train.batches import ArrayBatches, as_batches, whole_pass
 from treadle.train.metrics import examples
 from treadle.train.step import called, drawing, evaluating
 
@@ -37,7 +37,7 @@ class Prediction:
         if whole:
             batches: Any = ArrayBatches(inputs, batch)
         elif isinstance(inputs, Iterable) or hasattr(inputs, "loader"):
-            batches = as_batches(inputs)
+            batches = whole_pass("predict", as_batches(inputs))
         else:
             raise ArgumentError(
                 f"[predict] inputs are a {type(inputs).__name__}: give arrays or batches of them"

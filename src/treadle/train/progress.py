@@ -69,8 +69,9 @@ class Progress(Callback):
         if trainer.waiting > WAITING:
             parts.append(f"waiting for data {trainer.waiting:.0%}")
         seconds = trainer.seconds["steps"] - self._seconds
-        if seconds > 0:  # what the first step takes counts as compiling
-            parts.append(f"{duration_text(seconds / (trainer.step - self._first))}/step")
+        made = trainer.step - self._first  # none where NaN took the model back
+        if seconds > 0 and made > 0:  # what the first step takes counts as compiling
+            parts.append(f"{duration_text(seconds / made)}/step")
         return parts
 
 

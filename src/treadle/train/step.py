@@ -17,6 +17,7 @@ from treadle.array import borrowed
 from treadle.errors import ArgumentError, DTypeError, ShapeError
 from treadle.nn.module import Module
 from treadle.optim.optimizer import Optimizer
+from treadle.train.batches import whole_pass
 from treadle.train.metrics import Given, Metric, examples, metrics_by_name
 from treadle.train.totals import Totals
 
@@ -115,14 +116,15 @@ class Evaluation:
         self._compiled = td.compile(self._batch)
 
     def __call__(self, batches: Any) -> dict[str, Any]:
-        """Go through batches of inputs and targets.
+        """Go through a whole pass of batches of inputs and targets.
 
         Returns:
             By name: numbers, and arrays of metrics that give them.
 
         Raises:
-            ArgumentError: there is no batch.
+            ArgumentError: there is no batch, or no end of them.
         """
+        batches = whole_pass("evaluate", batches)
         self.totals.reset()
         self._compiled.continue_at(0)
         with evaluating(self.model):

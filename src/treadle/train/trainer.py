@@ -16,7 +16,7 @@ import treadle as td
 from treadle.errors import ArgumentError, StateError, TreadleError
 from treadle.nn.module import Module
 from treadle.optim.optimizer import Optimizer
-from treadle.train.batches import as_batches, length_of
+from treadle.train.batches import as_batches, length_of, whole_pass
 from treadle.train.callback import Callback, Trigger, every
 from treadle.train.checkpoints import Checkpoints
 from treadle.train.history import History, with_numbers
@@ -180,7 +180,12 @@ class Trainer:
                 "[fit] resume=True: give the trainer the folder whose checkpoints to go on from"
             )
         self._data = as_batches(data, batch, shuffle=shuffle, seed=self.seed, passes=self.epoch)
-        self._held = None if validation is None else as_batches(validation, batch)
+        self._held = None if validation is None else whole_pass("fit", as_batches(validation, batch))
+        if self._held is self._data:
+            raise ArgumentError(
+                "[fit] validation is the loader that is trained on, which stands in one place: make another "
+                "one of the data set"
+            )
         self._validate = validate or every(epochs=1)
         if not self.model.training:
             self.model.train()
@@ -250,9 +255,13 @@ class Trainer:
                 self._tell("stepped")
                 due = self._validate.after_step(self)
             elif self.step == began and not middle:
-                raise ArgumentError("[fit] the data set is empty: it gave no batch")
+                raise ArgumentError(
+                    f"[fit] the data set is empty: it gave no batch in epoch {self.epoch + 1}; if it gave "
+                    f"some before, give a list, a data.Loader or an object whose __iter__ begins anew"
+                )
             else:
                 self.epoch += 1
+                began, middle = self.step, False
                 due = self._validate.after_epoch(self)
                 self._close_epoch()
             self._check_planned()
@@ -356,13 +365,15 @@ class Trainer:
         """The error that says where the first number that is not finite arose; the model is taken back to
         before that step.
         """
+        since = self._anchor.step
         found = self._anchor.find(self._data, self.step)
         last = None if self._checkpoints is None else self._checkpoints.last(self)
         kept = f"; the last checkpoint is {last}" if last else ""
         if found is None:
+            self.step = since
             return td.errors.NumericsError(
-                f"[fit] {what}; made again from step {self._anchor.step} on, all was finite: something in "
-                f"the data or the model is not the same every time{kept}"
+                f"[fit] {what}; made again from step {since} on, where the model is taken back to, all was "
+                f"finite: something in the data or the model is not the same every time{kept}"
             )
         self.step, cause = found
         return td.errors.NumericsError(
