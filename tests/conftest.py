@@ -1,9 +1,10 @@
-"""What holds for every test: how hard hypothesis searches, and a kernel cache that is not the user's."""
+"""What holds for every test: how hard hypothesis searches, Ctrl-C, and a kernel cache of its own."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -20,6 +21,10 @@ CI = "CI" in os.environ
 settings.register_profile("default", deadline=None, derandomize=CI)
 settings.register_profile("quick", settings.get_profile("default"), max_examples=10)
 settings.load_profile("quick" if QUICK else "default")
+
+# What is started in the background of a shell ignores Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Set here, before a test imports treadle. Workers of pytest-xdist inherit the variable from the process
 # that started them: they share one cache, and only the process that made it removes it.

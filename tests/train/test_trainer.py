@@ -223,7 +223,7 @@ def test_measurements_are_of_whole_passes():
         next(iter(loader))
         assert len(trainer.predict(loader)) == len(X)
         with pytest.raises(ArgumentError, match="validation is the loader that is trained on"):
-            trainer.fit(loader, validation=loader, epochs=1)
+            trainer.fit(loader, validation=loader, validate=train.every(steps=2), epochs=1)
     for call in (trainer.evaluate, trainer.predict, lambda d: trainer.fit((X, Y), validation=d, epochs=1)):
         with pytest.raises(ArgumentError, match="the data have no end"):
             call(data.repeat())

@@ -145,15 +145,24 @@ def whole_pass(operation: str, batches: Any) -> Any:
     Raises:
         ArgumentError: a pass has no end.
     """
-    if length_of(batches) is None and hasattr(batches, "__len__"):
-        raise ArgumentError(
-            f"[{operation}] the data have no end: leave out .repeat(), or take a part of them"
-        )
+    check_end(operation, batches)
     if all(hasattr(batches, name) for name in ("load_state", "state")):
         state = batches.state()
         if state.get("place"):
             batches.load_state({**state, "place": 0})
     return batches
+
+
+def check_end(operation: str, batches: Any) -> None:
+    """Refuse batches that have no end.
+
+    Raises:
+        ArgumentError: they have none.
+    """
+    if length_of(batches) is None and hasattr(batches, "__len__"):
+        raise ArgumentError(
+            f"[{operation}] the data have no end: leave out .repeat(), or take a part of them"
+        )
 
 
 def length_of(batches: Any) -> int | None:

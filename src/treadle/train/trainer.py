@@ -16,7 +16,7 @@ import treadle as td
 from treadle.errors import ArgumentError, StateError, TreadleError
 from treadle.nn.module import Module
 from treadle.optim.optimizer import Optimizer
-from treadle.train.batches import as_batches, length_of, whole_pass
+from treadle.train.batches import as_batches, check_end, length_of
 from treadle.train.callback import Callback, Trigger, every
 from treadle.train.checkpoints import Checkpoints
 from treadle.train.history import History, with_numbers
@@ -180,13 +180,14 @@ class Trainer:
                 "[fit] resume=True: give the trainer the folder whose checkpoints to go on from"
             )
         self._data = as_batches(data, batch, shuffle=shuffle, seed=self.seed, passes=self.epoch)
-        self._held = None if validation is None else whole_pass("fit", as_batches(validation, batch))
-        if self._held is self._data:
-            raise ArgumentError(
-                "[fit] validation is the loader that is trained on, which stands in one place: make another "
-                "one of the data set"
-            )
+        self._held = None if validation is None else as_batches(validation, batch)
+        check_end("fit", self._held)
         self._validate = validate or every(epochs=1)
+        if self._held is self._data and self._validate.steps is not None:
+            raise ArgumentError(
+                "[fit] validation is the loader that is trained on, which stands in one place: to evaluate "
+                "within epochs make another one of the data set"
+            )
         if not self.model.training:
             self.model.train()
         self._running, self.failed = True, False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -152,24 +151,37 @@ def test_a_fault_inside_a_loop_is_found_and_ends_it():
         endless[0].numpy()
 
 
-def test_a_long_loop_is_interrupted_and_nothing_is_lost():
+def test_a_long_loop_is_interrupted_and_nothing_is_lost(monkeypatch):
     w = td.Variable(1.0)
     start = td.asarray(np.abs(numbers(4096))), 0
     x, _ = td.while_loop(lambda c: c[1] < 5_000_000, lambda c: (td.abs(td.sin(c[0])), c[1] + 1), start)
     w.assign(w + x.sum())
-    program_is_there = threading.Event()
+    running, over = threading.Event(), threading.Event()
+    run = Frame.run
+    monkeypatch.setattr(Frame, "run", lambda *given, **options: running.set() or run(*given, **options))
+
+    def interrupted(number, frame):
+        if not over.is_set():
+            over.set()
+            raise KeyboardInterrupt
 
     def interrupt():
-        program_is_there.wait()
-        time.sleep(0.3)
-        os.kill(os.getpid(), signal.SIGINT)
+        """Until one signal comes while native code runs: nobody else knows when that begins."""
+        running.wait()
+        while not over.wait(0.1):
+            os.kill(os.getpid(), signal.SIGINT)
 
+    before = signal.signal(signal.SIGINT, interrupted)
     thread = threading.Thread(target=interrupt)
     thread.start()
-    program_is_there.set()
-    with pytest.raises(KeyboardInterrupt):
-        w.numpy()
-    thread.join()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            w.numpy()
+    finally:
+        over.set()
+        running.set()
+        thread.join()
+        signal.signal(signal.SIGINT, before)
     assert w.item() == 1.0
 
 
