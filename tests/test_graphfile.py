@@ -304,6 +304,17 @@ def test_files_of_every_version_are_read(file):
         for dtype, value in found.items():
             assert str(value.dtype) == dtype
             assert value.numpy().astype(complex).tolist() == [1, 1, 0]
+    elif name == "loops":
+        # The second row's sum of sizes is 1.4, those of the others are above 1.5.
+        xs = td.asarray(np.array([[1, 0.2, -0.7], [0.5, 0.5, 0.4], [-1, -1, 0]], np.float32))
+        last, sums = loaded(xs)
+        rows = [1.9 * np.array([0.5, 0.2, -0.5]), [-0.5, -0.5, -0.4], 2 * np.array([-0.5, -0.5, 0])]
+        np.testing.assert_allclose(last.numpy(), np.sum(rows, 0), rtol=1e-5)
+        np.testing.assert_allclose(sums.numpy(), np.cumsum(np.sum(rows, 1)), rtol=1e-5, atol=1e-6)
+        slopes = np.repeat([[2 * 1.9], [-1], [2 * 2.0]], 3, 1)
+        slope = td.grad(lambda x: loaded(x)[0].sum())
+        for gradient in (slope, td.compile(slope)):
+            np.testing.assert_allclose(gradient(xs).numpy(), slopes, rtol=1e-5)
     else:
         draws = td.random.normal((2, 3), key=td.random.key(7)).numpy()
         expected = np.clip(X, -0.5, 0.5) + np.sin(np.exp(X)) + X + draws
@@ -325,11 +336,33 @@ def test_an_older_document_is_upgraded_step_by_step(path, monkeypatch):
     def rename(old):
         return {**old, "nodes": [{"op": n["operation"], **n} for n in old["nodes"]]}
 
-    monkeypatch.setattr(upgrades, "VERSION", 3)
-    monkeypatch.setitem(upgrades.UPGRADES, 1, rename)
-    monkeypatch.setitem(upgrades.UPGRADES, 2, lambda old: old)
+    now = upgrades.VERSION
+    monkeypatch.setattr(upgrades, "VERSION", now + 2)
+    monkeypatch.setitem(upgrades.UPGRADES, now, rename)
+    monkeypatch.setitem(upgrades.UPGRADES, now + 1, lambda old: old)
     write(path, document, tensors)
     assert td.load(path)["predict"](X).shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("{graph0 0}", "", "custom_vjp has none"),
+        ("{graph0 0}", "{graph7 0}", "'graph7' is not defined"),
+        ("{graph0 0}", "{graph0 1}", "are no outputs of a rule"),
+        ("{graph0 0}", "{graph0 0 0}", "not as many cotangents"),
+        ("%5 = ", "%5 ! ", "is no node"),
+    ],
+)
+def test_a_damaged_rule_in_a_loop_is_refused(path, old, new, message):
+    graphs.loops(path)
+    tensors, document = parts(path)
+    (body,) = [n["attributes"]["body"] for n in document["nodes"] if n["op"] == "loop"]
+    assert old in body["graph"] and " detached" in body["graph"]
+    body["graph"] = body["graph"].replace(old, new)
+    write(path, document, tensors)
+    with pytest.raises(FormatError, match=message):
+        td.load(path)
 
 
 def test_other_readers_see_the_tensors(path):
@@ -542,7 +575,7 @@ def places(value, found, path=()):
     return found
 
 
-DOCUMENTS = {name: parts(graphs.HERE / f"{name}.1.treadle") for name in graphs.GRAPHS}
+DOCUMENTS = {name: parts(graphs.HERE / f"{name}.{upgrades.VERSION}.treadle") for name in graphs.GRAPHS}
 PLACES = {name: places(document, []) for name, (_, document) in DOCUMENTS.items()}
 
 

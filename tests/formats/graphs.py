@@ -66,7 +66,29 @@ def noise(path: Path) -> None:
     td.save(path, noisy, td.ones((2, 3)))
 
 
-GRAPHS: dict[str, Callable[[Path], None]] = {"dense": dense, "dtypes": dtypes, "noise": noise}
+def loops(path: Path) -> None:
+    """A scan with a branch, a custom gradient and values without history in it."""
+
+    @td.custom_vjp
+    def clipped(x: Any) -> Any:
+        return td.clip(x, -0.5, 0.5)
+
+    @clipped.rule
+    def straight_through(g: Any, y: Any, x: Any) -> Any:
+        return (g * 2.0 + 0.0 * x,)
+
+    def step(h: Any, x: Any) -> Any:
+        with td.no_grad():
+            size = td.sum(td.abs(x))
+        h = td.cond(size > 1.5, lambda: h + size * clipped(x), lambda: h - x)
+        return h, td.sum(h)
+
+    td.save(path, lambda xs: td.scan(step, td.zeros(3), xs), td.placeholder(("length", 3)))
+
+
+GRAPHS: dict[str, Callable[[Path], None]] = {
+    "dense": dense, "dtypes": dtypes, "noise": noise, "loops": loops,
+}  # fmt: skip
 
 
 def main() -> None:

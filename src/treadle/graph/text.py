@@ -17,7 +17,9 @@ A node with several results says the types of all, ``(float32[3], int64[])``, an
         return %1
 
 What a leaf is bound to stands in braces: the bytes of data in base64, a number, a random key, a variable's
-name. Parsing makes leaves through a function of the caller, since what values live in is not known here.
+name; so does a gradient rule of a user, as the name of its graph and what is made of it. Behind the type of a
+node that keeps no history stands ``detached``. Parsing binds through a function of the caller, since what
+values live in, and what rules are, is not known here.
 """
 
 from __future__ import annotations
@@ -25,21 +27,21 @@ from __future__ import annotations
 import ast
 import base64
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from treadle.dtypes import BY_NAME, DType
 from treadle.errors import FormatError
-from treadle.graph.closed import Closed, nested
+from treadle.graph.closed import Closed, graphs_of
 from treadle.graph.dimension import Dimension
 from treadle.graph.graph import ordered
-from treadle.graph.node import Node, Op, Type, Types, make, new
+from treadle.graph.node import DETACHED, Node, Op, Type, Types, make, new, surrounded
 
 LINE_COLUMN = 66
 ELIDED_NBYTES = 256
 
 
-def attribute_text(value: Any, graphs: dict[Closed, str] | None = None) -> str:
+def attribute_text(value: Any, graphs: Mapping[Closed, str] | _Names | None = None) -> str:
     """An attribute as it is written: a Python literal, a dtype's name, ``dim('2*batch')``, or the name of a
     graph.
     """
@@ -78,22 +80,52 @@ def graph_text(outputs: Sequence[Node], elide: bool = True, lines: bool = True) 
     return _text(ordered(outputs, stop=lambda node: node.op.name == "data"), outputs, elide, lines)
 
 
-def closed_text(closed: Closed) -> str:
-    """A closed graph as text that says all of it, but for users' lines and gradient rules."""
-    return _text(closed.order, closed.outputs, False, False)
+Bound = Callable[[Node], tuple[Closed, str] | None]
+"""The graph that a node is bound to, and what to say of it."""
 
 
-def _text(order: Sequence[Node], outputs: Sequence[Node], elide: bool, lines: bool) -> str:
-    names = {closed: f"graph{i}" for i, closed in enumerate(nested(order))}
+def closed_text(closed: Closed, bound: Bound | None = None) -> str:
+    """A closed graph as text that says all of it, but for users' lines; of gradient rules, what `bound`
+    gives.
+    """
+    return _text(closed.order, closed.outputs, False, False, bound)
+
+
+def _text(
+    order: Sequence[Node], outputs: Sequence[Node], elide: bool, lines: bool, bound: Bound | None = None
+) -> str:
+    names = _Names(bound)
     text = []
-    for closed, name in names.items():
-        text.append(f"{name}:")
+    for closed in names.graphs(order):
+        text.append(f"{names[closed]}:")
         text += ["    " + line for line in _lines(closed.order, closed.outputs, names, elide, lines)]
     return "\n".join(text + _lines(order, outputs, names, elide, lines))
 
 
+class _Names:
+    """The names of graphs, ``graph0`` and so on. Equal ones have one, unless they may be bound to others."""
+
+    def __init__(self, bound: Bound | None):
+        self.bound = bound or (lambda node: None)
+        self.key: Callable[[Closed], Any] = (lambda closed: closed) if bound is None else id
+        self.names: dict[Any, str] = {}
+
+    def __getitem__(self, closed: Closed) -> str:
+        return self.names[self.key(closed)]
+
+    def graphs(self, order: Sequence[Node]) -> Iterator[Closed]:
+        """Those that nodes refer to, at any depth, inner ones first; they have names then."""
+        for node in order:
+            rule = self.bound(node)
+            for closed in graphs_of(node) if rule is None else [*graphs_of(node), rule[0]]:
+                if self.key(closed) not in self.names:
+                    yield from self.graphs(closed.order)
+                    self.names[self.key(closed)] = f"graph{len(self.names)}"
+                    yield closed
+
+
 def _lines(
-    order: Sequence[Node], outputs: Sequence[Node], graphs: dict[Closed, str], elide: bool, lines: bool
+    order: Sequence[Node], outputs: Sequence[Node], graphs: _Names, elide: bool, lines: bool
 ) -> list[str]:
     names = {node: f"%{i}" for i, node in enumerate(order)}
     text = []
@@ -105,9 +137,12 @@ def _lines(
             pairs = zip(node.op.attributes, node.attributes, strict=True)
             line += "[" + ", ".join(f"{name}={attribute_text(value, graphs)}" for name, value in pairs) + "]"
         if node.op.leaf and not node.inputs and node.op.reference is None:
-            bound = binding_text(node, elide)
-            line += f"{{{bound}}}" if bound else ""
-        line += f" : {node.type!r}"
+            value = binding_text(node, elide)
+            line += f"{{{value}}}" if value else ""
+        rule = graphs.bound(node)
+        if rule is not None:
+            line += f"{{{graphs[rule[0]]} {rule[1]}}}"
+        line += f" : {node.type!r}" + " detached" * bool(node.flags & DETACHED)
         if lines and node.line is not None:
             place = str(node.line).split(": ")[0]
             line = f"{line:<{LINE_COLUMN}} # {place}"
@@ -119,7 +154,7 @@ def _lines(
 _LINE = re.compile(
     r"%(?P<name>\d+) = "
     r"(?P<op>\w+)(\((?P<inputs>[^)]*)\))?(\[(?P<attributes>.*)\])?(\{(?P<binding>[^}]*)\})? : "
-    r"(?P<type>\([^)#]*\)|\w+\[[^\]]*\])\s*(#.*)?$"
+    r"(?P<type>\([^)#]*\)|\w+\[[^\]]*\])(?P<detached> detached)?\s*(#.*)?$"
 )
 _HEAD = re.compile(r"(?P<name>graph\d+):$")
 _TYPE = re.compile(r"(?P<dtype>\w+)\[(?P<shape>[^\]]*)\]")
@@ -135,16 +170,27 @@ def parse_graph(text: str, ops: dict[str, Op], bind: Callable[[Node, str], None]
     return _parse(text, ops, bind)[1]
 
 
-def parse_closed(text: str, ops: dict[str, Op]) -> Closed:
-    """A closed graph from its text.
+def parse_closed(
+    text: str,
+    ops: dict[str, Op],
+    rule: Callable[[Node, Closed | None, str], None] = lambda node, closed, said: None,
+) -> Closed:
+    """A closed graph from its text. `rule(node, closed, said)` is told of every node that is no leaf to which
+    graph it is bound, if to one, and what is said of it.
 
     Raises:
         FormatError: as `parse_graph`.
     """
-    return Closed(*_parse(text, ops, lambda node, text: None))
+    with surrounded(flags=0, body=None):
+        return Closed(*_parse(text, ops, lambda node, text: None, rule))
 
 
-def _parse(text: str, ops: dict[str, Op], bind: Callable[[Node, str], None]) -> tuple[list[Node], list[Node]]:
+def _parse(
+    text: str,
+    ops: dict[str, Op],
+    bind: Callable[[Node, str], None],
+    rule: Any = lambda node, closed, said: None,
+) -> tuple[list[Node], list[Node]]:
     """The leaves and the outputs of a graph."""
     graphs: dict[str, Closed] = {}
     nodes: dict[str, Node] = {}
@@ -165,17 +211,22 @@ def _parse(text: str, ops: dict[str, Op], bind: Callable[[Node, str], None]) -> 
             graphs[name] = Closed(parameters, outputs)
             name, nodes = "", {}
         elif line:
-            key, node = _parsed(line, number, ops, nodes, graphs)
-            if node.op.leaf and not node.inputs and node.op.reference is None and not name:
-                bind(node, (_LINE.match(line) or {})["binding"] or "")
+            key, node, bound = _parsed(line, number, ops, nodes, graphs)
+            if node.inputs:
+                graph, _, said = bound.partition(" ")
+                if graph and graph not in graphs:
+                    raise FormatError(f"line {number}: {graph!r} is not defined before its use")
+                rule(node, graphs.get(graph), said)
+            elif node.op.leaf and node.op.reference is None and not name:
+                bind(node, bound)
             nodes[key] = node
     raise FormatError("the text has no return")
 
 
 def _parsed(
     line: str, number: int, ops: dict[str, Op], nodes: dict[str, Node], graphs: dict[str, Closed]
-) -> tuple[str, Node]:
-    """The name and the node of one line."""
+) -> tuple[str, Node, str]:
+    """The name and the node of one line, and what stands in its braces."""
     found = _LINE.match(line)
     if found is None:
         raise FormatError(f"line {number} is no node: {line!r}")
@@ -192,12 +243,15 @@ def _parsed(
         inputs = tuple(nodes[name.strip()] for name in (found["inputs"] or "").split(",") if name.strip())
     except KeyError as missing:
         raise FormatError(f"line {number}: {missing} is not defined before its use") from None
+    detached = found["detached"] is not None
     if op.leaf and not inputs:
-        return f"%{found['name']}", new(op, (), tuple(attributes.values()), type)
-    node = make(op, inputs, tuple(attributes.values()))
+        node = new(op, (), tuple(attributes.values()), type, DETACHED * detached)
+    else:
+        with surrounded(tracking=not detached):
+            node = make(op, inputs, tuple(attributes.values()))
     if node.type is not type:
         raise FormatError(f"line {number}: {op.name} gives {node.type!r}, the line says {type!r}")
-    return f"%{found['name']}", node
+    return f"%{found['name']}", node, found["binding"] or ""
 
 
 def _type(text: str, number: int) -> Type | Types:

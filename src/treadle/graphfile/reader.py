@@ -21,8 +21,18 @@ from treadle.graph.dimension import Dimension
 from treadle.graph.graph import ordered
 from treadle.graph.node import STATIC, WEAK, Node, Op, Type, make, new, surrounded
 from treadle.graphfile.container import digest
-from treadle.graphfile.signature import Rule, Signature
-from treadle.graphfile.values import Damage, expect, field, read_tree, read_type, read_types, read_value, said
+from treadle.graphfile.signature import Signature
+from treadle.graphfile.values import (
+    Damage,
+    checked_rule,
+    expect,
+    field,
+    read_tree,
+    read_type,
+    read_types,
+    read_value,
+    said,
+)
 from treadle.ops.random import KEY
 from treadle.ops.record import DATA, OPS, SCALAR
 from treadle.state import READ, Cell
@@ -266,16 +276,10 @@ def _read_rule(reader: Reader, op: Op, inputs: Any, attributes: Any, stated: Any
     rule = field(claim, "rule", dict)
     given = [reader.node(number) for number in field(rule, "given", list)]
     expect(all(leaf.op is DUMMY for leaf in given), "its rule is given what is no dummy")
-    expect(
-        [leaf.type for leaf in given] == [stated, *[node.type for node in inputs]], "its rule does not fit"
-    )
     parts = [None if number is None else reader.node(number) for number in field(rule, "parts", list)]
-    expect(len(parts) == len(inputs) - 1, "its rule has not as many cotangents as inputs")
-    for part, node in zip(parts, inputs[1:], strict=True):
-        expect(part is None or part.type is node.type, "its rule has a cotangent of a wrong type")
     _inferred(op, inputs, attributes)
     node = make(op, inputs, attributes)
-    node.binding = Rule(given, parts)
+    node.binding = checked_rule(node, given, parts)
     return node
 
 

@@ -10,7 +10,8 @@ from treadle import state
 from treadle.array import Variable
 from treadle.autodiff import DUMMY
 from treadle.errors import ArgumentError, TreadleError
-from treadle.graph.graph import late, rewrite
+from treadle.graph.dimension import Size, solve, substitute
+from treadle.graph.graph import late, rebuild, rewrite
 from treadle.graph.node import STATIC, WEAK, Node, new, surrounded
 from treadle.state import READ, Cell
 from treadle.structure import SLOT
@@ -73,7 +74,17 @@ class Rule:
 
     def __call__(self, *values: Node) -> list[Node | None]:
         put = dict(zip(self.given, values, strict=True))
-        found = iter(rewrite(self.wanted(), lambda node, inputs: put.get(node)))
+        sizes: dict[str, Size] = {}
+        for leaf, value in put.items():
+            solve(leaf.shape, value.shape, sizes)
+
+        def change(node: Node, inputs: tuple[Node, ...]) -> Node | None:
+            if node in put or not sizes:
+                return put.get(node)
+            attributes: Any = substitute(node.attributes, sizes)
+            return None if attributes == node.attributes else rebuild(node, inputs, attributes)
+
+        found = iter(rewrite(self.wanted(), change))
         return [None if part is None else next(found) for part in self.parts]
 
     def wanted(self) -> list[Node]:

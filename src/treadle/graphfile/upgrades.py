@@ -13,8 +13,10 @@ from typing import Any
 from treadle.graphfile.values import expect, field
 
 KIND = "treadle graph"
-VERSION = 1
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+VERSION = 2
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: lambda document: document,  # in loops and branches there was no `detached`, and no rule
+}
 """From version n to n + 1, by n."""
 
 

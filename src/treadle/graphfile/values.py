@@ -9,17 +9,20 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from treadle.array import Variable
+from treadle.autodiff import CUSTOM
 from treadle.dtypes import BY_NAME, DType
 from treadle.errors import ArgumentError, FormatError
-from treadle.graph.closed import Closed
+from treadle.graph.closed import Closed, close, nested
 from treadle.graph.dimension import Dimension, Size
-from treadle.graph.node import DETACHED, Type, Types
+from treadle.graph.graph import rewrite
+from treadle.graph.node import Node, Type, Types
 from treadle.graph.text import closed_text, parse_closed
-from treadle.ops.record import OPS
+from treadle.graphfile.signature import Rule, rule_of
+from treadle.ops.record import INPUT, OPS, SCALAR, constant
 from treadle.state import Cell
 from treadle.structure import SLOT
 
@@ -148,22 +151,65 @@ def write_value(value: Any) -> Any:
 
 
 def _write_graph(closed: Closed) -> str:
-    for node in closed.order:
-        if node.binding is not None or node.flags & DETACHED:
-            what = "a rule of td.custom_vjp" if node.binding is not None else "td.no_grad"
-            raise ArgumentError(
-                f"[save] {node.op.name} inside a loop or branch, made at {node.line}, is under {what}: that "
-                f"is not kept in files; take it out of the loop"
-            )
-    return closed_text(closed)
+    known: dict[Node, tuple[Closed, str] | None] = {}
+    if all(node.binding is None for graph in (closed, *nested(closed.order)) for node in graph.order):
+        return closed_text(closed)
+
+    def bound(node: Node) -> tuple[Closed, str] | None:
+        if node not in known:
+            known[node] = None if node.binding is None else _closed_rule(node)
+        return known[node]
+
+    return closed_text(closed, bound)
+
+
+def _closed_rule(node: Node) -> tuple[Closed, str]:
+    """A user's rule in a loop or branch as a graph, and which of its outputs each input's cotangent is."""
+    rule = rule_of(node)
+    # Numbers that a session could change stand for themselves here.
+    wanted = rewrite(
+        rule.wanted(),
+        lambda node, inputs: constant(node.binding, node.dtype) if node.op is SCALAR else None,
+    )
+    (graph,), captured = close(INPUT, [(rule.given, wanted)])
+    if captured:
+        raise ArgumentError(
+            f"[save] the gradient rule of the custom_vjp made at {node.line}, inside a loop or branch, takes "
+            f"{captured[0].op.name} from outside: that is not kept in files; give it to the function as an "
+            "argument"
+        )
+    places = iter(range(len(wanted)))
+    return graph, " ".join("-" if part is None else str(next(places)) for part in rule.parts)
 
 
 def _read_graph(found: Any) -> Closed:
     expect(isinstance(found, str), f"{said(found)} is no graph")
     try:
-        return parse_closed(found, OPS)
+        return parse_closed(found, OPS, _read_closed_rule)
     except FormatError as error:
         raise Damage(f"a graph in it: {error.message}") from None
+
+
+def _read_closed_rule(node: Node, graph: Closed | None, places: str) -> None:
+    expect((graph is not None) == (node.op is CUSTOM), f"{node.op.name} has a rule, or custom_vjp has none")
+    if graph is None:
+        return
+    found = places.split()
+    right = all(place == "-" or (place.isdecimal() and int(place) < len(graph.outputs)) for place in found)
+    expect(right and found, f"{said(places)} are no outputs of a rule")
+    node.binding = checked_rule(
+        node, graph.parameters, [None if place == "-" else graph.outputs[int(place)] for place in found]
+    )
+
+
+def checked_rule(node: Node, given: Sequence[Node], parts: Sequence[Node | None]) -> Rule:
+    """A rule that fits its node."""
+    types = [leaf.type for leaf in given]
+    expect(types == [node.type, *[other.type for other in node.inputs]], "its rule does not fit")
+    expect(len(parts) == len(node.inputs) - 1, "its rule has not as many cotangents as inputs")
+    for part, other in zip(parts, node.inputs[1:], strict=True):
+        expect(part is None or part.type is other.type, "its rule has a cotangent of a wrong type")
+    return Rule(given, parts)
 
 
 def _write_float(value: float) -> Any:
