@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
 
@@ -37,6 +38,9 @@ def td():
         ("nn", "Linear", "td.nn.Dense"),
         ("nn", "conv2d", "td.conv"),
         ("optim", "Adagrad", "td.optim.AdaGrad"),
+        ("network", "state_dict", "net.state()"),
+        ("network", "half", "net.compute_dtype"),
+        ("optimizer", "lr", "opt.rate"),
     ],
 )
 def test_attributes_of_other_systems_name_ours(owner, name, ours):
@@ -93,6 +97,8 @@ def test_no_name_of_ours_has_a_second_spelling(td):
     assert not spelt_twice
     methods = {row.name for row in TABLE if row.where == "array" and hasattr(td.Array, row.name)}
     assert not methods
+    for where, owner in (("network", td.nn.Module), ("optimizer", td.optim.Optimizer)):
+        assert not {row.name for row in TABLE if row.where == where and hasattr(owner, row.name)}
 
 
 def test_all_that_the_table_advises_exists(td):
@@ -120,3 +126,29 @@ def test_unknown_names_of_a_namespace(td, owner, name, message):
     with pytest.raises(AttributeError) as caught:
         getattr(getattr(td, owner), name)
     assert str(caught.value).splitlines()[0] == message
+
+
+def test_unknown_attributes_of_networks_and_optimizers(td):
+    net = td.nn.Sequential(td.nn.Dense(2, 3))
+    adam = td.optim.Adam(net.parameters(), 0.1)
+    for what, name, message in (
+        (
+            net,
+            "state_dict",
+            "[Sequential] there is no attribute 'state_dict': for PyTorch/Keras's `state_dict` write",
+        ),
+        (net, "paramters", "[Sequential] there is no attribute 'paramters': did you mean `net.parameters`?"),
+        (net[0], "wieght", "[Dense] there is no attribute 'wieght': did you mean `net.weight`?"),
+        (net, "xyzzy", "[Sequential] there is no attribute 'xyzzy'"),
+        (
+            adam,
+            "zero_grad",
+            "[Adam] there is no attribute 'zero_grad': for PyTorch's `zero_grad` write nothing:",
+        ),
+    ):
+        with pytest.raises(AttributeError) as caught:
+            getattr(what, name)
+        assert str(caught.value).startswith(message)
+    with pytest.raises(AttributeError, match=r"write `opt.rate`"):
+        adam.lr = 0.5
+    assert copy.deepcopy(net)[0].weight.shape == (2, 3) and not hasattr(net, "_nothing")

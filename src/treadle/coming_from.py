@@ -341,6 +341,49 @@ OPTIM = (
     ("schedules", "Keras", "a schedule as the optimizer's rate: `td.optim.cosine` and the like"),
 )
 
+# What is asked of a network itself.
+NETWORK = (
+    ("state_dict get_weights", "PyTorch, Keras", "`net.state()`"),
+    (
+        "load_state_dict",
+        "PyTorch",
+        "`net.load_state(values)`, or `td.models.load_pytorch` for PyTorch's weights",
+    ),
+    ("set_weights", "Keras", "`net.load_state(values)`"),
+    ("load_weights", "Keras", "`net.load_state(td.models.read_weights(path))`"),
+    ("named_parameters", "PyTorch", "`net.parameters()`, a dict by name"),
+    ("trainable_variables trainable_weights", "Keras", "`net.parameters()`, a dict by name"),
+    ("weights", "Keras", "`net.variables()`, a dict by name"),
+    ("named_modules", "PyTorch", "`net.modules()`, a dict by name"),
+    ("named_children", "PyTorch", "`net.children()`, a dict by name"),
+    ("requires_grad_", "PyTorch", "`net.freeze()` and `net.unfreeze()`"),
+    ("zero_grad", "PyTorch", "nothing: `opt.step()` clears the gradients that it has used"),
+    ("register_buffer", "PyTorch", "an attribute that is a `td.nn.Statistic`"),
+    ("register_parameter", "PyTorch", "an attribute that is a `td.nn.Parameter`"),
+    ("add_module", "PyTorch", "an attribute"),
+    ("to cuda", "PyTorch", "`with td.device(...):` around what makes it"),
+    ("half", "PyTorch", '`net.compute_dtype = "float16"`'),
+    ("bfloat16", "PyTorch", '`net.compute_dtype = "bfloat16"`'),
+    ("add", "Keras", "`td.nn.Sequential(*parts)`"),
+    ("fit", "Keras", "`td.train.Trainer(net, loss, optimizer).fit(data, epochs=...)`"),
+    ("evaluate", "Keras", "`td.train.Trainer(net, loss, optimizer).evaluate(data)`"),
+    ("predict", "Keras", "`net.eval()(x)`, or `predict` of a `td.train.Trainer`"),
+    ("compile", "PyTorch, Keras", "`td.compile(net)`, or a `td.train.Trainer`, which compiles its steps"),
+)
+
+# What is asked of an optimizer itself.
+OPTIMIZER = (
+    ("zero_grad", "PyTorch", "nothing: `opt.step()` clears the gradients that it has used"),
+    ("state_dict", "PyTorch", "`opt.state()`"),
+    ("load_state_dict", "PyTorch", "`opt.load_state(values)`"),
+    ("param_groups", "PyTorch", "`opt.groups`"),
+    ("add_param_group", "PyTorch", "a list of `td.optim.Group` when it is made"),
+    ("lr", "PyTorch", "`opt.rate`"),
+    ("learning_rate", "Keras", "`opt.rate`"),
+    ("apply_gradients", "TensorFlow, Keras", "`opt.step(gradients)`"),
+    ("compute_gradients", "TensorFlow", "`td.gradients(loss, opt.parameters)`"),
+)
+
 DATA = (
     ("DataLoader", "PyTorch, Grain", "`dataset.batch(n).loader()`"),
     ("TensorDataset", "PyTorch", "`td.data.arrays`"),
@@ -393,6 +436,8 @@ TABLE = tuple(
         ("array", ARRAY),
         ("nn", NN),
         ("optim", OPTIM),
+        ("network", NETWORK),
+        ("optimizer", OPTIMIZER),
         ("data", DATA),
         ("keyword", KEYWORD),
     )
@@ -423,6 +468,8 @@ HEADINGS = {
     "array": ("Attributes and methods of arrays", "x.{}"),
     "nn": ("Layers and losses", "nn.{}"),
     "optim": ("Optimizers", "optim.{}"),
+    "network": ("Methods of networks", "net.{}"),
+    "optimizer": ("Methods of optimizers", "opt.{}"),
     "data": ("Input pipelines", "data.{}"),
     "keyword": ("Keyword arguments", "{}="),
 }
@@ -431,8 +478,9 @@ _BY_PLACE = {(row.where, row.name): row for row in TABLE}
 
 
 def advice_for_attribute(owner: str, name: str, ours: Iterable[str] = ()) -> str | None:
-    """What to write instead of `td.name` (of the owner "module"), `x.name` ("array") or `td.nn.name` ("nn",
-    and so on for every namespace); None if nothing is known and nothing in `ours` is near.
+    """What to write instead of `td.name` (of the owner "module"), `x.name` ("array"), `net.name` ("network"),
+    `opt.name` ("optimizer") or `td.nn.name` ("nn", and so on for every namespace); None if nothing is known
+    and nothing in `ours` is near.
 
     `ours` are the names that the owner has. What other systems have as a method or in a namespace is often a
     plain function here, so unknown names are looked up among the module's too.
@@ -444,8 +492,11 @@ def advice_for_attribute(owner: str, name: str, ours: Iterable[str] = ()) -> str
     >>> advice_for_attribute("module", "softmaxx", ["softmax", "exp"])
     'did you mean `td.softmax`?'
     """
-    prefix = {"module": "td.", "array": "x."}.get(owner, f"td.{owner}.")
-    return _from_table((owner, "module"), name) or _nearest(name, ours, prefix + "{}")
+    prefix = {"module": "td.", "array": "x.", "network": "net.", "optimizer": "opt."}.get(
+        owner, f"td.{owner}."
+    )
+    places = (owner,) if owner in ("network", "optimizer") else (owner, "module")
+    return _from_table(places, name) or _nearest(name, ours, prefix + "{}")
 
 
 def advice_for_keyword(name: str, ours: Iterable[str] = ()) -> str | None:

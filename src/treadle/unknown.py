@@ -69,3 +69,18 @@ def unknown_name(namespace: str, owner: str, name: str, ours: Sequence[str]) -> 
 
     advice = advice_for_attribute(owner, name, ours)
     return NameUnknown(f"{namespace} has no {name!r}" + (f": {advice}" if advice else ""))
+
+
+def unknown_attribute(kind: str, what: Any, name: str) -> AttributeError:
+    """The error for an attribute that a network or an optimizer (the kind) does not have, with what is known
+    of it.
+    """
+    owner = type(what).__name__
+    if name.startswith("_"):
+        return AttributeError(f"{owner!r} object has no attribute {name!r}", name=name, obj=what)
+    from treadle.coming_from import advice_for_attribute
+    from treadle.errors import NameUnknown
+
+    ours = {*vars(what), *(known for known in dir(type(what)) if known[0] != "_")}
+    advice = advice_for_attribute(kind, name, sorted(ours))
+    return NameUnknown(f"[{owner}] there is no attribute {name!r}" + (f": {advice}" if advice else ""))

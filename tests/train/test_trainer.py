@@ -7,7 +7,7 @@ import pytest
 
 import treadle as td
 from treadle import nn, optim, train
-from treadle.errors import ArgumentError, DTypeError, IndexingError, ShapeError
+from treadle.errors import ArgumentError, DTypeError, IndexingError, ShapeError, StateError
 
 numbers = np.random.default_rng(0)
 X = numbers.normal(size=(50, 4)).astype("float32")
@@ -183,7 +183,7 @@ def test_modes_of_parts_stay():
         (td.data.arrays(X, Y), {}, ShapeError, r"Make batches of it with \.batch\(32\)"),
         (td.data.arrays(X, Y).repeat().batch(4), {}, ArgumentError, "the data have no end"),
         ((X, Y), {"steps": 1}, ArgumentError, "give one of them"),
-        ((X, Y), {"epochs": 0}, ArgumentError, "not a positive integer"),
+        ((X, Y), {"epochs": 0}, ArgumentError, "epochs=0 is not a positive integer"),
         ((X, Y), {"batch": 0}, ArgumentError, "batch=0"),
         ((X, 2 * Y), {}, IndexingError, "2 is not the number of a class.*in step 1"),
     ],
@@ -247,3 +247,73 @@ def test_losses_that_are_none(loss, error, text):
 def test_callbacks_that_are_none():
     with pytest.raises(ArgumentError, match=r"wrap a function as train.every"):
         trainer_of(network(), callbacks=[print])
+    with pytest.raises(ArgumentError, match="Progress is a class: make one"):
+        trainer_of(network(), callbacks=[train.Progress])
+    diary = Diary()
+    assert trainer_of(network(), callbacks=diary).callbacks == [diary]
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda net, opt: (net, "cross_entropy", opt), "loss is 'cross_entropy'; expected a function"),
+        (
+            lambda net, opt: (net, nn.cross_entropy, "adam"),
+            r"optimizer is 'adam'; expected one .* optim.Adam",
+        ),
+        (lambda net, opt: (net, nn.cross_entropy, optim.Adam), "optimizer is the class Adam"),
+        (lambda net, opt: (td.relu, nn.cross_entropy, opt), "model is a function; expected an nn.Module"),
+        (lambda net, opt: (network(), nn.cross_entropy, opt), r"\(0.weight, .* are none of the model's"),
+    ],
+)
+def test_what_a_trainer_cannot_be_made_of(make, text):
+    net = network()
+    with pytest.raises(ArgumentError, match=text):
+        train.Trainer(*make(net, optim.SGD(net.parameters(), 0.1)))
+
+
+def test_lists_of_numbers_are_data():
+    x, y = X.tolist(), Y.tolist()
+    one, other = network(), network()
+    trainer_of(one).fit((X, Y), epochs=1)
+    trainer = trainer_of(other)
+    trainer.fit((x, y), epochs=1, validation=(x, y))
+    np.testing.assert_array_equal(one.state()["0.weight"], other.state()["0.weight"])
+    assert trainer.predict(x).dtype == np.float32
+    np.testing.assert_array_equal(trainer.predict(x), trainer.predict(X))
+
+
+def test_what_was_frozen_after_the_optimizer_was_made():
+    net = network()
+    trainer = trainer_of(net)
+    trainer.fit((X, Y), epochs=1)
+    net.freeze("0.*")
+    before = net.state()
+    with pytest.raises(StateError, match=r"since the optimizer was made: 0\.weight, 0\.bias; make"):
+        trainer.fit((X, Y), epochs=2)
+    loss = nn.cross_entropy(net(X), Y)
+    for step in (
+        lambda: trainer.optimizer.step(td.gradients(loss, trainer.optimizer.parameters)),
+        lambda: trainer.optimizer.minimize(loss),
+    ):
+        with pytest.raises(StateError, match="frozen since"):
+            step()
+    assert all(np.array_equal(before[name], value) for name, value in net.state().items())
+    trainer_of(net).fit((X, Y), epochs=1)
+    assert np.array_equal(before["0.weight"], net.state()["0.weight"])
+    net.unfreeze()
+    trainer.fit((X, Y), epochs=1)
+
+
+def test_measures_that_nothing_measures():
+    net = network()
+    plateau = optim.Plateau(optim.SGD(net.parameters(), 0.1))
+    for callback in (train.EarlyStopping(), train.LowerRate(plateau)):
+        trainer = trainer_of(net, callbacks=[callback])
+        with pytest.raises(ArgumentError, match="is measured on a validation set: give fit validation="):
+            trainer.fit((X, Y), epochs=1)
+        assert trainer.step == 0
+    with pytest.raises(ArgumentError, match="nothing measures 'validation/score'"):
+        trainer_of(net, callbacks=[train.LowerRate(plateau, "validation/score")]).fit(
+            (X, Y), epochs=1, validation=(X, Y)
+        )

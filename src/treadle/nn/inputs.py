@@ -19,12 +19,15 @@ def as_inputs(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """The arguments with NumPy's arrays as Treadle's. Of lists only the first argument: later ones may be
     settings, such as lengths, that a module wants as they are.
     """
-    if inputs and isinstance(inputs[0], list) and _is_numbers(inputs[0]):
+    if inputs and is_numbers(inputs[0]):
         inputs = (td.asarray(inputs[0]), *inputs[1:])
     return tuple([td.asarray(x) if isinstance(x, np.ndarray) else x for x in inputs])
 
 
-def _is_numbers(x: Any) -> bool:
+def is_numbers(x: Any) -> bool:
+    """Whether it is a list of numbers, or of lists of them, as its first item says."""
+    if not isinstance(x, list):
+        return False
     while isinstance(x, list | tuple) and x:
         x = x[0]
     return isinstance(x, bool | int | float | np.number)

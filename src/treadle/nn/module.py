@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from treadle.nn.initial import First, checked_sizes, drawing, first_value
 from treadle.nn.inputs import as_inputs, no_array
 from treadle.nn.mixed import called, checked_dtype
 from treadle.nn.values import assign_all
+from treadle.unknown import unknown_attribute
 
 if TYPE_CHECKING:
     from treadle.nn.summary import Summary
@@ -303,6 +304,11 @@ class Module:
         for variable in chosen:
             variable.cell.trainable = on
         return self
+
+    # -- names of other systems
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise unknown_attribute("network", self, name)
 
     # -- looking at it
 

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
-from typing import Any, TypedDict
+from typing import Any, NoReturn, TypedDict
 
 import numpy as np
 
 import treadle as td
 from treadle import state
-from treadle.errors import ArgumentError, GradientError, ShapeError
+from treadle.errors import ArgumentError, GradientError, ShapeError, StateError
 from treadle.graph.node import surrounded
 from treadle.nn.values import assign_all
 from treadle.optim.clipping import clip_by_norm, clip_by_value
 from treadle.optim.ema import EMA
 from treadle.optim.groups import Constraint, Group, Parameters, Rate, checked_number, checked_rate, settled
 from treadle.optim.loss_scale import LossScale
+from treadle.unknown import unknown_attribute
 
 Pairs = list[tuple[td.Variable, td.Array]]
 """Variables and their next values."""
@@ -89,6 +90,7 @@ class Optimizer:
         self.clip_value, self.clip_norm, self.accumulate = clip_value, clip_norm, accumulate
         self.loss_scale, self.ema = loss_scale, ema
         self.groups = settled(owner, parameters, rate, weight_decay, constraint)
+        self._learned = [path for path, w in self.parameters.items() if w.trainable]
         self.steps = _number("steps")
         """How many steps were made, a 0-d float32 variable."""
         self.memory = {path: self._zeros(self.slots, path, w) for path, w in self.parameters.items()}
@@ -132,8 +134,10 @@ class Optimizer:
 
         Raises:
             GradientError: there are no gradients, or not one for each parameter.
+            StateError: a parameter was frozen after the optimizer was made.
             ShapeError: a gradient is not of its parameter's shape.
         """
+        self.refuse_frozen()
         given = self._from_backward() if gradients is None else self._by_path(gradients)
         if self.loss_scale is not None and not self._scaled:
             raise GradientError(
@@ -156,10 +160,12 @@ class Optimizer:
 
         Raises:
             ShapeError: the loss is not 0-d.
+            StateError: a parameter was frozen after the optimizer was made.
         """
         if not isinstance(loss, td.Array) or loss.shape != ():
             given = f"of shape {loss.shape}" if isinstance(loss, td.Array) else f"a {type(loss).__name__}"
             raise ShapeError(f"[minimize] loss is {given}; expected a 0-d array: take its mean or sum")
+        self.refuse_frozen()
         gradients = self._by_path(td.gradients(self.scaled(loss), self.parameters))
         self._scaled = False
         node = loss.node
@@ -175,6 +181,16 @@ class Optimizer:
             return loss
         self._scaled = True
         return td.astype(loss, td.float32) * self.loss_scale.scale
+
+    def refuse_frozen(self) -> None:
+        """Raise StateError if parameters were frozen after the optimizer was made: it would move them on."""
+        parameters = self.parameters
+        frozen = [path for path in self._learned if not parameters[path].trainable]
+        if frozen:
+            raise StateError(
+                f"[{type(self).__name__}] frozen since the optimizer was made: {', '.join(frozen)}; make "
+                f"another optimizer, of net.parameters(), after net.freeze(...)"
+            )
 
     # -- what a step is
 
@@ -301,6 +317,16 @@ class Optimizer:
             FormatError: values are missing, unexpected or of another shape.
         """
         assign_all(type(self).__name__, self.variables(), values)
+
+    # -- names of other systems
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise unknown_attribute("optimizer", self, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("lr", "learning_rate"):  # would be kept, and change nothing
+            raise unknown_attribute("optimizer", self, name)
+        super().__setattr__(name, value)
 
     # -- gradients as they come
 

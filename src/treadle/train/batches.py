@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from treadle.array import Array
+from treadle.array import Array, asarray
 from treadle.errors import ArgumentError, ShapeError, StateError
+from treadle.nn.inputs import is_numbers
 
 
 class ArrayBatches:
@@ -118,7 +119,7 @@ def as_batches(
 
     Args:
         data: a `data.Loader`; a `data.Dataset` of batches, or of examples if `batch` is given; a tuple of
-            arrays, which are cut into batches; or any iterable of batches.
+            arrays or lists of numbers, which are cut into batches; or any iterable of batches.
         batch: examples in a batch; for arrays 32 if None.
         shuffle, seed: the order of arrays.
         passes: how many went before, each in another order.
@@ -127,6 +128,7 @@ def as_batches(
         return data
     if hasattr(data, "loader"):
         return (data if batch is None else data.batch(batch)).loader()
+    data = listed(data)
     if isinstance(data, tuple) and all(_is_arrays(part) for part in data):
         made = ArrayBatches(data, 32 if batch is None else batch, shuffle=shuffle, seed=seed)
         made.passes = passes
@@ -172,6 +174,13 @@ def length_of(batches: Any) -> int | None:
         count = len(batches.batches)
     # An endless data set has 2**62 items or more, and batches of it are a fraction of that.
     return count if count is None or count < 2**40 else None
+
+
+def listed(data: Any) -> Any:
+    """Data with what is nested lists of numbers in a tuple as arrays."""
+    if not isinstance(data, tuple):
+        return data
+    return tuple([asarray(part).numpy() if is_numbers(part) else part for part in data])
 
 
 def _is_arrays(structure: Any) -> bool:

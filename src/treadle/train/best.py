@@ -42,8 +42,16 @@ class Best:
         self.threshold = threshold
         self.value: float | None = None
 
-    def improved(self, trainer: Trainer) -> bool:
-        """Whether the value just measured is the best so far; NaN never is.
+    def check_validated(self, owner: str, trainer: Trainer) -> None:
+        """Raise ArgumentError if it is measured in evaluations and there will be none."""
+        if self.event == "evaluated" and not trainer.validates:
+            raise ArgumentError(
+                f"[{owner}] {self.measure!r} is measured on a validation set: give fit validation=..., or "
+                f"choose a measure 'training/NAME'"
+            )
+
+    def measured(self, trainer: Trainer) -> float:
+        """The value just measured.
 
         Raises:
             ArgumentError: nothing of that name is measured.
@@ -53,7 +61,11 @@ class Best:
                 f"nothing measures {self.measure!r}; there are {', '.join(trainer.latest)}: give the trainer "
                 f"that metric, and fit a validation set"
             )
-        value = trainer.latest[self.measure]
+        return trainer.latest[self.measure]
+
+    def improved(self, trainer: Trainer) -> bool:
+        """Whether the value just measured is the best so far; NaN never is. Raises as `measured`."""
+        value = self.measured(trainer)
         sign = 1 if self.larger else -1
         if math.isnan(value):
             return False

@@ -53,6 +53,9 @@ class EarlyStopping(Callback):
         """The step of the best one."""
         self._values: Mapping[str, np.ndarray] = {}
 
+    def begin(self, trainer: Trainer) -> None:
+        self.best.check_validated("EarlyStopping", trainer)
+
     def evaluated(self, trainer: Trainer) -> None:
         if self.best.event == "evaluated":
             self._measured(trainer)
@@ -99,13 +102,16 @@ class LowerRate(Callback):
         self.plateau = plateau
         self.best = Best(measure, plateau.sign < 0)
 
+    def begin(self, trainer: Trainer) -> None:
+        self.best.check_validated("LowerRate", trainer)
+
     def evaluated(self, trainer: Trainer) -> None:
         if self.best.event == "evaluated":
-            self.plateau.measured(trainer.latest[self.best.measure])
+            self.plateau.measured(self.best.measured(trainer))
 
     def epoch_ended(self, trainer: Trainer) -> None:
         if self.best.event == "epoch_ended":
-            self.plateau.measured(trainer.latest[self.best.measure])
+            self.plateau.measured(self.best.measured(trainer))
 
     def state(self) -> dict[str, Any]:
         return dict(self.plateau.state())

@@ -10,7 +10,7 @@ import numpy as np
 import treadle as td
 from treadle.errors import ArgumentError
 from treadle.nn.module import Module
-from treadle.train.batches import ArrayBatches, as_batches, whole_pass
+from treadle.train.batches import ArrayBatches, as_batches, listed, whole_pass
 from treadle.train.metrics import examples
 from treadle.train.step import called, drawing, evaluating
 
@@ -33,6 +33,7 @@ class Prediction:
         """Outputs as NumPy arrays ``[examples, ...]``; arrays are cut into batches of one size, the last
         filled up and what it gives cut off. Of batches that are pairs, the targets are left out.
         """
+        (inputs,) = listed((inputs,))
         whole = hasattr(inputs, "shape") or isinstance(inputs, tuple | Mapping)
         if whole:
             batches: Any = ArrayBatches(inputs, batch)

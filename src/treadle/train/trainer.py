@@ -45,6 +45,9 @@ class Trainer:
         folder: where the run keeps its files; it is made. None keeps none.
         seed: of the order of arrays, and of what the model draws at random in training.
 
+    Raises:
+        ArgumentError: one of them is something else, or the optimizer is of another model's parameters.
+
     >>> import numpy as np
     >>> from treadle import nn, optim, train
     >>> net = nn.Dense(4, 2)
@@ -67,11 +70,9 @@ class Trainer:
         folder: str | Path | None = None,
         seed: int = 0,
     ):
-        wrong = [item for item in callbacks if not isinstance(item, Callback)]
-        if wrong:
-            raise ArgumentError(
-                f"[Trainer] {wrong[0]!r} is no callback: wrap a function as train.every(steps=1)(function)"
-            )
+        if isinstance(callbacks, Callback):
+            callbacks = (callbacks,)
+        _check(model, loss, optimizer, callbacks)
         self.model, self.optimizer = model, optimizer
         self.folder = None if folder is None else Path(folder)
         self.seed = seed
@@ -101,6 +102,7 @@ class Trainer:
         self._begun = self._written = (0, 0)
         self._planned_end: str | None = None
         self._data: Any = None
+        self._held: Any = None
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -111,6 +113,11 @@ class Trainer:
     def waiting(self) -> float:
         """The share of the time that was spent waiting for data."""
         return self.history.waiting
+
+    @property
+    def validates(self) -> bool:
+        """Whether `fit` was given a validation set."""
+        return self._held is not None
 
     @property
     def stopped(self) -> str | None:
@@ -166,19 +173,22 @@ class Trainer:
                 line that began; the model is as it was before that step.
             CheckpointError: the folder cannot be written to, which is seen before the first step.
             FormatError: a checkpoint is broken, or that of another model; nothing is changed.
-            StateError: the folder holds another run's checkpoints, or the data are not those of the run.
+            StateError: the folder holds another run's checkpoints, the data are not those of the run, or
+                parameters were frozen after the optimizer was made.
         """
         if (epochs is None) == (steps is None):
             raise ArgumentError(f"[fit] epochs={epochs}, steps={steps}: give one of them")
         count = epochs if steps is None else steps
         if not isinstance(count, int) or count < 1:
-            raise ArgumentError(f"[fit] {count!r} is not a positive integer")
+            name = "epochs" if steps is None else "steps"
+            raise ArgumentError(f"[fit] {name}={count!r} is not a positive integer")
         if self._running:
             raise StateError("[fit] the trainer is training already")
         if resume and self._checkpoints is None:
             raise ArgumentError(
                 "[fit] resume=True: give the trainer the folder whose checkpoints to go on from"
             )
+        self.optimizer.refuse_frozen()
         self._data = as_batches(data, batch, shuffle=shuffle, seed=self.seed, passes=self.epoch)
         self._held = None if validation is None else as_batches(validation, batch)
         check_end("fit", self._held)
@@ -441,3 +451,39 @@ class Trainer:
             NumPy arrays ``[examples, ...]``, in the structure of the model's outputs.
         """
         return self._prediction(inputs, batch)
+
+
+def _check(model: Any, loss: Any, optimizer: Any, callbacks: Any) -> None:
+    """Refuse what a trainer cannot be made of."""
+    if not isinstance(model, Module):
+        raise ArgumentError(f"[Trainer] model is {_said(model)}; expected an nn.Module")
+    if not callable(loss) or isinstance(loss, type):
+        raise ArgumentError(
+            f"[Trainer] loss is {_said(loss)}; expected a function of outputs and targets, such as "
+            f"nn.cross_entropy"
+        )
+    if not isinstance(optimizer, Optimizer):
+        raise ArgumentError(
+            f"[Trainer] optimizer is {_said(optimizer)}; expected one that is made, such as "
+            f"optim.Adam(net.parameters(), 1e-3)"
+        )
+    cells = {variable.cell for variable in model.variables().values()}
+    if not any(variable.cell in cells for variable in optimizer.parameters.values()):
+        raise ArgumentError(
+            f"[Trainer] the optimizer's parameters ({', '.join(list(optimizer.parameters)[:3])} ...) are "
+            f"none of the model's: make it of the model's parameters()"
+        )
+    wrong = [item for item in callbacks if not isinstance(item, Callback)]
+    if wrong and isinstance(wrong[0], type):
+        raise ArgumentError(f"[Trainer] the callback {wrong[0].__name__} is a class: make one")
+    if wrong:
+        raise ArgumentError(
+            f"[Trainer] {wrong[0]!r} is no callback: wrap a function as train.every(steps=1)(function)"
+        )
+
+
+def _said(given: Any) -> str:
+    """What was given, in a few words."""
+    if isinstance(given, type):
+        return f"the class {given.__name__}"
+    return repr(given) if isinstance(given, str | int | float | None) else f"a {type(given).__name__}"
