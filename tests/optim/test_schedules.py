@@ -93,6 +93,14 @@ def test_a_plateau_is_resumed():
         second.load_state({"best": 1.0})
 
 
+def test_a_plateau_raises_no_rate():
+    groups = [optim.Group([td.Variable(1.0)], 0.5), optim.Group([td.Variable(1.0)], 0.0)]
+    opt = optim.SGD(groups, 0.1)
+    plateau = optim.Plateau(opt, patience=0, lowest=0.2)
+    assert [plateau.measured(1.0), plateau.measured(1.0)] == [False, True]
+    np.testing.assert_allclose([group.rate.item() for group in opt.groups], [0.2, 0.0])
+
+
 def test_a_plateau_lowers_the_rate():
     opt = optim.SGD([td.Variable([1.0])], 1.0)
     plateau = optim.Plateau(opt, factor=0.5, patience=1, lowest=0.3)

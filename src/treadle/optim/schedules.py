@@ -168,7 +168,8 @@ class Plateau:
         self.bad = 0
         with td.assignments():
             for group in self.optimizer.groups:
-                group.rate.assign(td.maximum(group.rate * self.factor, self.lowest))
+                lower = td.maximum(group.rate * self.factor, self.lowest)
+                group.rate.assign(td.minimum(group.rate, lower))  # that of a group may be lower already
         return True
 
     def state(self) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ import pytest
 import treadle as td
 from treadle.devices.cpu import runner
 from treadle.errors import FormatError, StateError
-from treadle.train import every, read_log, read_recipe, read_run
+from treadle.train import EarlyStopping, every, read_log, read_recipe, read_run
 from treadle.train.recipe.run import make_run
 
 
@@ -199,6 +199,11 @@ def test_what_cannot_be_made_names_its_section(line, tmp_path, override, message
         make_run(read_recipe(line, [override])).fit(tmp_path / "run")
 
 
+def test_no_patience_is_none(line, tmp_path):
+    trainer = make_run(read_recipe(line, ["training.patience=0", "training.epochs=1"])).fit(tmp_path / "run")
+    assert [item.patience for item in trainer.callbacks if isinstance(item, EarlyStopping)] == [0]
+
+
 def test_a_rate_is_needed_where_there_is_no_usual_one(line, tmp_path):
     line.write_text(REGRESSION.replace("rate = 0.1\n", ""))
     with pytest.raises(FormatError, match=r"\[optimizer\] there is no rate: it needs a number"):
@@ -228,7 +233,14 @@ def test_a_recipe_may_compute_in_16_bits_and_add_up_parts_of_batches(tmp_path):
     scale = float(trainer.optimizer.loss_scale.scale)  # half as large for every step that was not made
     assert float(trainer.optimizer.steps) + np.log2(65536 / scale) == trainer.step // 2
     assert trainer.latest["validation/accuracy"] > 0.5
-    run, _ = read_run(tmp_path)
+    # The schedule ends with the steps, of two batches each.
+    schedule = trainer.optimizer.groups[0].schedule
+    assert schedule(td.asarray(float(trainer.step // 2))).item() == pytest.approx(0, abs=1e-9)
+    run, _ = read_run(tmp_path, "last")
     assert run.model.compute_dtype is td.float16
+    # What was evaluated in training are the averages.
+    found = run.evaluate(["accuracy"])
+    assert found["accuracy"] == trainer.latest["validation/accuracy"]
+    assert found["loss"] == pytest.approx(trainer.latest["validation/loss"], rel=1e-6)
     with pytest.raises(FormatError, match=r"compute_dtype.*'int8', which there is not"):
         short("training.compute_dtype='int8'")

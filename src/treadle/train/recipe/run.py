@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import treadle as td
 from treadle import nn
 from treadle.errors import StateError, TreadleError
@@ -27,6 +29,9 @@ from treadle.train.trainer import Trainer
 
 FILE = "recipe.toml"
 """In a run's folder: what it was made from."""
+
+AVERAGE = "ema.mean."
+"""In front of a parameter's name: what its average is called in the optimizer's state."""
 
 
 @dataclass
@@ -62,7 +67,7 @@ class Run:
         if training.tensorboard:
             watching.append(TensorBoard(steps=training.log_steps, graph=self.graph()))
         if training.patience is not None:
-            watching.append(_blamed(self.recipe, "training", lambda: self._early_stopping()))
+            watching.append(self._early_stopping(training.patience))
         trainer = Trainer(
             self.model,
             self.loss,
@@ -86,7 +91,9 @@ class Run:
     def _optimizer(self) -> Any:
         name, keys = self.recipe.named("optimizer")
         schedule, settings = self.recipe.named("schedule")
-        steps = len(self.data.training) * self.recipe.training.epochs
+        # A schedule counts the optimizer's steps, not the batches that one is made of.
+        batches = len(self.data.training) * self.recipe.training.epochs
+        steps = batches // max(1, keys.get("accumulate", 1))
         rate = keys.pop("rate", None)
         if "schedule" in self.recipe.sections:
             default = inspect.signature(OPTIMIZERS[name]).parameters["rate"].default
@@ -99,9 +106,9 @@ class Run:
             )
         return _blamed(self.recipe, "optimizer", lambda: make_optimizer(name, keys, self.model, rate))
 
-    def _early_stopping(self) -> Callback:
-        training = self.recipe.training
-        return EarlyStopping(training.best or "validation/loss", patience=training.patience or 1)
+    def _early_stopping(self, patience: int) -> Callback:
+        measure = self.recipe.training.best or "validation/loss"
+        return _blamed(self.recipe, "training", lambda: EarlyStopping(measure, patience=patience))
 
     def _keep_recipe(self, folder: Path, resume: bool) -> None:
         path = folder / FILE
@@ -180,6 +187,8 @@ def read_run(
         which: "best", or "last". Without a best one, the last.
         overrides: as of `read_recipe`: other data, for instance.
 
+    Where the optimizer has an `ema`, the model has the averages: what was evaluated in training.
+
     Raises:
         FileNotFoundError: there is no run.
         FormatError: a file of it is broken, or of another model.
@@ -194,9 +203,18 @@ def read_run(
         checkpoint = read_checkpoint(folder, which)
     except FileNotFoundError:
         checkpoint = read_checkpoint(folder)
-    run.model.load_state(checkpoint.model)
+    run.model.load_state({**checkpoint.model, **_averages(checkpoint)})
     run.model.eval()
     return run, checkpoint
+
+
+def _averages(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
+    """Of an optimizer that averages parameters: their averages, which evaluations in training measured."""
+    return {
+        name.removeprefix(AVERAGE): value.astype(checkpoint.model[name.removeprefix(AVERAGE)].dtype)
+        for name, value in checkpoint.training.get("optimizer", {}).items()
+        if name.startswith(AVERAGE)
+    }
 
 
 def _tuples(keys: dict[str, Any]) -> dict[str, Any]:
