@@ -14,7 +14,7 @@ import numpy as np
 
 import treadle as td
 from treadle import nn, optim, train
-from treadle.datasets import load_digits
+from treadle.datasets import digits
 
 ROUNDS = 12
 EPOCHS = 6
@@ -76,7 +76,7 @@ def trained(x: np.ndarray, y: np.ndarray, **options):
 
 def main() -> None:
     td.set_num_threads(1)
-    x, y, *_ = load_digits()
+    x, y, *_ = digits()
     x, y = x[: STEPS * BATCH], y[: STEPS * BATCH]
     watched = [train.every(steps=10)(lambda trainer: trainer.latest["loss"])]
     ways = {

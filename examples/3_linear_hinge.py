@@ -6,7 +6,7 @@ The loss is that of Weston and Watkins (1999): every wrong class should score 1 
 from __future__ import annotations
 
 import treadle as td
-from treadle.datasets import load_digits
+from treadle.datasets import digits
 
 CLASSES = 10
 RATE = 0.05
@@ -14,7 +14,7 @@ REGULARISATION = 1e-4
 
 
 def main(steps=300):
-    train_images, train_labels, test_images, test_labels = load_digits()
+    train_images, train_labels, test_images, test_labels = digits()
     x = td.asarray(train_images.reshape(len(train_images), -1))
     labels = td.asarray(train_labels)
     w = td.Variable(td.zeros((x.shape[1], CLASSES)), name="w")

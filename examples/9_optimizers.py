@@ -10,7 +10,7 @@ import argparse
 
 import treadle as td
 from treadle import nn, optim, train
-from treadle.datasets import load_digits
+from treadle.datasets import digits
 
 RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 OPTIMIZERS = {
@@ -22,7 +22,7 @@ OPTIMIZERS = {
 
 def run(make, rate, epochs):
     """Losses of all steps, and the trainer's rows (one an epoch)."""
-    images, labels, test_images, test_labels = load_digits()
+    images, labels, test_images, test_labels = digits()
     td.random.seed(0)
     model = nn.Sequential(
         nn.Conv(1, 16, 3, padding=1),

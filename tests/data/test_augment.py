@@ -9,7 +9,7 @@ import pytest
 
 import treadle as td
 from treadle import data
-from treadle.errors import ArgumentError, DataError
+from treadle.errors import ArgumentError, DataError, IndexingError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (13, 12, 10, 3), dtype=np.uint8)
 STEPS = (
@@ -101,10 +101,11 @@ def test_where_the_image_is():
     [
         (lambda: data.RandomCrop((3, 0)), "size"),
         (lambda: data.RandomResizedCrop(3, scale=(0.5, 0.1)), "scale"),
-        (lambda: data.RandomFlip(2), "probability=2"),
+        (lambda: data.RandomFlip(2), "rate=2"),
         (lambda: data.ColorJitter(-1), "brightness=-1"),
         (lambda: data.ColorJitter(hue=1), "hue=1"),
         (lambda: data.Mixup(2, 0), "alpha=0"),
+        (lambda: data.Mixup(0), "classes=0"),
     ],
 )
 def test_wrong_use(wrong, says):
@@ -121,3 +122,9 @@ def test_batches_on_the_device_are_the_loaders_own_memory():
     (batch,) = names
     assert batch["name"] == ("a",) and batch["x"].tolist() == [1.5]
     assert "copying" in loader.spent and "copying" in names.spent
+
+
+@pytest.mark.parametrize("label", [-1, 2])
+def test_labels_that_are_no_classes_are_not_mixed(label):
+    with pytest.raises(IndexingError, match=f"label {label} is not from 0 to 1"):
+        data.Mixup(2)((np.ones((2, 1)), np.array([0, label])), np.random.default_rng(0))

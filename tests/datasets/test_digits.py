@@ -8,7 +8,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
-from treadle.datasets import load_digits
+from treadle.datasets import digits, load_digits
 
 COUNT_OF_EACH_DIGIT = [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
 
@@ -26,7 +26,7 @@ def test_stored_digits_are_the_published_ones():
 
 
 def test_split_has_the_promised_shapes_dtypes_and_range():
-    train_images, train_labels, test_images, test_labels = load_digits()
+    train_images, train_labels, test_images, test_labels = digits()
     assert (train_images.shape, train_images.dtype) == ((1437, 1, 8, 8), np.float32)
     assert (test_images.shape, test_images.dtype) == ((360, 1, 8, 8), np.float32)
     assert (train_labels.shape, train_labels.dtype) == ((1437,), np.int64)
@@ -44,13 +44,13 @@ def test_split_is_a_shuffle_that_keeps_each_image_with_its_label():
 
 
 def test_seed_0_gives_the_same_order_in_every_numpy():
-    _, train_labels, _, test_labels = load_digits()
+    _, train_labels, _, test_labels = digits()
     assert train_labels[:10].tolist() == [2, 8, 2, 6, 6, 7, 1, 9, 8, 5]
     assert test_labels[-10:].tolist() == [1, 4, 8, 4, 5, 3, 3, 7, 7, 8]
-    assert load_digits(seed=1)[1][:10].tolist() != [2, 8, 2, 6, 6, 7, 1, 9, 8, 5]
+    assert digits(seed=1)[1][:10].tolist() != [2, 8, 2, 6, 6, 7, 1, 9, 8, 5]
 
 
 @pytest.mark.parametrize("test", [-1, 1797, 5000])
 def test_a_split_that_leaves_nothing_to_train_on_is_refused(test):
-    with pytest.raises(ValueError, match=f"test={test} must be from 0 to 1796"):
-        load_digits(test=test)
+    with pytest.raises(ValueError, match=f"test={test}; expected 0 to 1796 digits"):
+        digits(test=test)

@@ -119,6 +119,11 @@ REFUSED = {
     "small": (lambda: nn.RandomShift(8)(IMAGES), ShapeError, "make it fewer"),
     "dimensions": (lambda: nn.Cutout(2)(IMAGES[0]), ShapeError, "expected 4 dimensions, NCHW"),
     "dtype": (lambda: nn.ColorJitter(0.1)(np.ones((1, 1, 2, 2), "u1")), DTypeError, "expected floating"),
+    "unknown sizes": (
+        lambda: nn.Cutout(2)(td.placeholder((2, 3, "height", 8))),
+        ShapeError,
+        "needs to know the sizes of x",
+    ),
     "layout": (lambda: nn.Cutout(2, layout="HWC"), ArgumentError, "NCHW, NHWC"),
     "views": (lambda: nn.Views(nn.Dense(2, 2), []), ArgumentError, "standard_views"),
 }

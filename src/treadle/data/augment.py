@@ -13,7 +13,7 @@ import numpy as np
 
 from treadle.data.extra import needed
 from treadle.data.images import resized
-from treadle.errors import ArgumentError, ShapeError
+from treadle.errors import ArgumentError, IndexingError, ShapeError
 
 Step = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 GREY = np.array([0.299, 0.587, 0.114], np.float32)
@@ -158,17 +158,17 @@ class RandomFlip:
     """The image mirrored, left to right or top to bottom, with a probability.
 
     Args:
-        probability: in [0, 1].
+        rate: the probability, in [0, 1].
         vertical: top to bottom.
     """
 
-    def __init__(self, probability: float = 0.5, *, vertical: bool = False):
-        if not 0 <= probability <= 1:
-            raise ArgumentError(f"[RandomFlip] probability={probability} is not in [0, 1]")
-        self.probability, self.axis = probability, 0 if vertical else 1
+    def __init__(self, rate: float = 0.5, *, vertical: bool = False):
+        if not 0 <= rate <= 1:
+            raise ArgumentError(f"[RandomFlip] rate={rate} is not in [0, 1]")
+        self.rate, self.axis = rate, 0 if vertical else 1
 
     def __call__(self, image: np.ndarray, numbers: np.random.Generator) -> np.ndarray:
-        return np.flip(image, self.axis) if numbers.random() < self.probability else image
+        return np.flip(image, self.axis) if numbers.random() < self.rate else image
 
 
 class ColorJitter:
@@ -218,6 +218,9 @@ class Mixup:
         classes: how many there are; labels become probabilities ``[batch, classes]``.
         alpha: of the distribution Beta(alpha, alpha) from which each batch's share is drawn.
 
+    Raises:
+        IndexingError: a label is not the number of a class.
+
     >>> from treadle import data
     >>> batches = data.arrays([[0.0], [1.0]], [0, 1]).batch(2).map(data.Mixup(2, alpha=0.2), seed=1)
     >>> images, labels = batches[0]
@@ -228,12 +231,17 @@ class Mixup:
     stage = "augmenting"
 
     def __init__(self, classes: int, alpha: float = 0.2):
+        if not isinstance(classes, int) or classes < 1:
+            raise ArgumentError(f"[Mixup] classes={classes!r} is not a positive integer")
         if not alpha > 0:
             raise ArgumentError(f"[Mixup] alpha={alpha} is not positive")
         self.classes, self.alpha = classes, alpha
 
     def __call__(self, batch: Any, numbers: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         images, labels = batch
+        wrong = [label for label in np.unique(labels) if not 0 <= label < self.classes]
+        if wrong:
+            raise IndexingError(f"[Mixup] label {wrong[0]} is not from 0 to {self.classes - 1}")
         share = np.float32(numbers.beta(self.alpha, self.alpha))
         sure = np.eye(self.classes, dtype=np.float32)[labels]
         images = np.asarray(images, np.float32)

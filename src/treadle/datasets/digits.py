@@ -11,27 +11,42 @@ from importlib.resources import files
 
 import numpy as np
 
+from treadle.errors import ArgumentError
+
 LARGEST_PIXEL = 16
 
 
-def load_digits(seed: int = 0, test: int = 360) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Shuffle the digits with `seed` and hold the last `test` of them out.
+def digits(seed: int = 0, test: int = 360) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The 1,797 handwritten digits that come with Treadle, shuffled.
 
-    Returns `(train_images, train_labels, test_images, test_labels)`: images are float32
-    `[count, 1, 8, 8]` from 0 (paper) to 1 (ink), labels int64 `[count]` from 0 to 9. Raises ValueError if
-    `test` leaves nothing to train on.
+    Args:
+        seed: of their order.
+        test: how many, the last of them, are to test on.
 
-    >>> train_images, train_labels, test_images, test_labels = load_digits()
+    Returns:
+        ``(train_images, train_labels, test_images, test_labels)``: images float32 ``[count, 1, 8, 8]`` from 0
+        (paper) to 1 (ink), labels int64 ``[count]``.
+
+    Raises:
+        ArgumentError: `test` leaves nothing to train on.
+
+    >>> train_images, train_labels, test_images, test_labels = digits()
     >>> train_images.shape, test_images.shape
     ((1437, 1, 8, 8), (360, 1, 8, 8))
     """
     with (files("treadle.datasets") / "digits.npz").open("rb") as file, np.load(file) as archive:
         images, labels = archive["images"], archive["labels"]
     if not 0 <= test < len(labels):
-        raise ValueError(f"load_digits: test={test} must be from 0 to {len(labels) - 1}")
+        raise ArgumentError(
+            f"[datasets.digits] test={test}; expected 0 to {len(labels) - 1} digits to test on"
+        )
     # NumPy promises the same numbers in every release from RandomState, and not from default_rng.
     order = np.random.RandomState(seed).permutation(len(labels))
     images = (images[order, None] / np.float32(LARGEST_PIXEL)).astype(np.float32)
     labels = labels[order].astype(np.int64)
     train = len(labels) - test
     return images[:train], labels[:train], images[train:], labels[train:]
+
+
+load_digits = digits
+"""The name that scikit-learn has for them."""

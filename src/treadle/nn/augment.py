@@ -136,6 +136,10 @@ class Cutout(_Augment):
         inside: Any = True
         for axis in (2, 3):
             size = x.shape[axis]
+            if not isinstance(size, int):
+                raise ShapeError(
+                    f"[Cutout] needs to know the sizes of x, which is {x.shape}: give the placeholder numbers"
+                )
             shape = tuple([size if i == axis else 1 for i in range(4)])
             begin = td.floor(td.random.uniform((x.shape[0],)) * size) - self.pixels // 2
             along = td.reshape(td.arange(size, dtype=td.float32), shape) - _each(x, begin)

@@ -32,9 +32,9 @@ class Found:
 
 def digits() -> Found:
     """The 1,797 handwritten digits that come with Treadle; 360 are held out."""
-    from treadle.datasets import load_digits
+    from treadle import datasets
 
-    images, labels, held, held_labels = load_digits()
+    images, labels, held, held_labels = datasets.digits()
     return Found((images[:, 0], labels), (held[:, 0], held_labels), tuple("0123456789"), images=True)
 
 
