@@ -6,7 +6,9 @@ dtype is one compilation.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
+from pathlib import Path
 
 import numeric
 import numpy as np
@@ -25,6 +27,7 @@ from treadle.errors import GradientError
 from treadle.evaluate import data, evaluate, leaf_value, planned
 from treadle.graph.graph import ordered
 from treadle.graph.node import Node, Op, Type, make
+from treadle.ops import elementwise
 from treadle.ops.elementwise import add
 
 TESTED_APART = {"result", "cond", "loop"}
@@ -97,6 +100,19 @@ def agree(cases: Sequence[Example], found: Sequence[np.ndarray]) -> None:
     wrong = [difference(case, value, case.expected()) for case, value in zip(cases, found, strict=True)]
     wrong = [line for line in wrong if line]
     assert not wrong, f"{len(wrong)} of {len(cases)} cases differ:\n" + "\n".join(wrong)
+
+
+def test_an_elementwise_op_is_one_short_record():
+    tree = ast.parse(Path(elementwise.__file__).read_text("utf-8"))
+    makers = ("unary", "binary")
+    lengths = {
+        call.args[0].value: (call.end_lineno or 0) - call.lineno + 1
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in makers
+        if isinstance(call.args[0], ast.Constant)
+    }
+    assert len(lengths) > 60
+    assert {name: lines for name, lines in lengths.items() if lines > 12} == {}
 
 
 @pytest.mark.parametrize("op", RECORDS, ids=lambda op: op.name)
