@@ -71,7 +71,10 @@ def test_a_text_is_learned_and_continued(name):
 
 
 def test_a_text_goes_on_beyond_the_context():
-    assert len(MODELS["gpt"]().sample([1, 2, 3], 20)) == 23
+    gpt = MODELS["gpt"]()
+    gpt.blocks[0].eval()
+    assert len(gpt.sample([1, 2, 3], 20)) == 23
+    assert gpt.training and not gpt.blocks[0].training
 
 
 def test_the_state_goes_on():

@@ -9,6 +9,7 @@ import treadle as td
 from treadle import nn
 from treadle.errors import ShapeError
 from treadle.models.sampling import continued
+from treadle.nn.module import evaluating
 
 
 class CharacterLSTM(nn.Module):
@@ -66,8 +67,6 @@ class CharacterLSTM(nn.Module):
         Raises:
             ArgumentError: `start` is empty or holds no characters, or a number is out of range.
         """
-        was_training = self.training
-        self.eval()
         state: list[Any] = [None]
         seen = [0]
         step = td.compile(lambda numbers, state: self.along(numbers, state))
@@ -78,7 +77,7 @@ class CharacterLSTM(nn.Module):
             scores, state[0] = step(new, state[0])
             return scores.numpy()[0, -1]
 
-        try:
+        with evaluating(self):
             return continued(
                 start,
                 count,
@@ -88,5 +87,3 @@ class CharacterLSTM(nn.Module):
                 most_likely=most_likely,
                 seed=seed,
             )
-        finally:
-            self.train(was_training)

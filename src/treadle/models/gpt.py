@@ -13,6 +13,7 @@ import treadle as td
 from treadle import nn
 from treadle.errors import ArgumentError, ShapeError
 from treadle.models.sampling import continued
+from treadle.nn.module import evaluating
 
 SMALL = nn.initial.normal(0.02)
 
@@ -108,8 +109,6 @@ class GPT(nn.Module):
         Raises:
             ArgumentError: `start` is empty or holds no symbols, or a number is out of range.
         """
-        was_training = self.training
-        self.eval()
         context = self.positions.shape[0]
         run = td.compile(lambda numbers, last: td.take(self(numbers)[0], last, axis=0))
 
@@ -120,7 +119,7 @@ class GPT(nn.Module):
             window[0, : len(known)] = known
             return run(window, td.asarray(len(known) - 1)).numpy()
 
-        try:
+        with evaluating(self):
             return continued(
                 start,
                 count,
@@ -130,5 +129,3 @@ class GPT(nn.Module):
                 most_likely=most_likely,
                 seed=seed,
             )
-        finally:
-            self.train(was_training)

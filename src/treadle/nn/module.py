@@ -330,6 +330,18 @@ class Module:
         return "\n".join([self._summary(), *lines])
 
 
+@contextmanager
+def evaluating(model: Module) -> Iterator[None]:
+    """A block in which a model is in evaluation mode; each module's mode comes back after it."""
+    modes = {module: module.training for module in model.modules().values()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module._training = mode
+
+
 def members(module: Module) -> Iterator[tuple[str, Any]]:
     """The variables and modules among a module's attributes, by name."""
     for name, value in vars(module).items():

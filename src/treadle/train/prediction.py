@@ -9,10 +9,10 @@ import numpy as np
 
 import treadle as td
 from treadle.errors import ArgumentError
-from treadle.nn.module import Module
+from treadle.nn.module import Module, evaluating
 from treadle.train.batches import ArrayBatches, as_batches, listed, whole_pass
 from treadle.train.metrics import examples
-from treadle.train.step import called, drawing, evaluating
+from treadle.train.step import called, drawing
 
 
 class Prediction:

@@ -15,7 +15,7 @@ import numpy as np
 import treadle as td
 from treadle.array import borrowed
 from treadle.errors import ArgumentError, DTypeError, ShapeError
-from treadle.nn.module import Module
+from treadle.nn.module import Module, evaluating
 from treadle.optim.optimizer import Optimizer
 from treadle.train.batches import whole_pass
 from treadle.train.metrics import Given, Metric, examples, metrics_by_name
@@ -203,18 +203,6 @@ def drawing(key: tuple[int, int]) -> Iterator[None]:
         yield
     finally:
         td.random.set_state(before)
-
-
-@contextmanager
-def evaluating(model: Module) -> Iterator[None]:
-    """A block in which a model is in evaluation mode; each module's mode comes back after it."""
-    modes = {module: module.training for module in model.modules().values()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module._training = mode
 
 
 def _checked_loss(loss: Any) -> td.Array:

@@ -13,6 +13,7 @@ import numpy as np
 import treadle as td
 from treadle import nn
 from treadle.errors import StateError, TreadleError
+from treadle.nn.module import evaluating
 from treadle.train.callback import Callback
 from treadle.train.checkpoint_files import INDEX, Checkpoint, check_writable, read_checkpoint
 from treadle.train.checkpoints import Checkpoints
@@ -23,7 +24,7 @@ from treadle.train.recipe.batches import Augment
 from treadle.train.recipe.data import Common, Data, make_data
 from treadle.train.recipe.parts import OF_CLASSES, OPTIMIZERS, found, make_loss, make_optimizer, make_schedule
 from treadle.train.recipe.recipe import Recipe, read_recipe
-from treadle.train.step import Evaluation, drawing, evaluating
+from treadle.train.step import Evaluation, drawing
 from treadle.train.tensorboard import TensorBoard
 from treadle.train.trainer import Trainer
 
