@@ -221,6 +221,20 @@ def test_what_is_frozen_stays(tmp_path):
         short('training.freeze=["convs*"]')
 
 
+def test_the_rate_falls_on_plateaus(tmp_path):
+    # Nothing becomes better by 99 %, so that every evaluation after the first halves the rate.
+    keys = ("name='plateau'", "factor=0.5", "patience=0", "threshold=0.99")
+    plateau = ("training.epochs=3", *(f"schedule.{key}" for key in keys))
+    trainer = short(*plateau, "optimizer.rate=0.004").fit(tmp_path / "loss")
+    assert trainer.optimizer.rate == pytest.approx(0.001)
+    # A measure of which more is better, that of the best checkpoint.
+    trainer = short(*plateau, "training.best='validation/accuracy'").fit(tmp_path / "accuracy")
+    assert trainer.optimizer.rate == pytest.approx(0.0005)
+    for key, text in (("warm_up=3", "warm_up"), ("factor=2", r"\[Plateau\] factor")):
+        with pytest.raises(FormatError, match=text):
+            short(*plateau, f"schedule.{key}").fit(tmp_path / "wrong")
+
+
 def test_a_model_that_is_none(line):
     (line.parent / "line.py").write_text("def Line():\n    return 3\n")
     with pytest.raises(FormatError, match=r"line\.py:Line gives a int, which is no nn\.Module"):

@@ -32,9 +32,10 @@ SCHEDULES: dict[str, tuple[Callable[..., Any], str]] = {
     "steps_down": (optim.steps_down, "rate"),
     "one_cycle": (optim.one_cycle, "highest"),
     "constant": (lambda rate: rate, "rate"),
+    "plateau": (optim.Plateau, "optimizer"),
 }
-"""Functions, and which of their arguments is the optimizer's rate. Where they take `steps`, all of the run
-are meant if the recipe does not say.
+"""Functions, and which of their arguments is the optimizer's rate, or the optimizer. Where they take `steps`,
+all of the run are meant if the recipe does not say.
 """
 
 LOSSES: dict[str, Callable[..., Any]] = {

@@ -270,4 +270,4 @@ def _schedule_options(name: str, options: Mapping[str, Option]) -> dict[str, Opt
     kept = {key: option for key, option in options.items() if key != SCHEDULES[name][1]}
     if "steps" in kept:
         kept["steps"] = Option(kept["steps"].annotation, False)
-    return {**kept, **WARM_UP}
+    return kept if name == "plateau" else {**kept, **WARM_UP}

@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 
 import treadle as td
-from treadle import nn
+from treadle import nn, optim
 from treadle.errors import StateError, TreadleError
 from treadle.nn.module import evaluating
+from treadle.train.best import Best
 from treadle.train.callback import Callback
 from treadle.train.checkpoint_files import INDEX, Checkpoint, check_writable, read_checkpoint
 from treadle.train.checkpoints import Checkpoints
 from treadle.train.csv_log import CsvLog
 from treadle.train.curves import Curves
-from treadle.train.early_stopping import EarlyStopping
+from treadle.train.early_stopping import EarlyStopping, LowerRate
 from treadle.train.recipe.batches import Augment
 from treadle.train.recipe.data import Common, Data, make_data
 from treadle.train.recipe.parts import OF_CLASSES, OPTIMIZERS, found, make_loss, make_optimizer, make_schedule
@@ -69,10 +70,13 @@ class Run:
             watching.append(TensorBoard(steps=training.log_steps, graph=self.graph()))
         if training.patience is not None:
             watching.append(self._early_stopping(training.patience))
+        optimizer = self._optimizer()
+        if self._on_plateaus:
+            watching.append(_blamed(self.recipe, "schedule", lambda: self._lower_rate(optimizer)))
         trainer = Trainer(
             self.model,
             self.loss,
-            self._optimizer(),
+            optimizer,
             metrics=self.metrics(),
             callbacks=[*callbacks, *watching, Checkpoints(best=training.best)],
             folder=folder,
@@ -96,7 +100,7 @@ class Run:
         batches = len(self.data.training) * self.recipe.training.epochs
         steps = batches // max(1, keys.get("accumulate", 1))
         rate = keys.pop("rate", None)
-        if "schedule" in self.recipe.sections:
+        if "schedule" in self.recipe.sections and not self._on_plateaus:
             default = inspect.signature(OPTIMIZERS[name]).parameters["rate"].default
             first = default if rate is None else rate
             if first is inspect.Parameter.empty:
@@ -106,6 +110,16 @@ class Run:
                 self.recipe, "schedule", lambda: make_schedule(schedule, settings, first, steps, warm_up)
             )
         return _blamed(self.recipe, "optimizer", lambda: make_optimizer(name, keys, self.model, rate))
+
+    @property
+    def _on_plateaus(self) -> bool:
+        return self.recipe.named("schedule")[0] == "plateau"
+
+    def _lower_rate(self, optimizer: optim.Optimizer) -> Callback:
+        """What lowers the rate where the measure of the best checkpoint does not become better."""
+        measure = self.recipe.training.best or "validation/loss"
+        settings = {"larger_is_better": Best(measure).larger, **self.recipe.named("schedule")[1]}
+        return LowerRate(optim.Plateau(optimizer, **settings), measure)
 
     def _early_stopping(self, patience: int) -> Callback:
         measure = self.recipe.training.best or "validation/loss"
