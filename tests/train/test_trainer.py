@@ -91,6 +91,25 @@ def test_a_callback_can_stop_it():
     assert (history.step, history.stopped) == (3, "good enough")
 
 
+def test_all_callbacks_hear_of_the_end():
+    heard = []
+
+    class Ending(train.Callback):
+        def __init__(self, name):
+            self.name = name
+
+        def ended(self, trainer):
+            heard.append(self.name)
+            if self.name == "first":
+                raise OSError("the disk is full")
+
+    trainer = trainer_of(network(), callbacks=[Ending("first"), Ending("second")])
+    with pytest.raises(OSError, match="the disk is full"):
+        trainer.fit((X, Y), steps=1)
+    assert heard == ["first", "second"]
+    assert trainer.latest["rate"] == pytest.approx(0.02)
+
+
 def test_epoch_means_are_over_examples():
     trainer = trainer_of(network(), metrics=["accuracy"])
     seen = []

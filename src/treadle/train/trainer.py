@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -413,7 +413,9 @@ class Trainer:
             close = getattr(batches, "close", None)
             if close is not None:
                 close()
-        self._tell("ended")
+        with self._timed("callbacks"), ExitStack() as all_hear_it:
+            for callback in reversed(self.callbacks):
+                all_hear_it.callback(callback.ended, self)
 
     @contextmanager
     def _timed(self, kind: str) -> Iterator[None]:
