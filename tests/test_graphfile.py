@@ -670,3 +670,10 @@ def test_sizes_are_solved_for(wanted, given, sizes):
     assert solve(sized(wanted), sized(given), found) is (sizes is not None)
     if sizes is not None:
         assert found == sizes
+
+
+def test_a_network_in_the_path_s_place():
+    with pytest.raises(
+        ArgumentError, match=r"path is a Dense; expected save\(path, function\).*net.state\(\)"
+    ):
+        td.save(td.nn.Dense(2, 3), "net")

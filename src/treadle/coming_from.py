@@ -365,6 +365,7 @@ NETWORK = (
     ("half", "PyTorch", '`net.compute_dtype = "float16"`'),
     ("bfloat16", "PyTorch", '`net.compute_dtype = "bfloat16"`'),
     ("add", "Keras", "`td.nn.Sequential(*parts)`"),
+    ("append extend insert", "PyTorch", "`td.nn.Sequential(*parts)`"),
     ("fit", "Keras", "`td.train.Trainer(net, loss, optimizer).fit(data, epochs=...)`"),
     ("evaluate", "Keras", "`td.train.Trainer(net, loss, optimizer).evaluate(data)`"),
     ("predict", "Keras", "`net.eval()(x)`, or `predict` of a `td.train.Trainer`"),

@@ -130,3 +130,10 @@ def test_without_values_nothing_is_drawn():
     layer.load_state({"weight": np.ones((3, 2)), "bias": np.zeros(2)})
     assert layer(td.ones((1, 3))).tolist() == [[3.0, 3.0]]
     assert nn.Dense(3, 2).weight.numpy().any()
+
+
+def test_a_name_is_no_preprocessing():
+    with pytest.raises(
+        ArgumentError, match=r"how='mobilenet_v2'; expected what models.preprocessing\(name\) gives"
+    ):
+        models.preprocess(np.ones((20, 20, 3), "uint8"), "mobilenet_v2")

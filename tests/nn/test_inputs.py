@@ -9,7 +9,7 @@ import pytest
 
 import treadle as td
 from treadle import nn
-from treadle.errors import ArgumentError, ShapeError
+from treadle.errors import ArgumentError, FormatError, ShapeError
 
 
 def test_lists_of_numbers_are_arrays():
@@ -94,3 +94,22 @@ def test_float64_meeting_float32_parameters_is_told():
         net(np.ones((4, 2), "float32"))
         nn.Dense(2, 3, dtype="float64")(np.ones((4, 2)))
         nn.Dropout(0.5)(np.ones((4, 2)))
+
+
+def test_a_variable_is_not_replaced_by_an_array():
+    net = nn.Dense(2, 3)
+    for value in (net.weight - 0.1, np.ones((2, 3)), 0.5, [[1.0]]):
+        with pytest.raises(ArgumentError, match=r"weight is a variable, .* \.weight\.assign\(value\)"):
+            net.weight = value
+    net.weight = td.Variable(np.ones((2, 3), "float32"))
+    net.bias = None
+    assert list(net.parameters()) == ["weight"]
+
+
+def test_values_of_which_none_is_meant_are_refused_also_without_strict():
+    net = nn.Dense(2, 3)
+    with pytest.raises(FormatError, match="2 unexpected: weigth, b; nothing was changed"):
+        net.load_state({"weigth": np.ones((2, 3)), "b": 1}, strict=False)
+    net.load_state({"weight": np.ones((2, 3)), "b": 1}, strict=False)
+    net.load_state({}, strict=False)
+    assert net.weight.numpy().min() == 1

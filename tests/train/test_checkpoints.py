@@ -490,3 +490,15 @@ def test_nan_in_data_that_are_given_once():
             trainer.fit(data, steps=4)
         assert trainer.step == 0
         assert same(net.state(), first)
+
+
+def test_a_full_disk_names_the_log(tmp_path):
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    log, events = train.CsvLog(tmp_path / "log.csv", steps=1), train.TensorBoard(tmp_path / "tensorboard")
+    for callback, name in ((log, r"log\.csv"), (events, r"tensorboard/events\.out")):
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (120, hard))
+            with pytest.raises(OSError, match=rf"large: .*{name}"):
+                fit(trainer_of(network(), None, callbacks=[callback]))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))

@@ -154,3 +154,8 @@ def test_sums_have_one_shape():
 
     with pytest.raises(ShapeError, match="has one shape for batches of any size"):
         measured({"growing": Growing()})
+
+
+def test_one_score_is_always_the_largest():
+    with pytest.raises(ShapeError, match=r"\(4, 1\) are one score an example.*Accuracy\(threshold=0\)"):
+        train.Accuracy().batch(td.ones((4, 1)), td.ones((4, 1)))

@@ -166,8 +166,8 @@ class Dataset:
         >>> data.arrays([1, 2, 3]).batch(2)[0].tolist()
         [1, 2]
         """
-        if size < 1:
-            raise ArgumentError(f"[batch] size={size} is not positive")
+        if not isinstance(size, int) or size < 1:
+            raise ArgumentError(f"[batch] size={size!r} is not a positive integer")
         if drop_last and len(self) < size:
             raise ArgumentError(
                 f"[batch] size={size} with drop_last=True leaves nothing of {len(self)} items: "

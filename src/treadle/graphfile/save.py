@@ -44,7 +44,7 @@ def save(
         keywords: arguments by keyword, like `example`.
 
     Raises:
-        ArgumentError: there is no signature, or a part of it is no plain value.
+        ArgumentError: the path is none, there is no signature, or a part of it is no plain value.
         StateError: it is called while a function is traced.
 
     >>> import treadle as td
@@ -56,6 +56,11 @@ def save(
     if state.pending.trace is not None:
         raise ArgumentError(
             "[save] inside a compiled function: it would write once, while tracing; save outside"
+        )
+    if not isinstance(path, str | os.PathLike):
+        raise ArgumentError(
+            f"[save] path is a {type(path).__name__}; expected save(path, function). It writes graphs; the "
+            f"values of a network, net.state(), go to safetensors.numpy.save_file or train.write_checkpoint"
         )
     run_pending()
     where = Path(path)

@@ -62,6 +62,8 @@ def preprocess(image: Any, how: Preprocessing = Preprocessing(), *, layout: str 
     (3, 224, 224)
     """
     check_layout("preprocess", layout)
+    if not isinstance(how, Preprocessing):
+        raise ArgumentError(f"[preprocess] how={how!r}; expected what models.preprocessing(name) gives")
     image = np.asarray(image)
     if image.dtype != np.uint8:
         raise DTypeError(f"[preprocess] the image is {image.dtype}; expected uint8, from 0 to 255")

@@ -117,5 +117,5 @@ class DropConnect(Module):
         weight = self.inner.weight
         kept = td.random.bernoulli(1 - self.rate, weight.shape)
         thinned = copy.copy(self.inner)  # the same layer but for its weight
-        thinned.weight = td.where(kept, weight / (1 - self.rate), 0)
+        vars(thinned)["weight"] = td.where(kept, weight / (1 - self.rate), 0)
         return thinned(x)

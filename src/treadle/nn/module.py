@@ -233,7 +233,8 @@ class Module:
 
         Args:
             values: arrays of the variables' shapes; they are converted to the variables' dtypes.
-            strict: whether every variable must have a value, and every value a variable.
+            strict: whether every variable must have a value, and every value a variable. Without it one value
+                of a variable is enough.
 
         Raises:
             FormatError: values are missing, unexpected or of another shape: the message lists all of them.
@@ -305,6 +306,19 @@ class Module:
             variable.cell.trainable = on
         return self
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute. A variable is not replaced by an array: it would be learned and saved no more.
+
+        Raises:
+            ArgumentError: the attribute is a variable, and the value an array or a number.
+        """
+        if isinstance(vars(self).get(name), td.Variable) and _is_value(value):
+            raise ArgumentError(
+                f"[{type(self).__name__}] {name} is a variable, and would be one no more: give it a value "
+                f"with .{name}.assign(value), or another variable"
+            )
+        super().__setattr__(name, value)
+
     # -- names of other systems
 
     def __getattr__(self, name: str) -> NoReturn:
@@ -340,6 +354,12 @@ def evaluating(model: Module) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module._training = mode
+
+
+def _is_value(value: Any) -> bool:
+    if isinstance(value, td.Variable):
+        return False
+    return isinstance(value, td.Array | np.ndarray | np.number | bool | int | float | list)
 
 
 def members(module: Module) -> Iterator[tuple[str, Any]]:

@@ -14,7 +14,7 @@ def assign_all(
 ) -> None:
     """Assign values of the variables' shapes, converted to their dtypes.
 
-    With `strict` every variable must have a value, and every value a variable.
+    With `strict` every variable must have a value, and every value a variable; without, one of them.
 
     Raises:
         FormatError: values are missing, unexpected or of another shape: the message lists all of them.
@@ -40,6 +40,8 @@ def assign_all(
         "of another shape": misshapen,
         "of another kind": strange,
     }
+    if values and not arrays and not strict:
+        kinds["unexpected"] = [str(name) for name in values]  # none is meant for these variables
     told = [f"{len(names)} {kind}: {', '.join(names)}" for kind, names in kinds.items() if names]
     if told:
         raise FormatError(f"[load_state] {owner}: {'; '.join(told)}; nothing was changed")

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from treadle.errors import ArgumentError, FormatError
 from treadle.train.callback import Callback
+from treadle.train.naming import naming
 
 if TYPE_CHECKING:
     from treadle.train.trainer import Trainer
@@ -83,7 +84,8 @@ class CsvLog(Callback):
             self._file.close()
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f"{path.name}.draft")
-        draft.write_text(log_text(self._columns, rows), encoding="utf-8")
+        with naming(draft):
+            draft.write_text(log_text(self._columns, rows), encoding="utf-8")
         os.replace(draft, path)
         self._file = open(path, "a", newline="", encoding="utf-8")  # noqa: SIM115  closed by ended
         self._path = path
@@ -103,7 +105,8 @@ class CsvLog(Callback):
     def ended(self, trainer: Trainer) -> None:
         self._flush()
         if self._file is not None:
-            self._file.close()
+            with naming(self._path):
+                self._file.close()
             self._file = None
 
     def _hold(self, trainer: Trainer, values: Mapping[str, float]) -> None:
@@ -120,8 +123,9 @@ class CsvLog(Callback):
             self._columns = columns_of([dict.fromkeys(self._columns, 0.0), row])
             self._file.flush()
             self._start(self._path, read_log(self._path))
-        self._file.write(_line(self._columns, row))
-        self._file.flush()
+        with naming(self._path):
+            self._file.write(_line(self._columns, row))
+            self._file.flush()
 
 
 def where(path: Path | None, trainer: Trainer, name: str, callback: str) -> Path:

@@ -20,6 +20,7 @@ import numpy as np
 
 from treadle.errors import ArgumentError, ShapeError
 from treadle.train.graph_message import graph_message
+from treadle.train.naming import naming
 from treadle.train.wire import bytes_field, double_field, doubles_field, float_field, integer_field
 
 VERSION = b"brain.Event:2"
@@ -90,7 +91,8 @@ class EventFile:
 
     def _write(self, step: int, message: bytes) -> None:
         event = double_field(1, time.time()) + integer_field(2, step) + message
-        self._file.write(record(event))
+        with naming(self.path):
+            self._file.write(record(event))
 
     def _summary(self, step: int, values: Sequence[bytes]) -> None:
         self._write(step, bytes_field(5, b"".join(bytes_field(1, value) for value in values)))

@@ -98,6 +98,11 @@ class Accuracy(Metric):
                 )
             right = (outputs >= self.threshold) == (targets >= 0.5)
         else:
+            if outputs.ndim and outputs.shape[-1] == 1:
+                raise ShapeError(
+                    f"[Accuracy] outputs of shape {outputs.shape} are one score an example, which is always "
+                    f"the largest: for two classes give train.Accuracy(threshold=0), for numbers a function"
+                )
             targets = _labels("Accuracy", outputs, targets)
             if self.k == 1:
                 right = td.argmax(outputs, axis=-1) == targets
