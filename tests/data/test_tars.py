@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -57,6 +59,19 @@ def test_samples_of_all_files_in_any_order(folder):
     whole = data.tars([folder / "a-1.tar"])[0]
     assert whole["__key__"].endswith("a-1.tar:images/0013") and whole["json"] == {"n": 13}
     assert whole["box.npy"].tolist() == list(range(13)) and whole["bin"] == b"\x01\x02"
+
+
+def test_more_files_than_may_stay_open(folder, monkeypatch):
+    tars = import_module("treadle.data.tars")
+    monkeypatch.setattr(tars, "OPEN", 1)
+    opened, closed = [], []
+    real_open, real_close = os.open, os.close
+    monkeypatch.setattr(tars.os, "open", lambda *given: opened.append(real_open(*given)) or opened[-1])
+    monkeypatch.setattr(tars.os, "close", lambda file: closed.append(file) or real_close(file))
+    samples = data.tars(folder / "a-*.tar", "cls", "json")
+    assert [samples[place][0] for place in (0, 4, 1, 3)] == [10, 14, 11, 13]
+    # Of the second file each of two fields is opened for itself, in two samples.
+    assert (len(opened), len(closed)) == (5, 4)
 
 
 def test_shards_and_workers_give_each_sample_once(folder):

@@ -23,6 +23,9 @@ from treadle.errors import ArgumentError, FormatError
 BLOCK = 512
 """Bytes; a tar file's headers and members begin at multiples of it (POSIX.1-2001, ustar)."""
 
+OPEN = 128
+"""As many files stay open in a process, of the 1,024 that systems allow; others are opened for each read."""
+
 
 def _npy(content: bytes, name: str) -> np.ndarray:
     return np.load(io.BytesIO(content), allow_pickle=False)
@@ -126,18 +129,26 @@ class _Tars:
 
     def _bytes(self, entry: Sample, begin: int, length: int) -> bytes:
         file = self.files.get(entry.path)
-        if file is None:
-            opened = os.open(entry.path, os.O_RDONLY)
-            file = self.files.setdefault(entry.path, opened)
-            if file != opened:  # another thread was first
-                os.close(opened)
-        content = os.pread(file, length, begin)  # has no position that threads would share
-        if len(content) != length:
-            raise FormatError(
-                f"{entry.path} ends at offset {os.fstat(file).st_size}, within sample {entry.key}: it "
-                "was whole when its index was made"
-            )
-        return content
+        if file is not None:
+            return _part(file, entry, begin, length)
+        file, stays = os.open(entry.path, os.O_RDONLY), False
+        try:
+            # Another thread may be first.
+            stays = len(self.files) < OPEN and self.files.setdefault(entry.path, file) == file
+            return _part(file, entry, begin, length)
+        finally:
+            if not stays:
+                os.close(file)
+
+
+def _part(file: int, entry: Sample, begin: int, length: int) -> bytes:
+    content = os.pread(file, length, begin)  # has no position that threads would share
+    if len(content) != length:
+        raise FormatError(
+            f"{entry.path} ends at offset {os.fstat(file).st_size}, within sample {entry.key}: it "
+            "was whole when its index was made"
+        )
+    return content
 
 
 def _damaged(damage: Damage) -> FormatError:
