@@ -113,3 +113,24 @@ def test_values_of_which_none_is_meant_are_refused_also_without_strict():
     net.load_state({"weight": np.ones((2, 3)), "b": 1}, strict=False)
     net.load_state({}, strict=False)
     assert net.weight.numpy().min() == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.Conv(1, "a", 3), r"\[Conv\] outputs='a': expected positive integers"),
+        (lambda: nn.Conv(1, 2, 3.0), r"\[Conv\] window=3.0; expected one integer"),
+        (lambda: nn.Conv(1, 2, "3"), r"\[Conv\] window='3'; expected one integer, .* 2 spatial"),
+        (lambda: nn.Conv(1, 2, 3, stride=1.5), r"\[Conv\] stride=1.5; expected one integer"),
+        (lambda: nn.ConvTranspose(1, "a", 3), r"\[ConvTranspose\] outputs='a'"),
+        (lambda: nn.GroupNorm("2", 8), r"\[GroupNorm\] groups='2'"),
+        (lambda: nn.Embedding(10, "a"), r"\[Embedding\] size='a'"),
+        (lambda: nn.LSTM("a", True), r"\[LSTM\] inputs='a', width=True: expected"),
+        (lambda: nn.MultiHeadAttention("8", 2), r"\[MultiHeadAttention\] size='8'"),
+        (lambda: nn.Dropout("0.5"), r"\[Dropout\] rate='0.5' is not in"),
+        (lambda: nn.Dense(2, 3, first="xavier"), r"first='xavier' is text: give a rule such as nn.initial"),
+    ],
+)
+def test_settings_of_another_kind(make, message):
+    with pytest.raises(ArgumentError, match=message):
+        make()

@@ -10,6 +10,7 @@ from treadle.errors import ArgumentError, ShapeError
 from treadle.nn import initial
 from treadle.nn.dense import Dense
 from treadle.nn.dropout import Dropout
+from treadle.nn.inputs import check_counts
 from treadle.nn.module import Module
 
 
@@ -81,6 +82,7 @@ class MultiHeadAttention(Module):
     def __init__(
         self, size: int, heads: int, *, bias: bool = True, dropout: float = 0.0, dtype: Any = td.float32
     ):
+        check_counts("MultiHeadAttention", size=size, heads=heads)
         if heads < 1 or size % heads:
             raise ArgumentError(f"[MultiHeadAttention] {heads} heads do not divide {size} features")
         self.heads = heads

@@ -9,6 +9,7 @@ import treadle as td
 from treadle.errors import ArgumentError, ShapeError
 from treadle.nn import initial
 from treadle.nn.initial import First
+from treadle.nn.inputs import check_counts
 from treadle.nn.layout import channels_first, channels_last, check_layout, each, window_sizes
 from treadle.nn.module import Module, Parameter
 from treadle.ops.window import read_padding
@@ -64,6 +65,7 @@ class Conv(Module):
             raise ArgumentError(
                 f"[Conv] padding_mode={padding_mode!r}; it is one of {', '.join(PADDING_MODES)}"
             )
+        check_counts("Conv", inputs=inputs, outputs=outputs, groups=groups)
         if groups < 1 or inputs % groups or outputs % groups:
             raise ArgumentError(
                 f"[Conv] {inputs} inputs and {outputs} outputs do not divide into {groups} groups"

@@ -28,8 +28,8 @@ class Dropout(Module):
     """
 
     def __init__(self, rate: float = 0.5, *, spatial: bool = False, layout: str = "NCHW"):
-        if not 0 <= rate < 1:
-            raise ArgumentError(f"[Dropout] rate={rate} is not in [0, 1)")
+        if not isinstance(rate, int | float) or not 0 <= rate < 1:
+            raise ArgumentError(f"[Dropout] rate={rate!r} is not in [0, 1)")
         self.rate = rate
         self.spatial = spatial
         self.layout = check_layout("Dropout", layout)

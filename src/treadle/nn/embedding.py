@@ -8,6 +8,7 @@ import treadle as td
 from treadle.errors import ArgumentError, DTypeError
 from treadle.nn import initial
 from treadle.nn.initial import First
+from treadle.nn.inputs import check_counts
 from treadle.nn.module import Module, Parameter
 
 STANDARD_NORMAL = initial.normal(1.0)
@@ -33,6 +34,7 @@ class Embedding(Module):
     """
 
     def __init__(self, count: int, size: int, *, first: First = STANDARD_NORMAL, dtype: Any = td.float32):
+        check_counts("Embedding", count=count, size=size)
         if min(count, size) < 1:
             raise ArgumentError(f"[Embedding] count={count}, size={size}: expected positive integers")
         self.weight = Parameter((count, size), first, dtype, "weight")

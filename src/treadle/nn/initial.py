@@ -61,6 +61,8 @@ def checked_sizes(shape: Sequence[int]) -> tuple[int, ...]:
 def first_value(first: First, shape: Sequence[int], dtype: Any) -> np.ndarray:
     """The values that `first` stands for, as an array of a shape and dtype."""
     shape, numpy_dtype = tuple(shape), as_dtype(dtype).numpy
+    if isinstance(first, str):
+        raise ArgumentError(f"first={first!r} is text: give a rule such as nn.initial.xavier_normal")
     if callable(first) and not hasattr(first, "shape"):
         values = np.asarray(first(random.host_generator(), shape))
     elif isinstance(first, (int, float)):

@@ -1,4 +1,4 @@
-"""What a module is called with: arrays where there can be any, and what to say where there is none.
+"""What a module is called with and made of: what to do, and to say, where it is no array and no count.
 
 Knows nothing of modules.
 """
@@ -22,6 +22,17 @@ def as_inputs(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     if inputs and is_numbers(inputs[0]):
         inputs = (td.asarray(inputs[0]), *inputs[1:])
     return tuple([td.asarray(x) if isinstance(x, np.ndarray) else x for x in inputs])
+
+
+def check_counts(owner: str, **counts: Any) -> None:
+    """Raise ArgumentError where a count is no integer."""
+    wrong = [
+        f"{name}={n!r}"
+        for name, n in counts.items()
+        if isinstance(n, bool) or not hasattr(type(n), "__index__")
+    ]
+    if wrong:
+        raise ArgumentError(f"[{owner}] {', '.join(wrong)}: expected positive integers")
 
 
 def is_numbers(x: Any) -> bool:

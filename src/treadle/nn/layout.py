@@ -27,7 +27,7 @@ def each(name: str, argument: str, value: int | Sequence[int], count: int) -> tu
     Raises:
         ArgumentError: it is neither.
     """
-    numbers = (value,) * count if isinstance(value, int) else tuple(value)
+    numbers = tuple(value) if isinstance(value, Sequence) else (value,) * count
     if len(numbers) != count or not all(isinstance(n, int) for n in numbers):
         raise ArgumentError(
             f"[{name}] {argument}={value!r}; expected one integer, or one for each of the {count} spatial "
@@ -45,7 +45,7 @@ def window_sizes(
         ArgumentError: window and dimensions do not fit each other, there are none or more than three, or a
             size or stride is not positive.
     """
-    given = 2 if isinstance(window, int) else len(tuple(window))
+    given = len(window) if isinstance(window, Sequence) and not isinstance(window, str) else 2
     sizes = each(name, "window", window, given if dimensions is None else dimensions)
     if not 1 <= len(sizes) <= 3:
         raise ArgumentError(f"[{name}] {len(sizes)} spatial dimensions; there are layers of 1 to 3")

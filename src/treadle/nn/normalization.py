@@ -9,6 +9,7 @@ import treadle as td
 from treadle.errors import ArgumentError, ShapeError
 from treadle.graph.dimension import Dimension, product
 from treadle.graph.node import surroundings
+from treadle.nn.inputs import check_counts
 from treadle.nn.layout import channels_first, channels_last, check_layout
 from treadle.nn.mixed import as_narrow, wide
 from treadle.nn.module import Module, Parameter, Statistic
@@ -163,6 +164,7 @@ class GroupNorm(Module):
         layout: str = "NCHW",
         dtype: Any = td.float32,
     ):
+        check_counts(type(self).__name__, groups=groups, channels=channels)
         if groups < 1 or channels % groups:
             raise ArgumentError(
                 f"[{type(self).__name__}] {channels} channels do not divide into {groups} groups"

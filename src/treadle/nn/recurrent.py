@@ -17,6 +17,7 @@ from treadle.dtypes import promote
 from treadle.errors import ArgumentError, DTypeError, ShapeError
 from treadle.nn import initial
 from treadle.nn.dropout import Dropout
+from treadle.nn.inputs import check_counts
 from treadle.nn.module import Module, Parameter
 
 State = tuple[td.Array, ...]
@@ -212,6 +213,7 @@ class _Recurrent(Module):
         time_first: bool,
         dtype: Any,
     ):
+        check_counts(type(self).__name__, inputs=inputs, width=width, layers=layers)
         if layers < 1 or inputs < 1 or width < 1:
             raise ArgumentError(
                 f"[{type(self).__name__}] inputs={inputs}, width={width}, layers={layers}: all are positive"

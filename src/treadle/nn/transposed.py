@@ -10,6 +10,7 @@ from treadle.errors import ArgumentError, ShapeError
 from treadle.graph.node import make
 from treadle.nn import initial
 from treadle.nn.initial import First
+from treadle.nn.inputs import check_counts
 from treadle.nn.layout import channels_first, channels_last, check_layout, each, window_sizes
 from treadle.nn.module import Module, Parameter
 from treadle.ops.record import cast, promoted
@@ -62,6 +63,7 @@ class ConvTranspose(Module):
         dtype: Any = td.float32,
     ):
         sizes = window_sizes("ConvTranspose", window, dimensions, stride)
+        check_counts("ConvTranspose", inputs=inputs, outputs=outputs, groups=groups)
         if groups < 1 or inputs % groups or outputs % groups:
             raise ArgumentError(
                 f"[ConvTranspose] {inputs} inputs and {outputs} outputs do not divide into {groups} groups"
