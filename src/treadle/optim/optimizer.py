@@ -166,6 +166,8 @@ class Optimizer:
             given = f"of shape {loss.shape}" if isinstance(loss, td.Array) else f"a {type(loss).__name__}"
             raise ShapeError(f"[minimize] loss is {given}; expected a 0-d array: take its mean or sum")
         self.refuse_frozen()
+        if self.ema is not None:
+            self.ema.check_not_applied("minimize")
         gradients = self._by_path(td.gradients(self.scaled(loss), self.parameters))
         self._scaled = False
         node = loss.node
