@@ -128,6 +128,14 @@ def test_corrected_and_sixteen_bit_averages():
     assert ema.values()["0"].tolist() == [2.0] and ema.values()["0"].dtype is td.bfloat16
 
 
+def test_no_step_is_made_on_averages():
+    w = td.Variable([1.0])
+    opt = optim.SGD([w], 0.1, ema=optim.EMA([w], 0.5))
+    with opt.ema.applied(), pytest.raises(StateError, match=r"\[minimize\] .* do it outside"):
+        opt.minimize(td.sum(w * w))
+    assert opt.steps.item() == 0
+
+
 @pytest.mark.parametrize("decay", [0.9, 0.9999])
 def test_the_first_corrected_average_is_the_parameter(decay):
     w = td.Variable([0.0])

@@ -161,6 +161,7 @@ class Optimizer:
         Raises:
             ShapeError: the loss is not 0-d.
             StateError: a parameter was frozen after the optimizer was made.
+            StateError: the parameters have the values of their averages, by `EMA.applied`.
         """
         if not isinstance(loss, td.Array) or loss.shape != ():
             given = f"of shape {loss.shape}" if isinstance(loss, td.Array) else f"a {type(loss).__name__}"
