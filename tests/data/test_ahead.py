@@ -21,6 +21,7 @@ class Stuck:
             target=time.sleep, args=(100,), name="grain-process-prefetch"
         )
         self.given = False
+        self._prefetch_process = self.worker
 
     def __next__(self):
         if not self.given:
@@ -37,6 +38,7 @@ class Stuck:
 def test_half_a_message_is_not_waited_for(monkeypatch):
     monkeypatch.setattr(ahead, "PATIENCE_S", 0.1)
     stuck = Stuck()
+    monkeypatch.setattr(ahead, "_grains", lambda: {stuck.worker: stuck} if stuck.worker.pid else {})
     items = ahead.Ahead(stuck, 2, None, processes=True)
     assert next(items).value == 1  # whereupon it looks for workers
     assert items._workers == {stuck.worker}
@@ -44,6 +46,7 @@ def test_half_a_message_is_not_waited_for(monkeypatch):
     with pytest.raises(RuntimeError, match="it ended with exit code -9"):
         next(items)
     items.close()
+    assert stuck._prefetch_process is None  # so that nothing empties its queue when the program ends
     stuck.over.set()
     items._thread.join(10)
     assert not items._thread.is_alive()

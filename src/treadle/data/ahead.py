@@ -5,9 +5,10 @@ A thread that waits for a worker that died is given up: whoever asks is never le
 
 from __future__ import annotations
 
-import multiprocessing
+import multiprocessing.util
 import queue
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -35,7 +36,7 @@ class Ahead:
         self._ready: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(count)
         self._stopped = threading.Event()
         self._processes = processes
-        self._others = set(multiprocessing.active_children())
+        self._others = set(_grains())
         self._workers: set[Any] = set()
         self._thread = threading.Thread(
             target=self._run, args=(items, convert), daemon=True, name="treadle-data-ahead"
@@ -74,10 +75,10 @@ class Ahead:
                 item, error = self._ready.get(timeout=PATIENCE_S if self._processes else None)
             except queue.Empty:
                 # The message of one that died may be half written: the thread would wait for the rest.
+                self._look()
                 dead = [child.exitcode for child in self._workers if child.exitcode]
                 if dead and self._ready.empty():
                     raise RuntimeError(f"it ended with exit code {dead[0]}.") from None
-                self._look()
                 continue
             self._look()
             if error is not None:
@@ -87,11 +88,7 @@ class Ahead:
     def _look(self) -> None:
         """Note the worker processes that began since."""
         if self._processes:
-            self._workers.update(
-                child
-                for child in multiprocessing.active_children()
-                if child not in self._others and child.name.startswith("grain-")
-            )
+            self._workers |= set(_grains()) - self._others
 
     def close(self) -> None:
         """End the thread and what it runs."""
@@ -102,6 +99,30 @@ class Ahead:
         if self._thread.is_alive():
             for child in self._workers:
                 child.kill()
+            _forget(self._workers)
+
+
+def _grains() -> dict[Any, Any]:
+    """Grain's iterators that have a worker process, by it: a list of the system's running processes would not
+    have one that began and died unseen.
+    """
+    found = {}
+    for finalizer in list(getattr(multiprocessing.util, "_finalizer_registry", {}).values()):
+        for held in getattr(finalizer, "_args", ()):
+            iterator: Any = held() if isinstance(held, weakref.ref) else None
+            process = getattr(iterator, "_prefetch_process", None)
+            if process is not None:
+                found[process] = iterator
+    return found
+
+
+def _forget(workers: set[Any]) -> None:
+    """Keep Grain from emptying, when the program ends, the queues of workers that were killed: the message
+    that one was sending has no end, and would be waited for.
+    """
+    for process, iterator in _grains().items():
+        if process in workers:
+            iterator._prefetch_process = None
 
 
 def _owned(value: Any) -> Any:
