@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from treadle import data, datasets, models, nn, optim, train
     from treadle.graphfile.load import load
     from treadle.graphfile.save import save
+    from treadle.profiling.measure import profile
     from treadle.user_ops import op
     from treadle.view.show import show
 
@@ -152,6 +153,7 @@ __all__ = [
     "optim",
     "pi",
     "placeholder",
+    "profile",
     "random",
     "repeat",
     "result_type",
@@ -203,6 +205,7 @@ _ROOMS = ("data", "datasets", "models", "nn", "optim", "train")
 _LAZY: dict[str, str] = {
     "load": "treadle.graphfile.load",
     "op": "treadle.user_ops",
+    "profile": "treadle.profiling.measure",
     "save": "treadle.graphfile.save",
     "show": "treadle.view.show",
 }

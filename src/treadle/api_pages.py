@@ -27,6 +27,7 @@ PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "saving": ("Saving and loading graphs", ("save", "load")),
     "adding-an-op": ("Ops of your own", ("user_ops",)),
     "pictures": ("Pictures", ("show", "view")),
+    "profiling": ("Where the time goes", ("measure",)),
 }  # fmt: skip
 """File name, title, and the modules (the last part of their names) whose public names the page has. What is
 in no row gets a page of its module's name.

@@ -7,13 +7,15 @@ of arrays as users hold them, nor of any particular device.
 from __future__ import annotations
 
 import sys
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from treadle import config, interrupts, state
+from treadle.compiler import recording
 from treadle.compiler.executable import Committed, Executable, Leaf
 from treadle.devices import registry
 from treadle.devices.host import HostBuffer, allocate, from_array
@@ -267,7 +269,15 @@ def _run(targets: list[Node], versions: dict[Cell, Version]) -> None:
         structure = structure_of(outputs, _stops, _is_given)
     device = _device_of(structure.order)
     if not versions and small(structure.order) and not config.options.numerics:
-        _run_small(outputs, structure)
+        recorder = recording.local.recorder
+        if recorder is None:
+            _run_small(outputs, structure)
+        else:
+            # Not the nodes themselves, which must be held by nobody else.
+            small_graph = _Small(recording.by_references(structure.order))
+            with recorder.run(structure.key, small_graph, time.monotonic_ns) as run:
+                _run_small(outputs, structure)
+                run.whole(time.monotonic_ns())
         return
     held = _held_outside(structure)
     kept = _worth_keeping(structure, outputs, held, bool(versions))
@@ -327,6 +337,15 @@ def _device_of(order: Sequence[Node]) -> str:
         if node.device != "cpu":
             return node.device
     return "cpu"
+
+
+class _Small(NamedTuple):
+    """What ran by its references, for a profile."""
+
+    work: recording.Work
+
+    def works(self) -> list[recording.Work | None]:
+        return [self.work]
 
 
 def _run_small(outputs: list[Node], structure: Structure) -> None:

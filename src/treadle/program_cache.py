@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+from treadle.compiler import recording
 from treadle.compiler.executable import Executable
 
 
@@ -26,7 +28,10 @@ class ProgramCache:
             self.programs.move_to_end(key)
             return found
         self.misses = [*self.misses[-19:], reason()]
+        began, recorder = time.monotonic_ns(), recording.local.recorder
         program = build()
+        if recorder is not None:
+            recorder.compiling_ns += time.monotonic_ns() - began
         self.programs[key] = program
         while len(self.programs) > self.most:
             self.programs.popitem(last=False)

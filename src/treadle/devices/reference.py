@@ -5,11 +5,13 @@ It is the oracle of the tests, what runs under ``debug=True``, and the tier for 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import NoReturn
 
 import numpy as np
 
+from treadle.compiler import recording
 from treadle.compiler.executable import Executable, Leaf
 from treadle.devices.host import HostBuffer, allocate, from_array, nbytes_of
 from treadle.errors import OutOfMemory, TreadleError
@@ -34,6 +36,19 @@ class ReferenceExecutable(Executable):
     def run(
         self, leaves: Sequence[Leaf], reuse: Sequence[HostBuffer | None], poll: bool = True
     ) -> list[HostBuffer]:
+        recorder = recording.local.recorder
+        if recorder is None:
+            return self._run(leaves)
+        with recorder.run(self, self, time.monotonic_ns) as run:
+            buffers = self._run(leaves)
+            run.whole(time.monotonic_ns())
+        return buffers
+
+    def works(self) -> list[recording.Work | None]:
+        """What the one row of a recorded run is."""
+        return [recording.by_references(self.order)]
+
+    def _run(self, leaves: Sequence[Leaf]) -> list[HostBuffer]:
         values = {
             node: leaf_array(node.type, leaves[node.attributes[0]]) for node in self.order if node.op is INPUT
         }

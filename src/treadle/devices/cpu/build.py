@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 
 from treadle.compiler.memory import ALIGNMENT
-from treadle.compiler.program import LibraryCall
+from treadle.compiler.program import Call, LibraryCall
 from treadle.devices.cpu import compilation, jit
 from treadle.devices.cpu.emit import Emitter, Placed
 from treadle.devices.cpu.image import HostStep, Image, Part
@@ -43,6 +43,8 @@ class Build:
             [(first + i, 0) for i in range(len(outputs))],
         )
         self.emitter = Emitter(self.status, first + len(outputs))
+        self.origins: list[list[tuple[Call, ...]]] = []
+        """The calls that entries belong to, of every segment of the image (see `Emitter.origins`)."""
         segments = self._segments()
         self.kernels = self.emitter.kernels
         names = [(jit.file_name(kernel.text, isa), kernel.facts) for kernel in self.kernels]
@@ -82,12 +84,15 @@ class Build:
                 continue
             if to.entries:
                 segments.append(Part(tuple(to.entries), len(to.entries)))
-                to.entries, commit = [], 0
+                self.origins.append(to.origins)
+                to.entries, to.origins, commit = [], [], 0
             segments.append(self._host_step(i))
+            self.origins.append([(self.calls[i],)])
         if self.passes.schedule.commit == len(self.calls):
             commit = len(to.entries)
         if to.entries or not segments:
             segments.append(Part(tuple(to.entries), commit))
+            self.origins.append(to.origins)
         return tuple(segments)
 
     def _host_step(self, number: int) -> HostStep:

@@ -28,6 +28,9 @@ class Emitter:
         self.kernels: list[NativeKernel] = []
         self.times = 1
         """How often what is written now will run, roughly."""
+        self.origins: list[tuple[Call, ...]] = []
+        """Of every entry the call that it belongs to, after those of the loops and branches around it."""
+        self.inside: tuple[Call, ...] = ()
         self._number: dict[tuple[str, int], int] = {}
 
     def register(self) -> int:
@@ -41,12 +44,14 @@ class Emitter:
             self._number[key] = len(self.kernels)
             self.kernels.append(kernel)
         self.entries.append((self._number[key], tuple(operands), self.times))
+        self.origins.append(self.inside)
 
     def control(
         self, kind: str, slots: Sequence[int] = (), number: int = 0, operands: Sequence[Place] = ()
     ) -> int:
         """Write a control; its position, for `aim`."""
         self.entries.append((kind, tuple(slots), number, tuple(operands)))
+        self.origins.append(self.inside)
         return len(self.entries) - 1
 
     def aim(self, *positions: int) -> None:
@@ -105,16 +110,16 @@ class Placed:
 
     def emit(self, number: int, to: Emitter) -> None:
         """Write one call."""
-        lowered = self.section.lowered[number]
+        lowered, call = self.section.lowered[number], self.section.calls[number]
+        around, to.inside = to.inside, (*to.inside, call)
         if isinstance(lowered, Lowered):
             to.steps(lowered.steps, lambda where: self.operand(number, where, to.status))
-            return
-        assert lowered is not None
-        call: Call = self.section.calls[number]
-        assert not isinstance(call, LoopCall)
-        inputs = [self.view(view, to.status) for view in call.inputs]
-        outputs = [self.buffer(b, to.status) for b in call.outputs]
-        lowered.emit(to, self.at(self.section.offsets["temp", number, 0]), inputs, outputs)
+        else:
+            assert lowered is not None and not isinstance(call, LoopCall)
+            inputs = [self.view(view, to.status) for view in call.inputs]
+            outputs = [self.buffer(b, to.status) for b in call.outputs]
+            lowered.emit(to, self.at(self.section.offsets["temp", number, 0]), inputs, outputs)
+        to.inside = around
 
     def emit_all(self, to: Emitter) -> None:
         for number in range(len(self.section.calls)):

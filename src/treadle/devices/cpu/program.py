@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import time
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from treadle import config, interrupts
+from treadle.compiler import recording
 from treadle.compiler.executable import Committed, Executable, Leaf
 from treadle.devices.cpu import image
 from treadle.devices.cpu.hosted import Apply, prepared
@@ -131,13 +133,27 @@ class CpuExecutable(Executable):
             context = self._free.pop()
         except IndexError:
             context = _Context(self)
+        recorder = recording.local.recorder
         try:
-            return self._run(context, leaves, reuse, False)
+            if recorder is None:
+                return self._run(context, leaves, reuse, None)
+            with recorder.run(self, self, time.monotonic_ns) as run:
+                return self._run(context, leaves, reuse, run)
         finally:
             self._free.append(context)
 
+    def works(self) -> list[recording.Work | None]:
+        """What the rows of a recorded run are (see `compiler.recording`)."""
+        from treadle.devices.cpu.account import works
+
+        return works(self.build)
+
     def _run(
-        self, context: _Context, leaves: Sequence[Leaf], reuse: Sequence[HostBuffer | None], profile: bool
+        self,
+        context: _Context,
+        leaves: Sequence[Leaf],
+        reuse: Sequence[HostBuffer | None],
+        run: recording.Run | None,
     ) -> list[HostBuffer]:
         bases = [context.arena.address]
         for i, leaf in enumerate(leaves):
@@ -160,10 +176,16 @@ class CpuExecutable(Executable):
         for step in context.steps:
             if isinstance(step, HostStep):
                 interrupts.deliver()
-                self._run_on_host(step, bases, leaves)
+                if run is None:
+                    self._run_on_host(step, bases, leaves)
+                else:
+                    self._record_on_host(step, bases, leaves, run)
                 continue
             try:
-                code = step.run(bases, profile)
+                if run is None:
+                    code = step.run(bases)
+                else:
+                    code = _record(step, bases, run)
             except BaseException as interrupt:
                 if step.committed and step is context.steps[-1]:
                     raise Committed(self._results(made, leaves), interrupt) from None
@@ -196,12 +218,37 @@ class CpuExecutable(Executable):
                 ReferenceExecutable(self.outputs).run(leaves, [])
             raise
 
+    def _record_on_host(
+        self, step: HostStep, bases: Sequence[int], leaves: Sequence[Leaf], run: recording.Run
+    ) -> None:
+        recorder, began = recording.local.recorder, time.monotonic_ns()
+        assert recorder is not None
+        before = recorder.inner_ns
+        self._run_on_host(step, bases, leaves)
+        ended = time.monotonic_ns()
+        own = ended - began - (recorder.inner_ns - before)
+        run.events.append((len(run.times), began, ended))
+        run.times.append(recording.Time(1, own, own, True))
+
     def _raise_fault(self, leaves: Sequence[Leaf]) -> NoReturn:
         """A kernel met an index that is out of range: the references say which, and where it was
         asked for.
         """
         ReferenceExecutable(self.outputs).run(leaves, [])
         raise AssertionError("a kernel reported a fault that the references do not find")
+
+
+def _record(frame: Frame, bases: Sequence[int], run: recording.Run) -> int:
+    """Run a table, and note what its entries did."""
+    began = time.monotonic_ns()
+    code = frame.run(bases, profile=True)
+    run.native_ns += time.monotonic_ns() - began
+    first = len(run.times)
+    run.times += [
+        recording.Time(t.count, t.total_ns, t.busy_ns, t.busy_ns == t.total_ns) for t in frame.timings()
+    ]
+    run.events += [(first + i, began, ended) for i, began, ended in frame.events()]
+    return code
 
 
 def _apply_in_place(step: HostStep, bases: Sequence[int], prepared: Apply | None) -> None:

@@ -62,8 +62,13 @@ CONTROLS = (
 (SELF, TABLE, ARGUMENTS, FORK_JOIN, GET_SIGNAL, SET_SIGNAL, NO_FAULT, PREVIOUS) = range(8)
 (CONTROL, SCRATCH, TIMES, WATCH, POSITION, COMMITTED, BASES) = range(8, 15)
 
-# One row of times for each entry, in words: two times of the clock, and nanoseconds.
-BEGAN, ENDED, BUSY, TIMES_WORDS = 0, 2, 4, 5
+# Times, in words: where the next event and the end of the events are; a row for each entry, of two times of
+# the clock, nanoseconds, and how often; events, each an entry's number and two nanoseconds.
+NEXT_EVENT, EVENTS_END, TIMES_HEAD = range(3)
+BEGAN, ENDED, BUSY, TOTAL, COUNTED, TIMES_WORDS = 0, 2, 4, 5, 6, 7
+EVENT_WORDS = 3
+EVENTS_MOST = 1 << 16
+"""How many events are kept of one run of a table in which there are loops; the rows count all of them."""
 
 
 class Entry(NamedTuple):
@@ -103,13 +108,15 @@ class Control(NamedTuple):
 
 
 class Timing(NamedTuple):
-    """When an entry ran, by the monotonic clock, and for how long its threads were busy, all of them
-    together.
+    """When an entry ran last, by the monotonic clock; how often it ran, for how long, and for how long its
+    threads were busy, all of them together.
     """
 
     began_ns: int
     ended_ns: int
     busy_ns: int
+    total_ns: int
+    count: int
 
 
 class Table:
@@ -164,6 +171,9 @@ class Table:
         self.slots = max([slots, *used, *(slot - BASES + 1 for slot, _ in operands if slot >= BASES)])
         self.arguments = len(operands)
         self.scratch_nbytes = max((entry.kernel.facts.scratch_nbytes for entry in kernels), default=0)
+        self.events = TIMES_HEAD + TIMES_WORDS * len(self.entries)
+        """Where events begin among the times."""
+        self.most_events = EVENTS_MOST if len(kernels) < len(self.entries) else len(kernels)
         self.shared = any(shared)
         self.watched = sum(costs) >= WATCH_S
         head = [len(self.entries), self.commit, 8 * (ENTRIES + len(words)), len(operands)]
@@ -227,8 +237,10 @@ class Frame:
         if table.watched:
             watch = threading.current_thread() is threading.main_thread()
         if profile:
-            self._times = (ctypes.c_int64 * (TIMES_WORDS * len(table.entries)))()
+            self._times = (ctypes.c_int64 * (table.events + EVENT_WORDS * table.most_events))()
             times = ctypes.addressof(self._times)
+            self._times[NEXT_EVENT] = times + 8 * table.events
+            self._times[EVENTS_END] = times + ctypes.sizeof(self._times)
         self._fill(self._words, 8 * CONTROL, control, scratch, times, watch, 0, 0, *bases)
         while (code := self._run(self.address)) == INTERRUPTED:
             interrupts.deliver()
@@ -242,12 +254,22 @@ class Frame:
     def timings(self) -> list[Timing]:
         """Of each entry, from the last run with ``profile=True``."""
         times = self._times or []
-        rows = [times[i : i + TIMES_WORDS] for i in range(0, len(times), TIMES_WORDS)]
+        rows = [times[i : i + TIMES_WORDS] for i in range(TIMES_HEAD, self.table.events, TIMES_WORDS)]
         timings = []
-        for row in rows:
+        for row in rows if times else ():
             began, ended = (row[i] * 1_000_000_000 + row[i + 1] for i in (BEGAN, ENDED))
-            timings.append(Timing(began, ended, row[BUSY] or ended - began))
+            timings.append(Timing(began, ended, row[BUSY], row[TOTAL], row[COUNTED]))
         return timings
+
+    def events(self) -> list[tuple[int, int, int]]:
+        """What ran in the last run with ``profile=True``, in order: (number of the entry, began, ended) each,
+        in nanoseconds of the monotonic clock. Of a long run the first `EVENTS_MOST`.
+        """
+        if self._times is None:
+            return []
+        last = (self._times[NEXT_EVENT] - ctypes.addressof(self._times)) // 8
+        words = iter(self._times[self.table.events : last])
+        return list(zip(words, words, words, strict=True))
 
 
 def cost_s(kernel: LoadedKernel) -> float:
@@ -318,7 +340,10 @@ def _emit_execute(module: ir.Module) -> None:
     arguments = f.at(_word(f, frame, ARGUMENTS, "ptr"), f.load("i64", f.at(entry, 8 * ENTRY_ARGUMENTS), 8))
     mode = f.load("i64", f.at(entry, 8 * ENTRY_MODE), 8)
     control, scratch, times = (_word(f, frame, word, "ptr") for word in (CONTROL, SCRATCH, TIMES))
-    row, timed = f.at(times, f.mul(i, 8 * TIMES_WORDS)), f.compare("icmp ne", times, null)
+    row, timed = (
+        f.at(times, f.add(8 * TIMES_HEAD, f.mul(i, 8 * TIMES_WORDS))),
+        f.compare("icmp ne", times, null),
+    )
     with f.when(timed):
         emit_clock(f, f.at(row, 8 * BEGAN))
     together, alone, done = f.label("together"), f.label("alone"), f.label("joined")
@@ -337,7 +362,25 @@ def _emit_execute(module: ir.Module) -> None:
     f.start(done)
     with f.when(timed):
         emit_clock(f, f.at(row, 8 * ENDED))
+        began, ended = (
+            f.i64(f.add(f.mul(_word(f, row, word), 1_000_000_000), _word(f, row, word + 1)))
+            for word in (BEGAN, ENDED)
+        )
+        spent = f.op("sub", ended, began)
+        _increase(f, f.at(row, 8 * TOTAL), spent)
+        _increase(f, f.at(row, 8 * COUNTED), Value("i64", "1"))
+        with f.when(f.op("xor", many, Value("i1", "true"))):
+            _increase(f, f.at(row, 8 * BUSY), spent)
+        event = _word(f, times, NEXT_EVENT, "ptr")
+        with f.when(f.compare("icmp ult", event, _word(f, times, EVENTS_END, "ptr"))):
+            for word, value in enumerate((i, began, ended)):
+                f.store(value, f.at(event, 8 * word), 8)
+            f.store(f.at(event, 8 * EVENT_WORDS), f.at(times, 8 * NEXT_EVENT), 8)
     f.ret()
+
+
+def _increase(f: Function, pointer: Value, by: Value) -> None:
+    f.store(f.op("add", f.load("i64", pointer, 8), by), pointer, 8)
 
 
 def _emit_advance(module: ir.Module) -> None:
