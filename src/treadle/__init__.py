@@ -66,6 +66,7 @@ from treadle.runtime import (
     explain,
     memory,
     num_threads,
+    precision,
     scope,
     set_num_threads,
 )
@@ -153,6 +154,7 @@ __all__ = [
     "optim",
     "pi",
     "placeholder",
+    "precision",
     "profile",
     "random",
     "repeat",

@@ -15,6 +15,20 @@ compiling.
 """
 
 
+PRECISIONS = {
+    "fast": "3x3 convolutions by Winograd's algorithm where it is quicker",
+    "exact": "every sum as it is written: product by product",
+}
+"""How sums may be computed. Each is deterministic."""
+
+
+def known_precision(name: str, where: str) -> str:
+    """The name, if it is a key of `PRECISIONS`; `where` is what it was given to."""
+    if name not in PRECISIONS:
+        raise ValueError(f"{where} is {name!r}; the precisions are {', '.join(map(repr, PRECISIONS))}")
+    return name
+
+
 class Options(threading.local):
     """What changes how graphs are compiled or run in this thread."""
 
@@ -24,6 +38,8 @@ class Options(threading.local):
     """Verify the graph between compiler passes."""
     numerics = False
     """Look for NaNs and infinities in what programs give."""
+    precision = known_precision(os.environ.get("TREADLE_PRECISION", "") or "fast", "TREADLE_PRECISION")
+    """A key of `PRECISIONS`."""
     isa = os.environ.get("TREADLE_ISA", "")
     """Instruction set to generate for; empty: the widest the machine runs."""
 
@@ -33,7 +49,7 @@ options = Options()
 
 def options_key() -> tuple[Any, ...]:
     """What a compiled program depends on."""
-    return (options.debug, options.isa, options.numerics)
+    return (options.debug, options.isa, options.numerics, options.precision)
 
 
 @contextmanager

@@ -86,6 +86,27 @@ def check_numerics(on: bool = True) -> AbstractContextManager[None]:
     return config.configured(numerics=on)
 
 
+def precision(name: str) -> AbstractContextManager[None]:
+    """A block in which programs compute sums as they are written, or by the quickest algorithm.
+
+    Results are deterministic either way; a program that runs under both is compiled for each. The environment
+    variable TREADLE_PRECISION names what holds outside of blocks.
+
+    Args:
+        name: "fast", the default: 3x3 convolutions of float32 run by Winograd's algorithm where it is
+            quicker, with an error below twice that of the sums as they are written; "exact": nothing does.
+
+    Raises:
+        ValueError: there is no such precision.
+
+    >>> import treadle as td
+    >>> with td.precision("exact"):
+    ...     print(td.sum(td.ones((8, 8))).item())
+    64.0
+    """
+    return config.configured(precision=config.known_precision(name, "[precision] name"))
+
+
 def cache_info() -> dict[str, Any]:
     """The program cache: programs held, hits, and why the last programs had to be compiled."""
     programs = _evaluate.programs

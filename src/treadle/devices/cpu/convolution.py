@@ -55,6 +55,8 @@ class Convolution:
     stored. For `forward` alone.
     """
     extra: tuple[Operand, ...] = ()
+    exact: bool = False
+    """Every output is a sum of products of inputs and weights; without it Winograd's algorithm may run."""
 
     def __post_init__(self) -> None:
         rank = len(self.kernel)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from treadle import config
 from treadle.compiler.costs import INLINE, REDUCTIONS
 from treadle.compiler.indexmap import MOVEMENT
 from treadle.compiler.program import Call, LibraryCall, LoopCall, View
@@ -75,6 +76,7 @@ def _convolution(
         dtype=node.dtype.name,
         epilogue=call.epilogue,
         extra=call.extra,
+        exact=config.options.precision == "exact",
     )
 
 
