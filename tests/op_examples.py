@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from treadle import dtypes
 from treadle.dtypes import DType
 from treadle.errors import DTypeError
 from treadle.graph.node import Node, Op, Type, Types, make
+from treadle.ops.channels_last import CHANNELS_FIRST
 from treadle.ops.record import OPS, results
 
 REAL = tuple(dtype for dtype in dtypes.ALL if dtype.kind != "complex")
@@ -352,6 +353,11 @@ def _pooling(op: Op, dtype: DType) -> list[Example]:
     return examples
 
 
+def _channels_last(op: Op, dtype: DType) -> list[Example]:
+    """Those of the record whose results have the channels in dimension 1."""
+    return [replace(example, op=op) for example in examples(OPS[CHANNELS_FIRST[op.name]], dtype)]
+
+
 EXAMPLES: dict[str, Callable[[Op, DType], list[Example]]] = {
     "astype": _astype,
     "broadcast_to": plain((((3, 1),), ((2, 3, 19),)), (((),), ((4,),)), (((1, 0),), ((5, 0),))),
@@ -380,6 +386,7 @@ EXAMPLES: dict[str, Callable[[Op, DType], list[Example]]] = {
     "conv": _convolution, "conv_input_gradient": _convolution, "conv_weight_gradient": _convolution,
     "max_pool": _pooling, "max_pool_gradient": _pooling, "max_pool_select": _pooling,
     "average_pool": _pooling, "average_pool_gradient": _pooling,
+    **dict.fromkeys(CHANNELS_FIRST, _channels_last),
     "remark": plain((((3, 4),), ("a remark",))),
     "expect_size": plain((((3, 4),), (3, 2, "too few"))),
     **dict.fromkeys(

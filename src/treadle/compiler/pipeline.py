@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from treadle import config
 from treadle.compiler.fuse import fuse
 from treadle.compiler.hoist import hoist
+from treadle.compiler.layout import arrange
 from treadle.compiler.loops import share_loops, trim_loops
 from treadle.compiler.program import Call, Fused
 from treadle.compiler.schedule import Schedule, schedule
@@ -28,6 +29,8 @@ class Target:
     """Whether the device has a kernel of its own for a node's op."""
     epilogues: tuple[str, ...] = ()
     """Ops whose kernels can go on computing with a result."""
+    channels_last: Callable[[Node], bool] = lambda node: False
+    """Whether a convolution or pooling had better give its result with the channels last."""
 
 
 @dataclass
@@ -91,7 +94,8 @@ def run_passes(
     passes = Passes()
     graph = list(outputs)
     passes.graphs.append(("as written", 0.0, graph))
-    for name, change in GRAPH_PASSES:
+    layout = ("layout", lambda graph: arrange(graph, target.channels_last))
+    for name, change in (*GRAPH_PASSES, layout):
         began = time.perf_counter()
         graph = change(graph)
         passes.graphs.append((name, _since(began), graph))

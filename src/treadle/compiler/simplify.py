@@ -8,7 +8,7 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from treadle.compiler.rules import RULES
@@ -34,21 +34,26 @@ class Simplifier:
     def graph(self, outputs: Sequence[Node]) -> list[Node]:
         """Rebuild a graph."""
         replaced: dict[Node, Node] = {}
+
+        def change(node: Node) -> None:
+            inputs = tuple([replaced[child] for child in node.inputs])
+            replaced[node] = self.node(node.op, inputs, node.attributes, node)
+
+        self.walk(ordered(outputs), change)
+        return [replaced[output] for output in outputs]
+
+    def walk(self, order: Sequence[Node], change: Callable[[Node], None]) -> None:
+        """Change nodes one by one; what is made for one of them has its line, scope, role and device."""
         before = surroundings.line, surroundings.scope, surroundings.role, surroundings.device
         try:
-            for node in ordered(outputs):
-                # The replacement is the user's line's too; without one, making nodes would search for it.
+            for node in order:
+                # Without a line, making nodes would search for the user's.
                 surroundings.line = node.line or _LINE
-                surroundings.scope, surroundings.role, surroundings.device = (
-                    node.scope,
-                    node.role,
-                    node.device,
-                )
-                inputs = tuple([replaced[child] for child in node.inputs])
-                replaced[node] = self.node(node.op, inputs, node.attributes, node)
+                surroundings.scope, surroundings.role = node.scope, node.role
+                surroundings.device = node.device
+                change(node)
         finally:
             surroundings.line, surroundings.scope, surroundings.role, surroundings.device = before
-        return [replaced[output] for output in outputs]
 
     def node(
         self, op: Op, inputs: tuple[Node, ...], attributes: tuple[Any, ...], original: Node | None = None

@@ -36,13 +36,14 @@ def copied(
         body.append(Instruction("cast", (0,), wanted))
     stage = Stage("row", tuple(body), stores=(Store(Access(1, Affine(0, steps)), len(body) - 1),))
     operands = (
-        Operand(dtype, _reach(shape, strides)),
-        Operand(wanted, _reach(shape, steps), written=True),
+        Operand(dtype, reach(shape, strides)),
+        Operand(wanted, reach(shape, steps), written=True),
     )
     kernel = LoopKernel(shape, len(shape), operands, (stage,), f"copy{list(shape)}")
     (step,) = loops.render(kernel, isa).steps
     return Step(step.kernel, (origin, there))
 
 
-def _reach(shape: tuple[int, ...], strides: Strides) -> int:
+def reach(shape: tuple[int, ...], strides: Strides) -> int:
+    """Elements from the first to the last, both included."""
     return 1 + sum(abs(stride) * (n - 1) for n, stride in zip(shape, strides, strict=True))

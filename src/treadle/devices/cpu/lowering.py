@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from treadle import config
 from treadle.compiler.costs import INLINE, REDUCTIONS
 from treadle.compiler.indexmap import MOVEMENT
+from treadle.compiler.kernel import Instruction, reordered
 from treadle.compiler.program import Call, LibraryCall, LoopCall, View
 from treadle.devices.cpu import loops
-from treadle.devices.cpu.copies import copied, row_major
+from treadle.devices.cpu.copies import copied, reach, row_major
 from treadle.devices.cpu.expression import supported
 from treadle.devices.cpu.native import Lowered, Step
 from treadle.devices.cpu.registers import ITEMSIZE, Unsupported
 from treadle.devices.cpu.target import Isa
 from treadle.graph.node import Node, Type
+from treadle.ops.channels_last import CHANNELS_FIRST
 
 if TYPE_CHECKING:
     from treadle.devices.cpu.convolution import Convolution
@@ -74,10 +76,17 @@ def _convolution(
         weight_strides=w[1],
         output_strides=y[1],
         dtype=node.dtype.name,
-        epilogue=call.epilogue,
+        epilogue=_channels_first(node, call.epilogue),
         extra=call.extra,
         exact=config.options.precision == "exact",
     )
+
+
+def _channels_first(node: Node, body: tuple[Instruction, ...]) -> tuple[Instruction, ...]:
+    """An epilogue over (batch, channel, spatial...), of one over a result's own dimensions."""
+    if node.op.name not in CHANNELS_FIRST:
+        return body
+    return reordered(body, (0, node.ndim - 1, *range(1, node.ndim - 1)))
 
 
 def _seen(view: View) -> tuple[Any, Any]:
@@ -85,7 +94,12 @@ def _seen(view: View) -> tuple[Any, Any]:
 
 
 def _made(node: Node) -> tuple[Any, Any]:
-    return _sizes(node.type), row_major(_sizes(node.type))
+    """Shape and strides of a result as [batch, channel, spatial...]."""
+    shape = _sizes(node.type)
+    strides = row_major(shape)
+    if node.op.name not in CHANNELS_FIRST:
+        return shape, strides
+    return (shape[0], shape[-1], *shape[1:-1]), (strides[0], strides[-1], *strides[1:-1])
 
 
 def _conv(call: LibraryCall, isa: Isa) -> Lowered:
@@ -172,34 +186,55 @@ def _max_pool(kernel: str, output_like: int | None) -> Callable[[LibraryCall, Is
     def lowered(call: LibraryCall, isa: Isa) -> Lowered:
         from treadle.devices.cpu import pooling
 
-        x = call.inputs[0]
-        made = row_major(_sizes(call.node.type))
+        x, (shape, made) = call.inputs[0], _made(call.node)
+        # What is shaped like x has to lie alike, like the result if that is one of them.
+        strides = made
         if output_like is None:
-            others, (pooled, strides) = call.inputs[1:], (_sizes(call.node.type), made)
-        else:
-            others, (pooled, strides) = (), _seen(call.inputs[output_like])
-        if any(view.strides != x.strides for view in others) or (
-            output_like is not None and made != x.strides
-        ):
-            raise Unsupported("the operands of a pooling op lie differently in memory")
-        return getattr(pooling, kernel)(
+            dense = len(call.inputs) == 1 or reach(x.shape, x.strides) == math.prod(x.shape)
+            strides = x.strides if dense else row_major(x.shape)
+        pooled = (shape, made) if output_like is None else _seen(call.inputs[output_like])
+        kernels = getattr(pooling, kernel)(
             pooling.MaxPool(
                 x.shape[0],
                 x.shape[1],
                 tuple(x.shape[2:]),
                 call.node.attribute("window"),
-                tuple(pooled[2:]),
+                tuple(pooled[0][2:]),
                 call.node.attribute("stride"),
                 call.node.attribute("padding"),
-                (1,) * (len(pooled) - 2),
-                x.strides,
+                (1,) * (len(pooled[0]) - 2),
                 strides,
+                pooled[1],
                 call.node.dtype.name,
             ),
             isa,
         )
+        others = [i for i in range(len(call.inputs)) if i != output_like]
+        moved = [i for i in others if not _alike(x.shape, call.inputs[i].strides, strides)]
+        return _rearranged(call, kernels, isa, moved, strides)
 
     return lowered
+
+
+def _rearranged(
+    call: LibraryCall, lowered: Lowered, isa: Isa, moved: Sequence[int], strides: Sequence[int]
+) -> Lowered:
+    """The same, some inputs being copied first to memory where they lie by `strides`, without gaps."""
+    name, shape = call.node.dtype.name, call.inputs[0].shape
+    count = len(lowered.temporaries)
+    places = {("in", i): ("temp", count + n) for n, i in enumerate(moved)}
+    copies = [
+        copied(isa, shape, (("in", i), call.inputs[i].strides, name), (places["in", i], strides, name))
+        for i in moved
+    ]
+    steps = [Step(s.kernel, tuple([places.get(o, o) for o in s.operands])) for s in lowered.steps]
+    size = math.prod(shape) * ITEMSIZE[name]
+    return Lowered((*copies, *steps), (*lowered.temporaries, *[size] * len(moved)))
+
+
+def _alike(shape: Sequence[int], strides: Sequence[int], others: Sequence[int]) -> bool:
+    """Whether two arrays of a shape lie alike in memory."""
+    return all(a == b for n, a, b in zip(shape, strides, others, strict=True) if n != 1)
 
 
 def _averages(call: LibraryCall, x: tuple[Any, Any], y: tuple[Any, Any]) -> AvgPool:
@@ -252,8 +287,9 @@ LIBRARY: dict[str, Callable[[LibraryCall, Isa], Lowered]] = {
     "cumulative_prod": _cumulative,
 }
 """Ops with generated kernels of their own, besides those that loop kernels express."""
+LIBRARY |= {twin: LIBRARY[name] for twin, name in CHANNELS_FIRST.items()}
 
-EPILOGUES = ("matmul", "conv")
+EPILOGUES = ("matmul", "conv", "conv_channels_last")
 """Ops whose kernels can go on computing with a result before they store it."""
 
 LOOPED = frozenset(MOVEMENT) | REDUCTIONS | INLINE | {"concat"}
@@ -277,6 +313,11 @@ def is_library(node: Node) -> bool:
         return name not in LOOPED
     dtypes = [child.dtype.name for child in node.inputs] + [node.dtype.name] * (name == "astype")
     return not supported(SPELLINGS.get(name, name), tuple(dtypes))
+
+
+def runs_channels_last(node: Node) -> bool:
+    """Whether a convolution or pooling has kernels, which are quickest with the channels last."""
+    return all(value.dtype.name in ITEMSIZE for value in (node, *node.inputs))
 
 
 def lower_call(call: Call, isa: Isa) -> Lowered | None:

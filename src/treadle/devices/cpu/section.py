@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from treadle.compiler.memory import Span, place
 from treadle.compiler.pipeline import Target, run_passes
 from treadle.compiler.program import Call, LibraryCall
-from treadle.devices.cpu.lowering import EPILOGUES, is_library, lower_call
+from treadle.devices.cpu.lowering import EPILOGUES, is_library, lower_call, runs_channels_last
 from treadle.devices.cpu.native import Lowered
 from treadle.devices.cpu.target import Isa
 from treadle.dtypes import uint8
@@ -23,7 +23,11 @@ from treadle.ops.control import COND
 if TYPE_CHECKING:
     from treadle.devices.cpu.nests import Nest
 
-TARGET = Target("cpu", is_library, EPILOGUES)
+TARGET = Target("cpu", is_library, EPILOGUES, runs_channels_last)
+NEVER_FAIL = frozenset(
+    ["matmul", "conv", "conv_input_gradient", "conv_weight_gradient", "conv_channels_last",
+     "conv_input_gradient_channels_last"]
+)  # fmt: skip
 _BYTE_TYPE = Type((), uint8)
 
 
@@ -94,7 +98,7 @@ def can_fail(call: Call) -> bool:
     if isinstance(call, LibraryCall):
         if call.node.op is COND:
             return any(_graph_can_fail(call.node.attribute(name)) for name in ("true", "false"))
-        return call.node.op.name not in ("matmul", "conv", "conv_input_gradient", "conv_weight_gradient")
+        return call.node.op.name not in NEVER_FAIL
     return any(i.op in ("gather", "checked") for stage in call.kernel.stages for i in stage.body)
 
 

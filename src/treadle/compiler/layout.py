@@ -1,0 +1,225 @@
+"""The pass that chooses in which order of dimensions values are computed and stored.
+
+Convolutions and poolings run fastest with the channels last, whatever the order of their operands' and
+results' dimensions. So they are replaced by records that give their results in that order, and the order is
+carried on: what is computed from such a value element by element, by a reduction, a slice, a concatenation
+and so on, is computed in it, too, with the dimensions that the op names renumbered. Whatever else reads a
+value sees its dimensions permuted back, which costs nothing where a kernel takes strides.
+
+Nothing here knows memory: orders are of dimensions, and each value is stored row-major in its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from treadle.compiler.simplify import Simplifier
+from treadle.graph.graph import ordered
+from treadle.graph.node import Node, Types
+from treadle.ops.channels_last import CHANNELS_LAST
+
+POOLINGS = frozenset(name for name in CHANNELS_LAST if "pool" in name)
+
+
+class Value(NamedTuple):
+    """What stands for a node: ``permute_dims(node of the graph, order)``; no order: the node's own."""
+
+    node: Node
+    order: tuple[int, ...] | None = None
+
+
+Rule = Callable[["Arranger", Node, list[Value]], Value | None]
+
+
+def arrange(outputs: Sequence[Node], wanted: Callable[[Node], bool]) -> list[Node]:
+    """The same values, convolutions and poolings with the channels last where `wanted` holds. Sizes are
+    numbers.
+    """
+    order = ordered(outputs)
+    if not any(node.op.name in CHANNELS_LAST and wanted(node) for node in order):
+        return list(outputs)
+    return Arranger(wanted).graph(outputs, order)
+
+
+class Arranger:
+    """Rebuilds a graph with orders of dimensions."""
+
+    def __init__(self, wanted: Callable[[Node], bool]):
+        self.wanted = wanted
+        self.make = Simplifier()
+
+    def graph(self, outputs: Sequence[Node], order: Sequence[Node]) -> list[Node]:
+        values: dict[Node, Value] = {}
+        results: dict[Node, Node] = {}
+
+        def change(node: Node) -> None:
+            values[node] = self.value(node, [values[child] for child in node.inputs])
+
+        def finish(node: Node) -> None:
+            results[node] = self.seen(values[node], None)
+
+        self.make.walk(order, change)
+        self.make.walk(outputs, finish)
+        return [results[output] for output in outputs]
+
+    def value(self, node: Node, inputs: list[Value]) -> Value:
+        """What stands for a node, of what stands for its inputs."""
+        name = node.op.name
+        if name in CHANNELS_LAST and self.wanted(node) and (name not in POOLINGS or is_last(inputs[0])):
+            seen = [self.seen(value, None) for value in inputs]
+            twin = self.make.node(CHANNELS_LAST[name], tuple(seen), node.attributes)
+            return Value(twin, last(node.ndim))
+        if any(value.order is not None for value in inputs):
+            rule = elementwise if node.op.elementwise else RULES.get(name)
+            found = None if rule is None or type(node.type) is Types else rule(self, node, inputs)
+            if found is not None:
+                trivial = found.order is None or found.order == tuple(range(node.ndim))
+                return Value(found.node) if trivial else found
+        seen = [self.seen(value, None) for value in inputs]
+        return Value(self.make.node(node.op, tuple(seen), node.attributes, node))
+
+    def seen(self, value: Value, order: tuple[int, ...] | None) -> Node:
+        """A value with its dimensions in an order; None: in the graph's own."""
+        own = tuple(range(value.node.ndim)) if order is None else order
+        if value.order is None:
+            axes = own
+        else:
+            axes = tuple([value.order.index(axis) for axis in own])
+        return (
+            value.node
+            if axes == tuple(range(len(axes)))
+            else self.make("permute_dims", value.node, axes=axes)
+        )
+
+
+def last(ndim: int) -> tuple[int, ...]:
+    """The order with dimension 1 at the end."""
+    return (0, *range(2, ndim), 1)
+
+
+def is_last(value: Value) -> bool:
+    return value.order == last(value.node.ndim)
+
+
+# -- rules: how an op is applied to values in other orders
+
+
+def elementwise(make: Arranger, node: Node, inputs: list[Value]) -> Value:
+    order = next(value.order for value in inputs if value.order is not None)
+    operands = tuple([make.seen(value, order) for value in inputs])
+    return Value(make.make.node(node.op, operands, node.attributes), order)
+
+
+def permuted(make: Arranger, node: Node, inputs: list[Value]) -> Value:
+    """Only the order changes."""
+    (value, order), axes = inputs[0], node.attribute("axes")
+    assert order is not None
+    return Value(value, tuple([axes.index(axis) for axis in order]))
+
+
+def reduced(make: Arranger, node: Node, inputs: list[Value]) -> Value:
+    (value, order) = inputs[0]
+    assert order is not None
+    if "axes" in node.op.attributes:
+        gone = node.attribute("axes")
+        attributes = (tuple(sorted(order.index(axis) for axis in gone)),)
+    else:
+        gone = (node.attribute("axis"),)
+        attributes = (order.index(gone[0]),)
+    kept = [axis for axis in range(value.ndim) if axis not in gone]
+    result = tuple([kept.index(axis) for axis in order if axis not in gone])
+    return Value(make.make.node(node.op, (value,), attributes), result)
+
+
+def by_dimension(make: Arranger, node: Node, inputs: list[Value]) -> Value:
+    """Every attribute has an item for each dimension; further inputs are numbers."""
+    (value, order), *numbers = inputs
+    assert order is not None
+    attributes = tuple([tuple([items[axis] for axis in order]) for items in node.attributes])
+    operands = (value, *[make.seen(number, None) for number in numbers])
+    return Value(make.make.node(node.op, operands, attributes), order)
+
+
+def flipped(make: Arranger, node: Node, inputs: list[Value]) -> Value:
+    value, order = inputs[0]
+    assert order is not None
+    axes = tuple(sorted(order.index(axis) for axis in node.attribute("axes")))
+    return Value(make.make.node(node.op, (value,), (axes,)), order)
+
+
+def joined(make: Arranger, node: Node, inputs: list[Value]) -> Value:
+    order = next(value.order for value in inputs if value.order is not None)
+    operands = tuple([make.seen(value, order) for value in inputs])
+    return Value(make.make.node(node.op, operands, (order.index(node.attribute("axis")),)), order)
+
+
+def repeated(make: Arranger, node: Node, inputs: list[Value]) -> Value | None:
+    """A broadcast of as many dimensions."""
+    value, order = inputs[0]
+    if value.ndim != node.ndim or order is None:
+        return None
+    return Value(make.make("broadcast_to", value, shape=tuple([node.shape[axis] for axis in order])), order)
+
+
+def reshaped(make: Arranger, node: Node, inputs: list[Value]) -> Value | None:
+    """A reshape that divides dimensions, or joins neighbours that stay neighbours in the order."""
+    value, order = inputs[0]
+    parts = divided(node.inputs[0].shape, node.shape)
+    if parts is None or order is None:
+        return None
+    place = {axis: i for i, axis in enumerate(order)}
+    known = []
+    for olds, news in parts:
+        places = [place[axis] for axis in olds]
+        if places and places != list(range(places[0], places[0] + len(places))):
+            return None
+        known.append((places[0] if places else -1, news))
+    # New dimensions of size 1 that come from none go where the one before them goes.
+    result: list[int] = []
+    at, sorting = -1, []
+    for number, (first, news) in enumerate(known):
+        at = first if first >= 0 else at
+        sorting.append((at, number, news))
+    for _, _, news in sorted(sorting):
+        result += news
+    shape = tuple([node.shape[axis] for axis in result])
+    return Value(make.make("reshape", value, shape=shape), tuple(result))
+
+
+def divided(old: Sequence[Any], new: Sequence[Any]) -> list[tuple[list[int], list[int]]] | None:
+    """Which runs of dimensions of one shape become which of another: the shortest of equal products. None
+    where there are no elements.
+    """
+    if math.prod(old) == 0:
+        return None
+    parts: list[tuple[list[int], list[int]]] = []
+    i = j = 0
+    while i < len(old) or j < len(new):
+        olds, news = [], []
+        if i < len(old) and (old[i] != 1 or j >= len(new)):
+            olds, i = [i], i + 1
+        if j < len(new) and (new[j] != 1 or not olds):
+            news, j = [j], j + 1
+        a, b = math.prod(old[k] for k in olds), math.prod(new[k] for k in news)
+        while a != b:
+            if a < b:
+                olds, a, i = [*olds, i], a * old[i], i + 1
+            else:
+                news, b, j = [*news, j], b * new[j], j + 1
+        parts.append((olds, news))
+    return parts
+
+
+RULES: dict[str, Rule] = {
+    "permute_dims": permuted,
+    "slice": by_dimension,
+    "pad": by_dimension,
+    "flip": flipped,
+    "concat": joined,
+    "broadcast_to": repeated,
+    "reshape": reshaped,
+    **dict.fromkeys(("sum", "prod", "max", "min", "any", "all", "argmax", "argmin"), reduced),
+}
+"""By name; elementwise ops have one in common. Other ops see their operands in the graph's order."""
