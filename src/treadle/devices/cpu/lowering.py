@@ -217,7 +217,7 @@ def _max_pool(kernel: str, output_like: int | None) -> Callable[[LibraryCall, Is
 
 
 def _rearranged(
-    call: LibraryCall, lowered: Lowered, isa: Isa, moved: Sequence[int], strides: Sequence[int]
+    call: LibraryCall, lowered: Lowered, isa: Isa, moved: Sequence[int], strides: tuple[int, ...]
 ) -> Lowered:
     """The same, some inputs being copied first to memory where they lie by `strides`, without gaps."""
     name, shape = call.node.dtype.name, call.inputs[0].shape
