@@ -82,16 +82,12 @@ class Arranger:
 
     def seen(self, value: Value, order: tuple[int, ...] | None) -> Node:
         """A value with its dimensions in an order; None: in the graph's own."""
-        own = tuple(range(value.node.ndim)) if order is None else order
-        if value.order is None:
-            axes = own
-        else:
-            axes = tuple([value.order.index(axis) for axis in own])
-        return (
-            value.node
-            if axes == tuple(range(len(axes)))
-            else self.make("permute_dims", value.node, axes=axes)
-        )
+        if value.order == order:
+            return value.node
+        own = tuple(range(value.node.ndim))
+        held, axes = value.order or own, order or own
+        axes = tuple([held.index(axis) for axis in axes])
+        return value.node if axes == own else self.make("permute_dims", value.node, axes=axes)
 
 
 def last(ndim: int) -> tuple[int, ...]:
