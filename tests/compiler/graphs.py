@@ -101,15 +101,13 @@ def _run_library(call: LibraryCall, buffers: list[np.ndarray]) -> None:
     count = len(call.extra)
     load = Instruction("load", (), result.dtype.name, Access(count, place))
     body = tuple(load if i.op == "accumulator" else i for i in call.epilogue)
-    operands = (
-        *call.extra,
-        Operand(result.dtype.name, result.size),
-        Operand(body[-1].dtype, result.size, True),
-    )
-    stage = Stage("row", body, stores=(Store(Access(count + 1, place), len(body) - 1),))
-    extra = [buffers[b] for b in call.extra_buffers]
+    results = [Operand(body[value].dtype, result.size, True) for value in call.stores]
+    operands = (*call.extra, Operand(result.dtype.name, result.size), *results)
+    stores = tuple(Store(Access(i, place), value) for i, value in enumerate(call.stores, count + 1))
+    stage = Stage("row", body, stores=stores)
+    extra, outputs = ([buffers[b] for b in which] for which in (call.extra_buffers, call.outputs))
     kernel = LoopKernel(sizes, len(sizes), operands, (stage,))
-    interpret(kernel, [*extra, np.ascontiguousarray(result).reshape(-1), buffers[call.outputs[0]]])
+    interpret(kernel, [*extra, np.ascontiguousarray(result).reshape(-1), *outputs])
 
 
 def _seen(view: View, buffer: np.ndarray) -> np.ndarray:

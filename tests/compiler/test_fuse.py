@@ -320,6 +320,16 @@ def test_a_parameter_is_updated_by_the_product_that_gives_its_gradient():
     assert labels(fused) == ["matmul+"]
 
 
+def test_a_parameter_and_its_momentum_are_updated_by_the_product_that_gives_the_gradient():
+    x, g, w, v, s = leaf(0, 6, 8), leaf(1, 6, 5), leaf(2, 8, 5), leaf(3, 8, 5), leaf(4, 8, 5)
+    gradient = MATMUL(movement.permute_dims(x, (1, 0)), g)
+    moved = ew.add(ew.multiply(v, 0.9), gradient)
+    squares = ew.add(ew.multiply(s, 0.99), ew.square(gradient))
+    stepped = ew.subtract(w, ew.divide(ew.multiply(moved, 0.1), ew.sqrt(ew.add(squares, 10.0))))
+    fused = check([stepped, moved, squares], [normal(6, 8), normal(6, 5), *[normal(8, 5)] * 3])
+    assert labels(fused) == ["matmul+"] and len(fused.calls[0].outputs) == 3
+
+
 def test_a_filter_is_updated_by_a_kernel_that_may_run_in_place():
     """A convolution cannot store over what its epilogue reads."""
     x, k, w = leaf(0, 1, 2, 6, 6), leaf(1, 3, 2, 3, 3), leaf(2, 1, 3, 4, 4)

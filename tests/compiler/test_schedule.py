@@ -153,6 +153,16 @@ def test_a_product_stores_the_next_weight_over_the_old_one():
     assert made.donations == [0, None] and made.calls[-1].epilogue and made.calls[-1].in_place
 
 
+def test_a_product_stores_the_next_weight_and_momentum_over_the_old_ones():
+    w, v, g = leaves()[:3]
+    moved = add(v, matmul(permute_dims(g, (1, 0)), g))
+    given_up = matmul(g, permute_dims(w, (1, 0)))
+    fused = fuse([subtract(w, moved), moved, given_up], is_library)
+    made = schedule(fused, [0, 1, None], can_fail)
+    check(fused, made)
+    assert made.donations == [0, 1, None] and made.calls[-1].in_place and len(made.calls[-1].writes) == 2
+
+
 def test_a_product_is_not_stored_over_what_it_reads_elsewhere():
     w, v = leaves()[:2]
     for read in (permute_dims(w, (1, 0)), add(w, flip(w, axis=0))):

@@ -267,7 +267,7 @@ def test_a_library_call_without_an_operand(program):
 
 def test_an_epilogue_of_another_dtype(program):
     call = product_of(program)
-    call.epilogue = (*call.epilogue, Instruction("cast", (1,), "float64"))
+    call.epilogue, call.stores = (*call.epilogue, Instruction("cast", (1,), "float64")), (len(call.epilogue),)
     refuse_program(program, "another dtype")
 
 

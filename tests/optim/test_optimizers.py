@@ -288,3 +288,36 @@ def test_gradients_that_do_not_fit():
     with pytest.raises(GradientError, match="the loss was not scaled"):
         scaling.step(good)
     assert all(np.array_equal(value, before[path]) for path, value in net.state().items())
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum", "adam"])
+@pytest.mark.parametrize("rows", [16, 1500])
+def test_a_step_stores_over_old_values_that_nobody_holds(name, rows):
+    """The product that gives a gradient stores the parameter's and the optimizer's next values."""
+    x, y, start = (
+        np.random.default_rng(i).normal(size=(n, 24)).astype("float32")
+        for i, n in enumerate((rows, rows, 24))
+    )
+    made = []
+    for debug in (False, True):
+        w = td.Variable(start)
+        opt = MAKERS[name]([w])
+        parts = [w, *next(iter(opt.memory.values())).values()]
+
+        @td.compile(debug=debug)
+        def step(x, y, w=w, opt=opt):
+            opt.step(td.gradients(td.mean(td.square(x @ w - y)), [w]))
+
+        held = [part.numpy() for part in parts]
+        copies = [value.copy() for value in held]
+        step(x, y)
+        for value, copy in zip(held, copies, strict=True):
+            np.testing.assert_array_equal(value, copy)
+        del held, value
+        step(x, y)
+        places = [part.cell.current.buffer.address for part in parts]
+        step(x, y)
+        assert debug or places == [part.cell.current.buffer.address for part in parts]
+        made.append([part.numpy().copy() for part in parts])
+    for value, wanted in zip(*made, strict=True):
+        np.testing.assert_allclose(value, wanted, rtol=1e-4, atol=1e-5)

@@ -10,27 +10,33 @@ from treadle.compiler.indexmap import Place, Split, identity, linear, row_major,
 from treadle.graph.node import Node
 
 IN_PLACE = frozenset(["matmul"])
-"""Ops that can store over what their epilogue reads at the same element."""
+"""Ops that can store over what their epilogue reads at the same element, and that can store several values of
+it, as momentum and weight are.
+"""
 
 
 def epilogue_of(groups: Groups, node: Node) -> Group | None:
     """The one group that reads a library op's result, turned into its epilogue; or None."""
     (group, places), *_ = groups.asking[node].items()
-    usable = group.library is None and not group.inner and len(group.targets) == 1
+    usable = group.library is None and not group.inner and group.targets
     if not usable or not groups.takes_epilogue(node):
         return None
-    target = group.targets[0]
+    several = node.op.name in IN_PLACE
     rows = [axis for axis in group.rows if group.sizes[axis] > 1]
     strides = row_major([group.sizes[axis] for axis in rows])
     points = 0, tuple(sorted(zip(rows, strides, strict=True)))
     if (
         group.points != groups.size[node]
-        or target.node is not target.owner
-        or target.node.dtype is not node.dtype
-        or target.address != points
+        or (len(group.targets) > 1 and not several)
+        or any(
+            target.node is not target.owner
+            or target.node.dtype is not node.dtype
+            or target.address != points
+            or (not several and updates(groups, group, target))
+            for target in group.targets
+        )
         or any(place.guards or linear(place, node.shape) != points for place in places)
         or not costs.NO_EPILOGUE.isdisjoint({local.op.name for local in group.local})
-        or (node.op.name not in IN_PLACE and updates(groups, group, target))
     ):
         return None
     return group if rebase(groups, group, node) else None
@@ -51,11 +57,14 @@ def updates(groups: Groups, group: Group, target: Target) -> bool:
 
 def rebase(groups: Groups, group: Group, node: Node) -> bool:
     """Write a group's places over the dimensions of a library op's result. False where one cannot be."""
-    sizes, target = list(node.shape), group.targets[0]
+    sizes = list(node.shape)
     number = linear(identity(sizes), sizes)
-    maps = unravel(number, target.node.shape, sizes)
-    place = Place((number,), (), True) if maps is None or isinstance(maps, Split) else Place(maps)
-    places: dict[Node, set[Place]] = {target.node: {place}}
+    own: list[Place] = []
+    places: dict[Node, set[Place]] = {}
+    for target in group.targets:
+        maps = unravel(number, target.node.shape, sizes)
+        own.append(Place((number,), (), True) if maps is None or isinstance(maps, Split) else Place(maps))
+        places.setdefault(target.node, set()).add(own[-1])
     for local in sorted(group.local, key=lambda n: -groups.position[n]):
         for at in sorted(places.get(local, ())):
             found = groups.sources_at(local, at, sizes)
@@ -70,5 +79,6 @@ def rebase(groups: Groups, group: Group, node: Node) -> bool:
         for at in found:
             groups.ask(group, asked, at)
     group.sizes, group.rows = sizes, list(range(len(sizes)))
-    target.place, target.address = place, number
+    for target, place in zip(group.targets, own, strict=True):
+        target.place, target.address = place, number
     return True

@@ -133,12 +133,11 @@ class Writer:
         if not group.targets:
             call.outputs = tuple([self.buffers[result] for result in self.groups.results_of(node)])
             return call
-        target = group.targets[0]
         body = Body()
-        last = self.write(body, [(target.node, target.place)])[0]
-        if body.instructions[last].op != "accumulator":
-            call.epilogue = tuple(body.instructions[: last + 1])
-        call.outputs = (self.buffers[target.owner],)
+        stores = self.write(body, [(target.node, target.place) for target in group.targets])
+        if len(stores) > 1 or body.instructions[stores[0]].op != "accumulator":
+            call.epilogue, call.stores = tuple(body.instructions[: max(stores) + 1]), tuple(stores)
+        call.outputs = tuple([self.buffers[target.owner] for target in group.targets])
         call.extra, call.extra_buffers = tuple(self.operands), tuple(self.operand_buffers)
         return call
 

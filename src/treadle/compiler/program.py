@@ -68,18 +68,20 @@ class LoopCall:
 class LibraryCall:
     """A library op on views. The epilogue (see `devices.cpu.contraction`) is applied to the op's result
     before it is stored; its loads name operands of `extra`, whose buffers are `extra_buffers`. `nodes` are
-    those it computes, the op's own first. `outputs` has a buffer for each of the op's results.
+    those it computes, the op's own first. `outputs` has a buffer for each of the op's results; where there is
+    an epilogue, for each value of it that is stored, which `stores` names by their positions.
     """
 
     node: Node
     inputs: tuple[View, ...]
     outputs: tuple[int, ...]
     epilogue: tuple[Instruction, ...] = ()
+    stores: tuple[int, ...] = ()
     extra: tuple[Operand, ...] = ()
     extra_buffers: tuple[int, ...] = ()
     nodes: tuple[Node, ...] = ()
     in_place: bool = False
-    """Whether the result takes the memory of something that the epilogue reads, element by element: what the
+    """Whether a result takes the memory of something that the epilogue reads, element by element: what the
     schedule decides.
     """
     donors: dict[int, int] = field(default_factory=dict)

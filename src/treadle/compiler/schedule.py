@@ -91,7 +91,7 @@ def _in_place(call: Call, new: int, old: int) -> bool:
     if isinstance(call, LibraryCall) and call.node.op is COND:
         return _passes_through(call, call.outputs.index(new), old)
     if isinstance(call, LibraryCall):
-        operands, found = (*call.extra_buffers, new), _epilogue_pairs(call)
+        operands, found = (*call.extra_buffers, *call.outputs), _epilogue_pairs(call)
         if any(view.buffer == old for view in call.inputs):
             return False
     else:
@@ -123,16 +123,17 @@ def _input_of(call: LibraryCall, buffer: int) -> int:
 
 
 def _epilogue_pairs(call: LibraryCall) -> tuple[tuple[int, int], ...]:
-    """Of a library call's extra operands, with the result as the last: the pairs (result, read) that may be
+    """Of a library call's extra operands, the results coming after them: the pairs (result, read) that may be
     one memory.
     """
     if call.node.op.name not in IN_PLACE or not call.epilogue:
         return ()
     sizes: tuple[int, ...] = call.node.shape  # type: ignore[assignment]
     strides = [stride if size != 1 else 0 for stride, size in zip(row_major(sizes), sizes, strict=True)]
-    result = Operand(call.epilogue[-1].dtype, math.prod(sizes), written=True)
-    store = Store(Access(len(call.extra), Affine(0, tuple(strides))), len(call.epilogue) - 1)
-    return in_place_pairs((*call.extra, result), [Stage("row", call.epilogue, stores=(store,))])
+    place, size = Affine(0, tuple(strides)), math.prod(sizes)
+    results = [Operand(call.epilogue[value].dtype, size, written=True) for value in call.stores]
+    stores = tuple([Store(Access(i, place), value) for i, value in enumerate(call.stores, len(call.extra))])
+    return in_place_pairs((*call.extra, *results), [Stage("row", call.epilogue, stores=stores)])
 
 
 def _needs(calls: Sequence[Call]) -> list[set[int]]:

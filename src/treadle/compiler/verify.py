@@ -158,8 +158,9 @@ def _verify_library(fused: Fused, call: LibraryCall, after: str) -> None:
             inside, after, f"{_name(call)} sees elements {low} to {high} of a buffer of {size}", call.node
         )
     written = [fused.buffers[output].nbytes for output in call.outputs]
+    types = list(call.node.types) * (len(call.stores) if call.epilogue else 1)
     _expect(
-        written == [type.dtype.itemsize * math.prod(type.shape) for type in call.node.types],  # type: ignore[arg-type]
+        written == [type.dtype.itemsize * math.prod(type.shape) for type in types],  # type: ignore[arg-type]
         after, f"{_name(call)} writes a buffer of another size", call.node,
     )  # fmt: skip
     _expect(len(call.inputs) == len(call.node.inputs), after, f"{_name(call)} lacks an operand", call.node)
@@ -168,10 +169,13 @@ def _verify_library(fused: Fused, call: LibraryCall, after: str) -> None:
         stage = Stage("row", call.epilogue)
         _verify_operands(fused, call.extra, call.extra_buffers, after, _name(call))
         _verify_body(stage, 0, (), sizes, call.extra, after, _name(call))
-        _expect(
-            call.epilogue[-1].dtype == fused.buffers[call.outputs[0]].type.dtype.name,
-            after, f"the epilogue of {_name(call)} gives another dtype", call.node,
-        )  # fmt: skip
+        there = all(0 <= value < len(call.epilogue) for value in call.stores)
+        _expect(there, after, f"the epilogue of {_name(call)} stores what is not there", call.node)
+        for value, output in zip(call.stores, call.outputs, strict=True):
+            _expect(
+                call.epilogue[value].dtype == fused.buffers[output].type.dtype.name,
+                after, f"the epilogue of {_name(call)} gives another dtype", call.node,
+            )  # fmt: skip
 
 
 def _verify_kernel(fused: Fused, call: LoopCall, after: str) -> None:

@@ -94,10 +94,10 @@ def run_lowered(
     outputs: Sequence[np.ndarray],
     isa: Isa | None = None,
     seed: int = 0,
-    over: int | None = None,
+    over: Sequence[int] = (),
 ) -> None:
     """Run the steps of a lowered op. Outputs are poisoned first; inputs must come through unchanged, but for
-    input `over`, whose memory output 0 takes.
+    inputs `over`, whose memory the outputs take, in order.
     """
     results = []
     for edge in ("end", "begin"):
@@ -107,14 +107,13 @@ def run_lowered(
         buffers |= {
             ("temp", i): GuardedBuffer(nbytes, edge, align=64) for i, nbytes in enumerate(lowered.temporaries)
         }
-        if over is not None:
-            buffers["out", 0] = buffers["in", over]
+        buffers |= {("out", i): buffers["in", number] for i, number in enumerate(over)}
         for step in lowered.steps:
             _call(
                 jit.load(step.kernel, isa), [buffers[operand] for operand in step.operands], edge, generator
             )
         for i, array in enumerate(inputs):
-            assert i == over or buffers["in", i].contents.tobytes() == array.tobytes(), (
+            assert i in over or buffers["in", i].contents.tobytes() == array.tobytes(), (
                 f"input {i} was written"
             )
         for (kind, i), buffer in buffers.items():

@@ -86,7 +86,7 @@ def check(
 ) -> np.ndarray:
     """Run, compare with `expected` of the sum, and return the result."""
     lowered = lower(contraction_of(a, b, c, **more), isa, schedule)
-    over = 2 if more.get("in_place") else None
+    over = [2] if more.get("in_place") else []
     run_lowered(lowered, [a.stored, b.stored, *read], [c.stored], isa, over=over)
     if a.stored.dtype.kind in "iu":
         assert np.array_equal(c.view, expected(a.view @ b.view))
@@ -302,6 +302,65 @@ def test_epilogue_over_what_it_reads(isa: Isa, dtype: str, name: str, way: str) 
     more = {"epilogue": body(*rows, dtype=dtype), "extra": (Operand(dtype, old.size),), "in_place": True}
     choice = schedule if way in ("one block", "blocks", "ranges") else None
     check(a, b, c, isa, choice, lambda t: change(t) + old, [old], **more)
+
+
+LOAD_OLD = [Access(i, Affine(0, (N, 1))) for i in range(3)]
+SEVERAL = {
+    "momentum": (
+        [
+            ("load", (), LOAD_OLD[1]), ("add", (0, 1), None), ("load", (), LOAD_OLD[0]),
+            ("constant", (), 0.5), ("multiply", (2, 4), None), ("subtract", (3, 5), None),
+        ],
+        (6, 2),
+        lambda t, w, v: (w - 0.5 * (t + v), t + v),
+    ),
+    "costly": (
+        [
+            ("load", (), LOAD_OLD[1]), ("add", (0, 1), None), ("load", (), LOAD_OLD[2]),
+            ("square", (0,), None), ("add", (3, 4), None), ("sqrt", (5,), None), ("divide", (2, 6), None),
+            ("load", (), LOAD_OLD[0]), ("subtract", (8, 7), None),
+        ],
+        (9, 2, 5),
+        lambda t, w, v, s: (w - (t + v) / np.sqrt(s + t * t), t + v, s + t * t),
+    ),
+}  # fmt: skip
+
+
+@targets
+@pytest.mark.parametrize("name", SEVERAL)
+@pytest.mark.parametrize("way", ["one block", "blocks", "ranges", "dot products", "nothing to sum"])
+@pytest.mark.parametrize("layout", ["TNN", "NNT"])
+def test_several_results(isa: Isa, dtype: str, name: str, way: str, layout: str) -> None:
+    """A parameter and what its optimizer remembers, each over the old value or beside it."""
+    rows, values, change = SEVERAL[name]
+    m, k = (3 if way == "dot products" else 18), {"nothing to sum": 0, "dot products": 331}.get(way, 100)
+    a, b, c = plain(m, N, k, dtype, "NT" + layout[2] if way == "dot products" else layout)
+    schedule = Schedule(
+        4, 2, 2, 100 if way == "one block" else 30, 3 if way == "ranges" else 1, (2, 2), 0, True
+    )
+    place = Affine(0, c.strides)
+    lines = [(op, arguments, Access(at.operand, place) if op == "load" else at) for op, arguments, at in rows]
+    extra = [Operand(dtype, m * N)] * len(values)
+    more = {"epilogue": body(*lines, dtype=dtype), "extra": tuple(extra), "stores": values}
+    old = [np.abs(Layout((m, N), dtype).stored) + i for i in range(len(values))]
+    if layout[2] == "T":
+        old = [np.ascontiguousarray(value.T) for value in old]
+    seen = [value.T if layout[2] == "T" else value for value in old]
+    wanted = change(a.view.astype(np.float64) @ b.view, *[value.astype(np.float64) for value in seen])
+    results = []
+    for in_place in (False, True):
+        contraction = contraction_of(a, b, c, in_place=in_place, **more)
+        choice = schedule if way in ("one block", "blocks", "ranges") else None
+        lowered = lower(contraction, isa, choice)
+        found = [np.empty_like(c.stored) for _ in values]
+        over = [2 + i for i in range(len(values))] if in_place else []
+        run_lowered(lowered, [a.stored, b.stored, *old], found, isa, over=over)
+        for value, want in zip(found, wanted, strict=True):
+            value = value.T if layout[2] == "T" else value
+            np.testing.assert_allclose(value, want, rtol=1e-3 if dtype == "float32" else 1e-10, atol=1e-4)
+        results.append(found)
+    for beside, over in zip(*results, strict=True):
+        assert np.array_equal(beside, over)
 
 
 def test_epilogue_of_a_batch_and_another_dtype() -> None:

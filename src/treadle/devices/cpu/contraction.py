@@ -47,16 +47,20 @@ class Contraction:
     """batch..., m, n"""
     dtype: str = "float32"
     epilogue: tuple[Instruction, ...] = ()
-    """A straight-line body whose op ``accumulator`` is the sum and whose last instruction is stored; its
-    loads are accesses to `extra`, affine over (batch..., m, n). Empty: the sum is stored."""
+    """A straight-line body whose op ``accumulator`` is the sum; its loads are accesses to `extra`, affine
+    over (batch..., m, n). Empty: the sum is stored."""
+    stores: tuple[int, ...] = ()
+    """Which values of the epilogue are stored, by position; empty: its last. The first goes to C, the others
+    to results of the same strides."""
     extra: tuple[Operand, ...] = ()
     in_place: bool = False
-    """Whether C may lie where an operand of `extra` does that the epilogue reads at the same element."""
+    """Whether a result may lie where an operand of `extra` does that the epilogue reads at the same
+    element."""
 
 
 def lower(contraction: Contraction, isa: Isa, schedule: Schedule | DotSchedule | None = None) -> Lowered:
     """The kernels of a contraction. Operands: A is ``("in", 0)``, B ``("in", 1)``, `extra` follow, C is
-    ``("out", 0)``.
+    ``("out", 0)``, further results follow.
 
     Raises NotImplementedError for a dtype that is not multiplied natively. `schedule` overrides the choice
     (tests do).
@@ -76,7 +80,8 @@ def lower(contraction: Contraction, isa: Isa, schedule: Schedule | DotSchedule |
         contraction = replace(contraction, epilogue=(Instruction("accumulator", (), contraction.dtype),))
     simple, swapped = simplify(contraction)
     a, b = (B, A) if swapped else (A, B)
-    extra = tuple(("in", 2 + i) for i in range(len(contraction.extra)))
+    extra = [("in", 2 + i) for i in range(len(contraction.extra))]
+    extra += [("out", i) for i in range(1, len(contraction.stores))]
     p = product_of(simple)
     if p.k == 0:
         return Lowered((Step(combine_kernel(p, 0, isa, label), (C, C, *extra)),))
@@ -90,8 +95,8 @@ def lower(contraction: Contraction, isa: Isa, schedule: Schedule | DotSchedule |
     if schedule.splits == 1 and p.c[-1] == 1:
         writer = ProductWriter(p, schedule, isa)
         waits = p.epilogue is None or (p.epilogue.dtype == p.dtype and summed_as_stored(p.dtype))
-        # Sums that wait in c for an epilogue would destroy what it reads there.
-        if writer.inline or (waits and not contraction.in_place):
+        # Sums that wait in c between blocks of k would destroy what an epilogue reads there.
+        if writer.at_once or (waits and not contraction.in_place):
             return Lowered((Step(writer.kernel(label), (a, b, C, *extra)),))
     sizes = (*p.batch, p.m, p.n)
     dense, size, sums = tuple(prod(sizes[axis + 1 :]) for axis in range(len(sizes))), prod(sizes), ("temp", 0)
@@ -107,8 +112,9 @@ def product_of(c: Contraction) -> Product:
     if c.epilogue:
         sizes = (*c.batch, c.m, c.n)
         span = 1 + sum((size - 1) * abs(stride) for size, stride in zip(sizes, c.c_strides, strict=True))
-        result = Operand(c.epilogue[-1].dtype, span, written=True)
-        epilogue = Epilogue(c.epilogue, (*c.extra, result), Affine(0, c.c_strides))
+        values = c.stores or (len(c.epilogue) - 1,)
+        first, *others = (Operand(c.epilogue[value].dtype, span, written=True) for value in values)
+        epilogue = Epilogue(c.epilogue, (*c.extra, *others, first), values, Affine(0, c.c_strides))
     return Product(c.batch, c.m, c.n, c.k, c.a_strides, c.b_strides, c.c_strides, c.dtype, epilogue)
 
 

@@ -2,8 +2,8 @@
 ways.
 
 A cheap body (a bias, a residual, a ReLU) is written on the registers of each tile, with all offsets
-constant. A longer one would be repeated some thirty times there: the sums are stored first, and one loop
-goes over them while they are in the cache. Knows bodies and registers, not how the product is cut.
+constant. A longer one would be repeated some thirty times there: the sums of a tile are put aside, and one
+loop goes over them. Knows bodies and registers, not how the product is cut.
 """
 
 from __future__ import annotations
@@ -24,17 +24,26 @@ MOST_CHEAP = 4
 
 @dataclass(frozen=True)
 class Epilogue:
-    """A body over (batch..., m, n) and where its last value goes."""
+    """A body over (batch..., m, n) and where its values go."""
 
     body: tuple[Instruction, ...]
     operands: tuple[Operand, ...]
-    """What the body reads, and the result last."""
+    """What the body reads, further results, and the first result last."""
+    values: tuple[int, ...]
+    """Positions in the body of what is stored: to the last operand, and to those before it in order."""
     target: Affine
+    """The place of an element in each of the results."""
 
     @property
     def dtype(self) -> str:
-        """Of what is stored."""
-        return self.body[-1].dtype
+        """Of the first result."""
+        return self.body[self.values[0]].dtype
+
+    @property
+    def results(self) -> list[int]:
+        """The operands that the `values` go to."""
+        last = len(self.operands) - 1
+        return [last, *range(last + 1 - len(self.values), last)]
 
     @property
     def cheap(self) -> bool:
@@ -56,7 +65,9 @@ class Epilogue:
         """Write the body for the sums of one vector whose first lane stands at `index`."""
         mask = f.mask(lanes, active) if active else None
         site = Site(f, isa, self.operands, pointers, index, lanes, mask=mask, accumulator=value)
-        render_store(site, self.body, self._store(len(self.operands) - 1), render_body(site, self.body))
+        computed = render_body(site, self.body)
+        for operand, position in zip(self.results, self.values, strict=True):
+            render_store(site, self.body, Store(Access(operand, self.target), position), computed)
 
     def finish_tile(
         self,
@@ -85,7 +96,8 @@ class Epilogue:
             replace(i, attribute=local(i.attribute.operand, i.attribute.index)) if i.op == "load" else i
             for i in self.body
         ]
-        store = Store(local(len(self.operands) - 1, self.target), len(body) - 1)
+        pairs = zip(self.results, self.values, strict=True)
+        stores = [Store(local(operand, self.target), position) for operand, position in pairs]
         mask = f.mask(lanes, active) if active else None
         outer = (0,) * (len(corner) - 2)
         written = []
@@ -98,10 +110,8 @@ class Epilogue:
                 written.append((site, render_body(site, body)))
         # All stores come last: what rows have in common (a bias) is then loaded once.
         for site, values in written:
-            render_store(site, body, store, values)
-
-    def _store(self, operand: int) -> Store:
-        return Store(Access(operand, self.target), len(self.body) - 1)
+            for store in stores:
+                render_store(site, body, store, values)
 
 
 def each_vector(

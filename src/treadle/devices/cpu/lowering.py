@@ -48,6 +48,7 @@ def _matmul(call: LibraryCall, isa: Isa) -> Lowered:
         row_major(shape),
         call.node.dtype.name,
         call.epilogue,
+        call.stores,
         call.extra,
         call.in_place,
     )

@@ -1,7 +1,8 @@
 """The kernel of a matrix product in register tiles.
 
 A task is a range of row tiles and of panels of one product of the batch (and one range of k). It walks blocks
-of k; in each, row tiles; for each of these, panels of b. c holds the sum between two blocks. Packing is
+of k; in each, row tiles; for each of these, panels of b. c holds the sum between two blocks; with one block
+an epilogue is applied tile by tile. Packing is
 done inside the task, to scratch that stays in its cache: a step of its own that packs everything first was
 5 to 10 % slower, and packing b again in several tasks costs less where each has some 500 rows to use it.
 
@@ -100,7 +101,8 @@ class ProductWriter:
         self.panel_nbytes = self.width * (
             self.itemsize * self.blocks.large if schedule.pack_b else product.stored_nbytes
         )
-        self.inline = product.epilogue is not None and product.epilogue.cheap and self.blocks.parts == 1
+        self.at_once = product.epilogue is not None and self.blocks.parts == 1
+        """Whether c never holds sums, but only what the epilogue makes of them."""
         self.stored_nbytes = product.stored_nbytes
         self.a_place = product.a[-2] * self.stored_nbytes, product.a[-1] * self.stored_nbytes
         self.tile_names: dict[tuple, str] = {}
@@ -123,17 +125,20 @@ class ProductWriter:
             self.module.text(),
             label,
             self.tasks,
-            self.panels_nbytes() + self.schedule.pack_a * self.tile_nbytes(),
+            self.waiting_at() + self.at_once * self.tiles.large * self.width * self.itemsize,
             flops=2 * count * p.m * p.n * p.k,
             nbytes=self.stored_nbytes * count * (p.m * p.k + p.k * p.n + p.m * p.n),
         )
 
-    # -- scratch: the packed panels of this task's b, then packed tiles of a
+    # -- scratch: the packed panels of this task's b, packed tiles of a, sums that wait for the epilogue
 
     def panels_nbytes(self) -> int:
         if not self.schedule.pack_b:
             return 0
         return -(-self.panels // self.schedule.grid[1]) * self.panel_nbytes
+
+    def waiting_at(self) -> int:
+        return self.panels_nbytes() + self.schedule.pack_a * -(-self.tile_nbytes() // 64) * 64
 
     def tile_nbytes(self) -> int:
         row, step = self.tile_place(self.tiles.large)
@@ -223,7 +228,7 @@ class ProductWriter:
                     self.call_tile(place, rows, columns, [source, from_b, dest, row, column, k, index])
 
                 each_panel(f, p.n, self.width, *panels, tile_of)
-                if p.epilogue and not self.inline:
+                if p.epilogue and not self.at_once:
                     last_block = self.blocks.parts - 1
                     f.loop(last_block, f.add(index, 1), lambda _: self.finish(row, rows, dest, panels))
 
@@ -260,8 +265,8 @@ class ProductWriter:
         compile it: its loop strength reduction compares the addresses of all of c's vectors.
         """
         f, outer = self.f, self.f
-        if self.inline:
-            arguments = [*arguments, *self.extra, self.c, *self.digits]
+        if self.at_once:
+            arguments = [*arguments, self.scratch, *self.extra, self.c, *self.digits]
         kind = place, rows, columns, tuple(x if isinstance(x, int) else None for x in arguments)
         name = self.tile_names.get(kind)
         values = [x for x in arguments if isinstance(x, Value)]
@@ -307,15 +312,16 @@ class ProductWriter:
             stored="" if packed or summed_as_stored(p.dtype) else p.dtype,
             unroll=self.schedule.unroll,
         )
-        for r in range(rows):
-            for v in range(vectors):
-                # What is stored, and what a residual or an old value is read from, is in the cache by then.
-                f.prefetch(f.at(c, (r * p.c[-2] + v * self.lanes) * self.itemsize), write=True)
+        scratch, *pointers = [x for x in epilogue[: 1 + p.results] if isinstance(x, Value)] or [c]
+        corner = (*epilogue[1 + p.results :], row, column)
+        for begin, itemsize in self.results(c, pointers, corner):
+            for r in range(rows):
+                for v in range(vectors):
+                    # What is stored, and what an old value is read from, is in the cache by then.
+                    f.prefetch(f.at(begin, (r * p.c[-2] + v * self.lanes) * itemsize), write=True)
         sums = accumulate(f, self.isa, tile, zeros(f, rows, vectors, self.type), a, b, k)
-        if p.epilogue and self.inline:
-            pointers = [x for x in epilogue[: p.results] if isinstance(x, Value)]
-            digits = epilogue[p.results :]
-            p.epilogue.finish_tile(f, self.isa, pointers, (*digits, row, column), sums, self.lanes, active)
+        if self.at_once:
+            self.finish_tile(sums, columns, pointers, corner, scratch)
             return
         flat = [value for row in sums for value in row]
         places = [
@@ -333,6 +339,51 @@ class ProductWriter:
             flat = f.loop(0, f.min(index, 1), resume, flat)
         for value, (to, tail) in zip(flat, places, strict=True):
             store_vector(f, value, to, tail)
+
+    def results(self, c: Value, pointers: list[Value], corner: tuple[Index, ...]) -> list[tuple[Value, int]]:
+        """Where the first element of a tile is in each result, and the size of an element there."""
+        epilogue = self.product.epilogue
+        if epilogue is None or not self.at_once:
+            return [(c, self.itemsize)]
+        found: list[tuple[Value, int]] = []
+        for operand in epilogue.results:
+            itemsize = ITEMSIZE[epilogue.operands[operand].dtype]
+            at = batch_offset(self.f, list(corner), epilogue.target.strides, itemsize)
+            found.append((self.f.at(pointers[operand], at), itemsize))
+        return found
+
+    def finish_tile(
+        self,
+        sums: list[list[Value]],
+        columns: int,
+        pointers: list[Value],
+        corner: tuple[Index, ...],
+        scratch: Value,
+    ) -> None:
+        """Apply the epilogue to a register tile: in registers, or in a loop over sums in scratch memory."""
+        f, epilogue, lanes = self.f, self.product.epilogue, self.lanes
+        assert epilogue is not None
+        if epilogue.cheap:
+            epilogue.finish_tile(f, self.isa, pointers, corner, sums, lanes, columns % lanes)
+            return
+        vector_nbytes = lanes * self.itemsize
+        waiting, width = f.at(scratch, self.waiting_at()), len(sums[0])
+        for r, vectors in enumerate(sums):
+            for v, value in enumerate(vectors):
+                f.store(value, f.at(waiting, (r * width + v) * vector_nbytes))
+        *digits, row, column = corner
+
+        def row_of(r: Index) -> None:
+            begin = f.at(waiting, f.mul(r, width * vector_nbytes))
+
+            def chunk(v: Index, active: int) -> None:
+                value = f.load(self.type, f.at(begin, f.mul(v, vector_nbytes)))
+                index = (*digits, f.add(row, r), f.add(column, f.mul(v, lanes)))
+                epilogue.finish(f, self.isa, pointers, index, value, lanes, active)
+
+            each_vector(f, columns, lanes, 0, width, chunk)
+
+        f.loop(0, len(sums), row_of)
 
     def finish(self, row: Index, rows: int, c: Value, panels: Span) -> None:
         """Apply the epilogue to the sums of some rows, which are in c; `c` points to the first row."""
