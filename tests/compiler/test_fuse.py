@@ -388,6 +388,22 @@ def test_a_training_step_of_two_layers():
     assert len(fused.calls) == 9
 
 
+def test_the_backward_pass_normalizes_again_instead_of_keeping_what_was_normalized():
+    """Both means of a batch-norm are below a broadcast, and cost those who subtract them a load."""
+    x, weights = leaf(0, 64, 10), [leaf(1, 10, 24), leaf(2, 24, 5)]
+    h = MATMUL(x, weights[0])
+    mean = movement.expand_dims(reduction.mean(h, axis=0), 0)
+    scale = ew.divide(leaf(3, 24), ew.sqrt(ew.add(reduction.var(h, axis=0), 1e-5)))
+    y = ew.add(ew.multiply(ew.subtract(h, mean), movement.expand_dims(scale, 0)), leaf(4, 1, 24))
+    loss = reduction.sum(ew.square(MATMUL(ew.relu(y), weights[1])))
+    outputs = [loss, *autodiff.gradients([loss], weights)]
+    arrays = [normal(64, 10), normal(10, 24), normal(24, 5), normal(24), normal(1, 24)]
+    fused = check(outputs, arrays, simplified=True, rtol=1e-2, atol=1e-3)
+    kept = [info.node.op.name for info in fused.buffers if info.type.shape == (64, 24)]
+    # The products of both directions, and what is multiplied by the next weights.
+    assert sorted(kept) == ["add", "matmul", "matmul", "relu"]
+
+
 # -- indices and random numbers
 
 

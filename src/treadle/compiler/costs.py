@@ -35,6 +35,8 @@ MOST_REPEATED, MOST_LOADS = 4, 2
 """A value is computed again by each who reads it up to so many instructions and loads."""
 LIGHTEST_KEPT = 6
 """From here on a value is not computed again for every repetition of a broadcast."""
+REPEATED = 4
+"""From so many repetitions on, what is computed below a broadcast is nothing beside them."""
 REDUCTIONS = frozenset(["sum", "prod", "max", "min", "any", "all", "argmax", "argmin"])
 CHECKED = frozenset(["gather", "class_number"])
 """Ops whose loops may report a fault."""
@@ -117,6 +119,9 @@ def estimate(
         seen[node] = instructions, loads
         # Several readers of something costly: it will be stored, and each of them will load it.
         several = readers.get(node, 0) > 1 and instructions > MOST_REPEATED
+        if name == "broadcast_to" and REPEATED * math.prod(below[0].shape) <= math.prod(node.shape):
+            # What its many readers repeat is a load: the value is stored, or computed outside the loop.
+            seen[node] = 0, int(below[0].shape != ())
         if (node in stored or not inline or several) and name != "constant":
             kept.add(node)
             seen[node] = 0, int(type(node.type) is Types or node.shape != ())
