@@ -65,7 +65,7 @@ def runner(lowered: Lowered, arrays: dict[tuple[str, int], np.ndarray], isa: Isa
     for step in lowered.steps:
         loaded = jit.load(step.kernel, isa)
         pointers = (ctypes.c_void_p * len(step.operands))(*(arrays[o].ctypes.data for o in step.operands))
-        scratch = aligned(loaded.scratch_nbytes)
+        scratch = aligned(loaded.facts.scratch_nbytes)
         calls.append((loaded, loaded.entry, pointers, step.kernel.tasks, scratch, arrays))
 
     def run() -> None:

@@ -127,7 +127,7 @@ def run(case: Case, direction: str, isa: Isa, seed: int = 0) -> tuple[np.ndarray
     memories = [layout.memory(values) for layout, values in zip(layouts, (x, w, dy))]
     result = {"forward": 2, "input_gradient": 0, "weight_gradient": 1}[direction]
     inputs = {"forward": (0, 1), "input_gradient": (2, 1), "weight_gradient": (0, 2)}[direction]
-    lowered = DIRECTIONS[direction](case.convolution(), isa)
+    lowered = DIRECTIONS[direction](case.convolution(exact=True), isa)
     memory = np.empty_like(memories[result])
     run_lowered(lowered, [memories[i] for i in inputs], [memory], isa, seed)
     shape = case.shapes[result]

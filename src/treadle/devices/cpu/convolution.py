@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 from treadle.compiler.kernel import Instruction, Operand
-from treadle.devices.cpu.convolution_chunks import choose_sums
+from treadle.devices.cpu.convolution_chunks import block_cycles, choose_sums, cycles
 from treadle.devices.cpu.convolution_data import input_correlations
 from treadle.devices.cpu.convolution_forward import correlate
 from treadle.devices.cpu.convolution_packing import pack_weights
@@ -19,6 +19,11 @@ from treadle.devices.cpu.correlation import Axis, Correlation, Packing, choose_v
 from treadle.devices.cpu.elements import ITEMSIZES, SCALARS
 from treadle.devices.cpu.native import Lowered, Step
 from treadle.devices.cpu.target import Isa
+from treadle.devices.cpu.winograd_sums import choose_winograd_sums, suits
+from treadle.devices.cpu.winograd_weights import winograd_gradient
+
+WINOGRAD_GAIN = 0.8
+"""How much of a direct kernel's time Winograd's must take by their models, to be chosen."""
 
 
 @dataclass(frozen=True)
@@ -157,12 +162,17 @@ def weight_gradient(convolution: Convolution, isa: Isa) -> Lowered:
     correlation = forward_correlation(c)
     if not math.prod(c.kernel) * correlation.channels * c.out_channels:
         return Lowered(())
-    sums = choose_sums(correlation, isa)
     label = f"convolution weight gradient {c.label}"
+    sums = choose_sums(correlation, isa)
+    if not c.exact and suits(correlation):
+        winograd_cycles, winograd = choose_winograd_sums(correlation, isa)
+        if winograd_cycles < WINOGRAD_GAIN * cycles(sums, block_cycles(sums)):
+            return winograd_gradient(winograd, isa, c.weight_strides, f"{label}, Winograd")
     steps = []
     if sums.chunks.parts:
         steps.append(Step(sum_chunks(sums, isa, label), (("in", 0), ("in", 1), ("temp", 0))))
-    steps.append(Step(add_chunks(sums, isa, c.weight_strides, label), (("temp", 0), ("out", 0))))
+    add = add_chunks(sums.packing, sums.chunks.parts, c.dtype, isa, c.weight_strides, label)
+    steps.append(Step(add, (("temp", 0), ("out", 0))))
     return Lowered(tuple(steps), (sums.chunks.parts * sums.chunk_size * c.itemsize,))
 
 

@@ -136,16 +136,6 @@ def divide(sums: Sums) -> Sums:
     and sums.
     """
     c, packing, tiling = sums.correlation, sums.packing, sums.tiling
-    block_cycles = sum_cycles(sums)
-    copy_cycles = 0 if sums.in_place else sums.strip.size * packing.itemsize / 8
-    channel_blocks = c.channels // packing.channel_block
-
-    def cost(choice: tuple[int, int]) -> float:
-        parts, chunks = choice
-        blocks, filter_tiles = -(-tiling.blocks // chunks), -(-packing.tiles // parts)
-        task = TASK_CYCLES + blocks * (copy_cycles + filter_tiles * block_cycles)
-        return task * occupied(c.groups * channel_blocks * parts * chunks) + chunks * packing.nbytes / 4
-
     if c.depthwise:
         filter_parts = [packing.tiles]  # A task's filters are the channels that it copies.
     elif c.output_in_place:
@@ -154,10 +144,31 @@ def divide(sums: Sums) -> Sums:
         filter_parts = [1]  # Each part would copy the whole gradient.
     most = max(1, MOST_PARTIAL_NBYTES // packing.nbytes)
     chunks = [count for count in divisions(tiling.blocks) if count <= most]
-    parts, count = min(itertools.product(filter_parts, chunks), key=cost)
-    filters = EvenCut(packing.tiles, -(-packing.tiles // parts))
-    cut = EvenCut(tiling.blocks, -(-tiling.blocks // count))
-    return replace(sums, tiling=replace(tiling, filter_parts=filters), chunks=cut)
+    block = block_cycles(sums)
+    cut = [
+        replace(
+            sums,
+            tiling=replace(tiling, filter_parts=EvenCut(packing.tiles, -(-packing.tiles // parts))),
+            chunks=EvenCut(tiling.blocks, -(-tiling.blocks // count)),
+        )
+        for parts, count in itertools.product(filter_parts, chunks)
+    ]
+    return min(cut, key=lambda sums: cycles(sums, block))
+
+
+def cycles(sums: Sums, block: tuple[float, float]) -> float:
+    """Of all tasks, and of waiting, as a mean over numbers of threads. `block`: see `block_cycles`."""
+    packing, chunks, parts = sums.packing, sums.chunks, sums.tiling.filter_parts
+    copied, summed = block
+    task = TASK_CYCLES + chunks.large * (copied + parts.large * summed)
+    tasks = packing.groups * packing.channels // packing.channel_block * parts.parts * chunks.parts
+    return task * occupied(tasks) + chunks.parts * packing.nbytes / 4
+
+
+def block_cycles(sums: Sums) -> tuple[float, float]:
+    """Of copying a block of pixels, and of summing it for one tile of filters and one block of channels."""
+    copied = 0 if sums.in_place else sums.strip.size * sums.packing.itemsize / 8
+    return copied, sum_cycles(sums)
 
 
 def sum_cycles(sums: Sums) -> float:

@@ -14,6 +14,7 @@ from treadle.devices.cpu.convolution_chunks import Sums
 from treadle.devices.cpu.convolution_depthwise import accumulate_lanes
 from treadle.devices.cpu.convolution_epilogue import store_tile
 from treadle.devices.cpu.convolution_strip import Strip, clear, copy_strip, dot, nest
+from treadle.devices.cpu.correlation import Packing
 from treadle.devices.cpu.elements import ITEMSIZES, SCALARS, narrowed, plus
 from treadle.devices.cpu.ir import Index, Module, Value, vector
 from treadle.devices.cpu.microkernel import Tile, accumulate, offsets, zeros
@@ -269,19 +270,21 @@ class ChunkWriter:
             f.store(plus(f, f.load(tile.type, place), value), place)
 
 
-def add_chunks(sums: Sums, isa: Isa, strides: Sequence[int], label: str) -> NativeKernel:
+def add_chunks(
+    packing: Packing, chunks: int, dtype: str, isa: Isa, strides: Sequence[int], label: str
+) -> NativeKernel:
     """Operands: the chunks' copies, the gradient. `strides`, in elements: filter, channel, spatial taps."""
     module = Module(isa.attributes)
     f = module.function("kernel", ["ptr", "i64", "i64", "ptr"])
     arguments, first, last, _ = f.arguments
     source, target = f.load("ptr", arguments, 8), f.load("ptr", f.at(arguments, 8), 8)
-    c, packing = sums.correlation, sums.packing
     lanes, itemsize, block = packing.lanes, packing.itemsize, packing.channel_block
-    stored_nbytes = ITEMSIZE[c.dtype]
-    type = vector(SCALARS[c.dtype], lanes)
+    stored_nbytes = ITEMSIZE[dtype]
+    type = vector(SCALARS[dtype], lanes)
     filter_stride, channel_stride, *tap_strides = strides
-    filter_stride = 1 if c.filters * c.groups == 1 else filter_stride
+    filter_stride = 1 if packing.filters * packing.groups == 1 else filter_stride
     blocks, taps = packing.channels // block, math.prod(packing.kernel)
+    copy_nbytes = packing.groups * packing.group_size * itemsize
     together = EvenCut(block, lanes if channel_stride == 1 and filter_stride != 1 else 1)
 
     def run(begin: Value, into: Value, width: int, filters: int) -> None:
@@ -293,14 +296,14 @@ def add_chunks(sums: Sums, isa: Isa, strides: Sequence[int], label: str) -> Nati
             zero = f.constant(type, 0.0)
 
             def add(chunk: Index, *values: Value) -> list[Value]:
-                moved = [f.at(p, f.mul(chunk, sums.chunk_size * itemsize)) for p in pointers]
+                moved = [f.at(p, f.mul(chunk, copy_nbytes)) for p in pointers]
                 return [plus(f, v, f.load(type, p)) for v, p in zip(values, moved, strict=True)]
 
-            total = f.loop(0, sums.chunks.parts, add, [zero] * size)
+            total = f.loop(0, chunks, add, [zero] * size)
             place = f.at(into, f.mul(channel, channel_stride * stored_nbytes))
             store_tile(
                 f,
-                [[narrowed(f, isa, c.dtype, v)] for v in total],
+                [[narrowed(f, isa, dtype, v)] for v in total],
                 place,
                 [i * channel_stride for i in range(size)],
                 filter_stride,
@@ -351,4 +354,4 @@ def add_chunks(sums: Sums, isa: Isa, strides: Sequence[int], label: str) -> Nati
     f.loop(first, last, task)
     f.ret()
     tasks = packing.groups * packing.tiles * blocks * taps
-    return NativeKernel(module.text(), f"add {label}", tasks, nbytes=(sums.chunks.parts + 1) * packing.nbytes)
+    return NativeKernel(module.text(), f"add {label}", tasks, nbytes=(chunks + 1) * packing.nbytes)
