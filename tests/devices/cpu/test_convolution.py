@@ -308,7 +308,7 @@ def test_other_dtypes_compile_for_neon(dtype: str, words: tuple[str, ...], direc
 
 
 def test_tasks_suit_many_threads() -> None:
-    """Real layers have tasks for 16 threads, in every direction."""
+    """Real layers have tasks for 16 threads, in every direction; where there is less to do, for half of them."""
     for case in (
         Case(64, 1, 1, 32, (28, 28), (5, 5), (1, 1), ((2, 2), (2, 2))),
         Case(64, 1, 32, 64, (14, 14), (5, 5), (1, 1), ((2, 2), (2, 2))),
@@ -317,8 +317,9 @@ def test_tasks_suit_many_threads() -> None:
     ):
         for direction in DIRECTIONS.values():
             steps = direction(case.convolution(), ISAS["avx512"]).steps
-            tasks = max(steps, key=lambda step: step.kernel.flops).kernel.tasks
-            assert tasks >= 14, (case, direction, tasks)
+            kernel = max(steps, key=lambda step: step.kernel.flops).kernel
+            wanted = 7 if "Winograd" in kernel.label else 14
+            assert kernel.tasks >= wanted, (case, direction, kernel.tasks)
 
 
 @pytest.mark.parametrize(

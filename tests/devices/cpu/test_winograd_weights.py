@@ -1,5 +1,5 @@
-"""Weight gradients by Winograd's algorithm, every division of the work, between guard pages, on every instruction
-set.
+"""Weight gradients by Winograd's algorithm: every division of the work, between guard pages, on every
+instruction set.
 """
 
 from __future__ import annotations
