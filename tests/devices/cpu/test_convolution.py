@@ -308,7 +308,7 @@ def test_other_dtypes_compile_for_neon(dtype: str, words: tuple[str, ...], direc
 
 
 def test_tasks_suit_many_threads() -> None:
-    """Real layers have tasks for 16 threads, in every direction; where there is less to do, for half of them."""
+    """Real layers have tasks for 16 threads, in every direction; Winograd, who has less to do, for half."""
     for case in (
         Case(64, 1, 1, 32, (28, 28), (5, 5), (1, 1), ((2, 2), (2, 2))),
         Case(64, 1, 32, 64, (14, 14), (5, 5), (1, 1), ((2, 2), (2, 2))),
