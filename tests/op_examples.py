@@ -358,6 +358,37 @@ def _channels_last(op: Op, dtype: DType) -> list[Example]:
     return [replace(example, op=op) for example in examples(OPS[CHANNELS_FIRST[op.name]], dtype)]
 
 
+ATTENDED = (
+    (2, 3, 5, 2, 4, 4, False, False),
+    (1, 19, 19, 1, 3, 17, True, False),
+    (2, 4, 7, 3, 5, 2, True, True),
+    (1, 3, 2, 1, 1, 1, False, True),
+)
+
+
+def _attention(op: Op, dtype: DType) -> list[Example]:
+    """Self- and cross-attention, causal or masked; in one row nothing is seen."""
+    draw = Draw(op.name, dtype)
+    examples = []
+    for batch, targets, sources, heads, size, features, causal, masked in ATTENDED:
+        q, k = draw(batch, targets, heads, size), draw(batch, sources, heads, size)
+        v = draw(batch, sources, heads, features)
+        mask: tuple[np.ndarray, ...] = ()
+        if masked and dtype.kind == "float":
+            mask = (draw(batch, heads, targets, sources),)
+            mask[0][:, :, :, -1] = -np.inf
+            mask[0][0, 0, 1] = -np.inf
+        attributes = (causal, 0.7)
+        if op.name == "attention":
+            examples += [Example(op, (q, k, v, *mask), attributes, result) for result in (0, 1)]
+            continue
+        g, worth = draw(batch, targets, heads, features), draw(batch, heads, targets)
+        normalizer = draw(batch, heads, targets, low=3.0, high=4.0)
+        operands = (g, worth, normalizer, q, k, v, *mask)
+        examples += [Example(op, operands, attributes, result) for result in (0, 1, 2)]
+    return examples
+
+
 EXAMPLES: dict[str, Callable[[Op, DType], list[Example]]] = {
     "astype": _astype,
     "broadcast_to": plain((((3, 1),), ((2, 3, 19),)), (((),), ((4,),)), (((1, 0),), ((5, 0),))),
@@ -379,6 +410,7 @@ EXAMPLES: dict[str, Callable[[Op, DType], list[Example]]] = {
         (((5, 7), (7, 19)), ()), (((2, 3, 4), (2, 4, 5)), ()),
         (((1, 33), (33, 1)), ()), (((3, 0), (0, 2)), ()),
     ),
+    "attention": _attention, "attention_gradient": _attention,
     "cumulative_sum": _running, "cumulative_prod": _running,
     "iota": _iota, "random_bits": _random_bits, "random_at": _random_at,
     "gather": _gather, "class_number": _class_number, "scatter_add": _scatter, "scatter_set": _scatter,

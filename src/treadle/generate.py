@@ -28,6 +28,7 @@ FAMILIES = (
     "gather",
     "indexing",
     "contraction",
+    "attention",
     "einsum",
     "window",
     "pooling",

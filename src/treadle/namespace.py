@@ -7,6 +7,7 @@ from typing import Any
 
 from treadle import dtypes
 from treadle.array import Array, ArrayLike, as_device, as_operand, as_operands, wrap
+from treadle.ops import attention as _attention
 from treadle.ops import contraction as _contraction
 from treadle.ops import creation as _creation
 from treadle.ops import cumulative as _cumulative
@@ -124,6 +125,7 @@ __all__ = [
     "reshape",
     "roll",
     "round",
+    "scaled_dot_product_attention",
     "searchsorted",
     "sigmoid",
     "sign",
@@ -1975,6 +1977,41 @@ def round(x: ArrayLike, /) -> Array:
         DTypeError: x is not of a numeric dtype.
     """
     return wrap(_elementwise.round(as_operand(x)))
+
+
+def scaled_dot_product_attention(
+    query: ArrayLike, key: ArrayLike, value: ArrayLike, *, mask: ArrayLike | None = None, causal: bool =
+    False, scale: float | None = None
+) -> Array:
+    """``softmax(query @ key^T * scale + mask) @ value`` (Vaswani et al. 2017, arXiv:1706.03762), without
+    keeping the scores of all pairs in memory (Dao et al. 2022, arXiv:2205.14135).
+
+    Args:
+        query: array of real floating dtype, ``[..., targets, size]``.
+        key: ``[..., sources, size]``.
+        value: ``[..., sources, features]``; leading dimensions broadcast, dtypes promote.
+        mask: broadcast to ``[..., targets, sources]``: bool, where it is False nothing is taken; or floating,
+            added to the scores.
+        causal: whether place i takes from places 0 to i alone.
+        scale: None for 1 / sqrt(size).
+
+    Returns:
+        Array ``[..., targets, features]``; zeros where everything is masked. 16-bit operands are computed
+        with in float32, and the result is rounded once.
+
+    Raises:
+        ShapeError: sizes of query and key, or the numbers of keys and values, differ; or leading dimensions
+            or the mask do not broadcast.
+        DTypeError: an operand is not of a real floating dtype, or the mask neither of that nor bool.
+
+    >>> import treadle as td
+    >>> td.scaled_dot_product_attention(td.ones((2, 3, 4)), td.ones((2, 5, 4)), td.ones((2, 5, 6))).shape
+    (2, 3, 6)
+    """
+    return wrap(
+        _attention.scaled_dot_product_attention(as_operand(query), as_operand(key), as_operand(value),
+        mask=None if mask is None else as_operand(mask), causal=causal, scale=scale)
+    )
 
 
 def searchsorted(

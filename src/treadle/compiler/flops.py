@@ -61,6 +61,19 @@ def _fft(node: Node) -> int:
     return round(5 * math.prod(shape) * math.log2(max(2, shape[-1])))
 
 
+def _attention(first: int, products: int) -> Callable[[Node], int]:
+    """Products of all pairs of places, half of them by the size of queries, half by that of values; and
+    softmax.
+    """
+
+    def count(node: Node) -> int:
+        q, k, v = node.inputs[first : first + 3]
+        pairs = math.prod(q.shape[:-1]) * k.shape[-3]
+        return pairs * (products * (q.shape[-1] + v.shape[-1]) + 5)
+
+    return count
+
+
 def _cubic(factor: float) -> Callable[[Node], int]:
     """A multiple of m * n * min(m, n), of the matrices of the first input."""
 
@@ -79,6 +92,8 @@ def _solve(node: Node) -> int:
 
 COUNTS: dict[str, Callable[[Node], int]] = {
     "matmul": _matmul,
+    "attention": _attention(0, 2),
+    "attention_gradient": _attention(3, 5),
     "conv": _conv,
     "conv_input_gradient": _conv_input_gradient,
     "conv_weight_gradient": _conv_weight_gradient,

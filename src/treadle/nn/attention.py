@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import treadle as td
@@ -13,52 +12,7 @@ from treadle.nn.dropout import Dropout
 from treadle.nn.inputs import check_counts
 from treadle.nn.module import Module
 
-
-def attention(
-    query: td.Array,
-    key: td.Array,
-    value: td.Array,
-    *,
-    mask: td.Array | None = None,
-    causal: bool = False,
-    scale: float | None = None,
-) -> td.Array:
-    """``softmax(query @ key^T * scale) @ value`` (Vaswani et al. 2017, arXiv:1706.03762).
-
-    Args:
-        query: floating, ``[..., targets, size]``.
-        key: ``[..., sources, size]``.
-        value: ``[..., sources, features]``.
-        mask: bool, broadcast to ``[..., targets, sources]``: where it is False, nothing is taken.
-        causal: whether place i takes from places 0 to i alone.
-        scale: None for 1 / sqrt(size).
-
-    Returns:
-        Array ``[..., targets, features]``; zeros where everything is masked.
-
-    Raises:
-        ShapeError: sizes of query and key, or the numbers of keys and values, differ.
-
-    >>> import treadle as td
-    >>> td.nn.attention(td.ones((2, 3, 4)), td.ones((2, 5, 4)), td.ones((2, 5, 6))).shape
-    (2, 3, 6)
-    """
-    if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
-        raise ShapeError(
-            f"[attention] query has shape {query.shape}, key {key.shape}, value {value.shape}: expected "
-            f"[..., targets, size], [..., sources, size], [..., sources, features]"
-        )
-    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    scores = (query * scale) @ td.matrix_transpose(key)
-    if causal:
-        rows, columns = td.arange(query.shape[-2]), td.arange(key.shape[-2])
-        past = td.expand_dims(rows, axis=1) >= td.expand_dims(columns, axis=0)
-        mask = past if mask is None else td.logical_and(mask, past)
-    if mask is None:
-        return td.softmax(scores, axis=-1) @ value
-    lowest = td.where(mask, scores, -1e30 if scores.dtype is not td.float16 else -6e4)
-    weights = td.where(mask, td.softmax(lowest, axis=-1), 0.0)
-    return weights @ value
+attention = td.scaled_dot_product_attention
 
 
 class MultiHeadAttention(Module):

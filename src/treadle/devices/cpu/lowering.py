@@ -21,6 +21,7 @@ from treadle.graph.node import Node, Type
 from treadle.ops.channels_last import CHANNELS_FIRST
 
 if TYPE_CHECKING:
+    from treadle.devices.cpu.attention_problem import Attention
     from treadle.devices.cpu.convolution import Convolution
     from treadle.devices.cpu.pooling import AvgPool
 
@@ -272,6 +273,63 @@ def _average_pool_gradient(call: LibraryCall, isa: Isa) -> Lowered:
     return average_pool_gradient(_averages(call, _made(call.node), _seen(call.inputs[0])), isa)
 
 
+def _attention(call: LibraryCall, isa: Isa, operands: tuple[View, ...], row: View | None) -> Attention:
+    """The geometry of attention and of its gradients, whose operands are query, key, value and mask."""
+    from treadle.devices.cpu.attention_problem import Attention
+
+    node = call.node
+    q, k, v, *mask = operands
+    *batch, targets, heads, size = q.shape
+    sources, features = k.shape[-3], v.shape[-1]
+    if 0 in (*q.shape, *k.shape, *v.shape):
+        raise Unsupported("attention without elements")
+
+    def by_head(strides: tuple[int, ...]) -> tuple[int, ...]:
+        """Over [batch..., places, heads, size], as over [batch..., heads, places, size]."""
+        return (*strides[:-3], strides[-2], strides[-3], strides[-1])
+
+    def made(places: int, width: int) -> tuple[int, ...]:
+        return by_head(row_major((*batch, places, heads, width)))
+
+    return Attention(
+        (*batch, heads),
+        targets,
+        sources,
+        size,
+        features,
+        query=by_head(q.strides),
+        key=by_head(k.strides),
+        value=by_head(v.strides),
+        mask=mask[0].strides if mask else None,
+        result=made(targets, features),
+        worth=row.strides if row is not None else (),
+        normalizer=row_major((*batch, heads, targets)),
+        query_gradient=made(targets, size),
+        key_gradient=made(sources, size),
+        value_gradient=made(sources, features),
+        scale=node.attribute("scale"),
+        causal=node.attribute("causal"),
+        dtype=node.inputs[0].dtype.name,
+    )
+
+
+def _attention_forward(call: LibraryCall, isa: Isa) -> Lowered:
+    from treadle.devices.cpu.attention import forward
+
+    return forward(_attention(call, isa, call.inputs, None), isa)
+
+
+def _attention_gradient(call: LibraryCall, isa: Isa) -> Lowered:
+    from dataclasses import replace
+
+    from treadle.devices.cpu.attention import gradient
+
+    g, worth, normalizer, *operands = call.inputs
+    a = _attention(call, isa, tuple(operands), worth)
+    result = (*g.strides[:-3], g.strides[-2], g.strides[-3], g.strides[-1])
+    return gradient(replace(a, result=result, normalizer=normalizer.strides), isa)
+
+
 LIBRARY: dict[str, Callable[[LibraryCall, Isa], Lowered]] = {
     "matmul": _matmul,
     "conv": _conv,
@@ -284,6 +342,8 @@ LIBRARY: dict[str, Callable[[LibraryCall, Isa], Lowered]] = {
     "average_pool_gradient": _average_pool_gradient,
     "scatter_add": _scatter,
     "scatter_set": _scatter,
+    "attention": _attention_forward,
+    "attention_gradient": _attention_gradient,
     "cumulative_sum": _cumulative,
     "cumulative_prod": _cumulative,
 }
@@ -331,7 +391,8 @@ def lower_call(call: Call, isa: Isa) -> Lowered | None:
 
             return lower_user(call, isa)
         lower = LIBRARY.get(call.node.op.name)
-        if lower is None or any(value.dtype.name not in ITEMSIZE for value in (call.node, *call.node.inputs)):
+        types = [type for value in (call.node, *call.node.inputs) for type in value.types]
+        if lower is None or any(type.dtype.name not in ITEMSIZE for type in types):
             return None
         return lower(call, isa)
     except Unsupported:
