@@ -17,7 +17,7 @@ from treadle.errors import ArgumentError
 from treadle.graph.node import surrounded, surroundings
 from treadle.structure import fill, take_outputs
 
-NARROW = ("matmul", "tensordot", "einsum", "conv")
+NARROW = ("matmul", "tensordot", "einsum", "conv", "scaled_dot_product_attention")
 """What computes in 16 bits: it adds up in float32 and rounds once."""
 WIDE = (
     "exp", "expm1", "log", "log1p", "log2", "log10", "logaddexp", "pow", "square", "hypot", "sinh", "cosh",
