@@ -239,12 +239,20 @@ class Plan:
         place = {binding: i for i, binding in enumerate(self.bindings)}
         cell_of_value = {value: cell for cell, value in door.updates.items()}
         wanted = [place.get(cell_of_value.get(target)) for target in door.targets]
+        # What a run neither is fed, nor draws, nor writes.
+        lasting = frozenset(
+            i
+            for i, binding in enumerate(self.bindings)
+            if isinstance(binding, (HostBuffer, _Number))
+            or (isinstance(binding, Cell) and binding not in door.updates)
+        )
         structure = evaluate.structure_of(targets, lambda node: False, lambda node: node.op is INPUT)
         order = tuple([leaf.attributes[0] for leaf in structure.leaves])
-        key = (*structure.key, order, tuple(wanted), self.device, config.options_key(), structure.lines())
+        options = config.options_key(), structure.lines()
+        key = (*structure.key, order, tuple(wanted), lasting, self.device, *options)
         self.executable: Executable = evaluate.programs.get(
             key,
-            lambda: registry.compile_graph(self.device, targets, wanted),
+            lambda: registry.compile_graph(self.device, targets, wanted, lasting),
             lambda: evaluate.programs.explain_miss(key),
         )
         self.donors: list[Cell | None] = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ from treadle.errors import PlaceholderError, TreadleError
 from treadle.graph.closed import graphs_of
 from treadle.graph.graph import ordered, rebuild
 from treadle.graph.node import MAPPED, PINNED, STATIC, TRACKED, Node, Type, Types, bits, new, surroundings
-from treadle.ops.record import DATA, INPUT, held_results
+from treadle.ops.record import DATA, INPUT, SCALAR, held_results
 from treadle.program_cache import programs
 from treadle.state import READ, Cell, Version, pending
 
@@ -284,10 +284,11 @@ def _run(targets: list[Node], versions: dict[Cell, Version]) -> None:
     outputs += kept
     donors = _donors(versions, outputs, structure)
     kept_key = tuple([structure.index[node] for node in kept])
-    key = (*structure.key, kept_key, tuple(donors), device, config.options_key(), structure.lines())
+    lasting = _lasting(structure, versions)
+    key = _program_key(structure, kept_key, donors, lasting, device)
     executable = programs.get(
         key,
-        lambda: _compile(structure, outputs, device, donors),
+        lambda: _compile(structure, outputs, device, donors, lasting),
         lambda: programs.explain_miss(key),
     )
     with ExitStack() as locks:
@@ -326,8 +327,35 @@ def _run(targets: list[Node], versions: dict[Cell, Version]) -> None:
         raise interrupt
 
 
-def _compile(structure: Structure, outputs: list[Node], device: str, donors: list[int | None]) -> Executable:
-    executable = registry.compile_graph(device, detached(structure, outputs), donors)
+def _program_key(
+    structure: Structure,
+    kept: tuple[int, ...],
+    donors: Sequence[int | None],
+    lasting: frozenset[int],
+    device: str,
+) -> tuple[Any, ...]:
+    """What is equal for graphs that one program serves, with all that decides how it is compiled."""
+    options = config.options_key(), structure.lines()
+    return (*structure.key, kept, tuple(donors), lasting, device, *options)
+
+
+def _lasting(structure: Structure, versions: Collection[Cell]) -> frozenset[int]:
+    """The leaves that are variables which the program does not assign, and numbers."""
+    return frozenset(
+        i
+        for i, leaf in enumerate(structure.leaves)
+        if leaf.op is SCALAR or (leaf.op is READ and leaf.binding.cell not in versions)
+    )
+
+
+def _compile(
+    structure: Structure,
+    outputs: list[Node],
+    device: str,
+    donors: list[int | None],
+    lasting: Collection[int],
+) -> Executable:
+    executable = registry.compile_graph(device, detached(structure, outputs), donors, lasting)
     executable.reads = _leaves_below(structure, outputs)
     return executable
 
@@ -556,7 +584,10 @@ def planned(nodes: Sequence[Node]) -> Executable:
     structure = structure_of(outputs, _stops, _is_given)
     donors: list[int | None] = [None] * len(outputs)
     device = _device_of(structure.order)
-    key = (*structure.key, (), tuple(donors), device, config.options_key(), structure.lines())
+    lasting = _lasting(structure, ())
+    key = _program_key(structure, (), donors, lasting, device)
     return programs.get(
-        key, lambda: _compile(structure, outputs, device, donors), lambda: programs.explain_miss(key)
+        key,
+        lambda: _compile(structure, outputs, device, donors, lasting),
+        lambda: programs.explain_miss(key),
     )

@@ -40,8 +40,8 @@ class Executable:
         raise NotImplementedError
 
     def memory(self) -> dict[str, int]:
-        """Bytes by kind: inputs, outputs, and the arena of temporary values."""
-        return {"inputs": 0, "outputs": 0, "arena": 0}
+        """Bytes by kind: inputs, outputs, the arena of temporary values, and what is kept from run to run."""
+        return {"inputs": 0, "outputs": 0, "arena": 0, "kept": 0}
 
     def explain(self) -> str:
         """What it does, for a person to read: here the graph, which is walked node by node."""

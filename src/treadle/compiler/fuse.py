@@ -7,7 +7,7 @@ value in memory its buffer, and puts the calls in order.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from treadle import dtypes
@@ -32,12 +32,14 @@ def fuse(
     outputs: Sequence[Node],
     library: Callable[[Node], bool],
     epilogue: Callable[[Node], bool] = takes_epilogue,
+    lasting: Collection[int] = (),
 ) -> Fused:
     """The graph of `outputs`, whose leaves are inputs and constants and whose sizes are numbers, as a
     program.
 
     `library(node)` says that the device has a kernel for the node's op, `epilogue(node)` that this kernel can
-    have an epilogue; all other ops are written as loops. Ops on complex values have to be the library's.
+    have an epilogue; all other ops are written as loops. Ops on complex values have to be the library's. What
+    depends on `lasting` leaves alone is computed apart from the rest.
 
     Raises NotImplementedError for an op that is neither.
     """
@@ -52,7 +54,7 @@ def fuse(
             same[node] = results_of.setdefault((inputs[node][0], node.attribute("index")), node)
     results = _results([same[output] for output in outputs], outputs, inputs)
     needed = _needed(results, inputs)
-    groups = Groups([node for node in order if node in needed], results, inputs, library, epilogue)
+    groups = Groups([node for node in order if node in needed], results, inputs, library, epilogue, lasting)
     group_nodes(groups)
     return _Program(groups, results, outputs).fused
 

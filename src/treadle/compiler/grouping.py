@@ -81,6 +81,7 @@ def store_alone(groups: Groups, node: Node) -> Group:
         axes = reduced_axes(node)
         rows = [axis for axis in range(x.ndim) if axis not in axes]
         group = groups.new_group(x.shape, rows, axes)
+        group.lasting = node in groups.lasting
         source = identity(x.shape)
         place = Place(tuple([source.maps[axis] for axis in rows]))
         group.folds[node] = Folded(place, source)
@@ -89,6 +90,7 @@ def store_alone(groups: Groups, node: Node) -> Group:
         groups.take(group, node, [(x, source)])
         return group
     group = groups.new_group(node.shape, range(node.ndim))
+    group.lasting = node in groups.lasting
     groups.add_target(group, node, identity(node.shape))
     groups.ask(group, node, identity(node.shape))
     found = groups.sources(node, group)

@@ -7,7 +7,7 @@ between groups go from who stores a value to who reads it, and never close a cir
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ from treadle.compiler.indexmap import (
     refined_place,
     weighted,
 )
+from treadle.compiler.lasting import lasting_nodes, stored_once
 from treadle.graph.node import Node, Types
 
 MOST_NODES = 160
@@ -79,6 +80,8 @@ class Group:
     """The groups that read what this one stores."""
     reach: int = 0
     """The same, whatever lies between: a bit for each group."""
+    lasting: bool = False
+    """Whether all it computes depends on lasting leaves alone."""
     entered: bool = False
     """Whether it reads what another group stores."""
 
@@ -104,6 +107,7 @@ class Groups:
         inputs: dict[Node, tuple[Node, ...]],
         library: Callable[[Node], bool],
         takes_epilogue: Callable[[Node], bool],
+        lasting: Collection[int] = (),
     ):
         self.order = order
         self.inputs = inputs
@@ -124,6 +128,10 @@ class Groups:
         self.size = {node: max(math.prod(type.shape) for type in node.types) for node in order}
         self.position = {node: i for i, node in enumerate(order)}
         self.costs = costs.estimate(order, inputs, self.stored, self.is_library, takes_epilogue)
+        self.lasting = lasting_nodes(order, inputs, lasting) if lasting else {}
+        if self.lasting:
+            self.stored |= stored_once(order, inputs, self.size, self.lasting, self.costs)
+            self.costs = costs.estimate(order, inputs, self.stored, self.is_library, takes_epilogue)
         self.all: list[Group] = []
         self.tables: dict[Node, tuple[Node, Map]] = {}
         """What gathers read: something in memory, and the map from the dimensions of the operand."""
@@ -280,7 +288,10 @@ class Groups:
         readers = self.asking[node]
         if node in group.whole or group.library is not None or len(group.targets) >= MOST_STORES:
             return False
-        if len(group.local) > MOST_NODES:
+        if len(group.local) > MOST_NODES or group.lasting is not (node in self.lasting):
+            return False
+        # What is stored as an output is computed in every run.
+        if group.lasting and (node in self.outputs) is not (group.targets[0].owner in self.outputs):
             return False
         return not any(reader is not group and reader.reach >> group.number & 1 for reader in readers)
 

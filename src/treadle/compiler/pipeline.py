@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from treadle import config
+from treadle.compiler.folding import fold_scales
 from treadle.compiler.fuse import fuse
 from treadle.compiler.hoist import hoist
 from treadle.compiler.layout import arrange
@@ -88,21 +89,28 @@ GRAPH_PASSES: tuple[tuple[str, Callable[[list[Node]], list[Node]]], ...] = (
 
 
 def run_passes(
-    outputs: Sequence[Node], donors: Sequence[int | None], target: Target, can_fail: Callable[[Call], bool]
+    outputs: Sequence[Node],
+    donors: Sequence[int | None],
+    target: Target,
+    can_fail: Callable[[Call], bool],
+    lasting: Collection[int] = (),
 ) -> Passes:
-    """Take a detached graph through all passes."""
+    """Take a detached graph through all passes. `lasting` leaves hold the same from run to run, as a rule."""
     passes = Passes()
     graph = list(outputs)
     passes.graphs.append(("as written", 0.0, graph))
-    layout = ("layout", lambda graph: arrange(graph, target.channels_last))
-    for name, change in (*GRAPH_PASSES, layout):
+    late = (
+        ("fold scales", lambda graph: fold_scales(graph, lasting)),
+        ("layout", lambda graph: arrange(graph, target.channels_last)),
+    )
+    for name, change in (*GRAPH_PASSES, *late):
         began = time.perf_counter()
         graph = change(graph)
         passes.graphs.append((name, _since(began), graph))
         if config.options.check:
             verify(graph, after=name)
     began = time.perf_counter()
-    passes.fused = fuse(graph, target.library)
+    passes.fused = fuse(graph, target.library, lasting=lasting)
     passes.times_ms["fuse"] = _since(began)
     if config.options.check:
         verify_fused(passes.fused, after="fuse")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -31,8 +31,10 @@ class Device:
         """A value as a read-only NumPy array; of host memory a view."""
         return buffer.view(type)
 
-    def compile_graph(self, outputs: Sequence[Node], donors: Sequence[int | None]) -> Executable:
+    def compile_graph(
+        self, outputs: Sequence[Node], donors: Sequence[int | None], lasting: Collection[int] = ()
+    ) -> Executable:
         """A graph with `input` leaves as a program. `donors[i]` is the leaf whose buffer output i might be
-        written into.
+        written into; `lasting` leaves hold the same from run to run, as a rule.
         """
         raise NotImplementedError

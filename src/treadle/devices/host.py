@@ -34,16 +34,18 @@ class HostBuffer:
     """`nbytes` bytes at `address`. `raw` is the NumPy array that owns them; views handed out keep it alive.
 
     A borrowed buffer's memory belongs to someone who may still write it: it is never written here, and
-    never used again.
+    never used again. `contents` stands for what is in it: another object once that changes, None if nobody
+    has asked.
     """
 
-    __slots__ = ("__weakref__", "address", "borrowed", "nbytes", "raw")
+    __slots__ = ("__weakref__", "address", "borrowed", "contents", "nbytes", "raw")
 
     def __init__(self, raw: np.ndarray, address: int, nbytes: int, borrowed: bool = False):
         self.raw = raw
         self.address = address
         self.nbytes = nbytes
         self.borrowed = borrowed
+        self.contents: object = None
 
     def view(self, type: Type) -> np.ndarray:
         """The buffer as a read-only array, without a copy."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from treadle import config
 from treadle.compiler.executable import Executable
@@ -17,7 +17,9 @@ class ReferenceDevice(Device):
     name = "reference"
     describes = "NumPy, node by node"
 
-    def compile_graph(self, outputs: Sequence[Node], donors: Sequence[int | None]) -> Executable:
+    def compile_graph(
+        self, outputs: Sequence[Node], donors: Sequence[int | None], lasting: Collection[int] = ()
+    ) -> Executable:
         from treadle.devices.reference import ReferenceExecutable
 
         return ReferenceExecutable(outputs)
@@ -47,13 +49,15 @@ def find(name: str) -> Device:
     return found
 
 
-def compile_graph(name: str, outputs: Sequence[Node], donors: Sequence[int | None]) -> Executable:
+def compile_graph(
+    name: str, outputs: Sequence[Node], donors: Sequence[int | None], lasting: Collection[int] = ()
+) -> Executable:
     """A graph as a program of a device, as the options ask for.
 
     Raises:
         DeviceError: there is no such device.
     """
-    program = find(name).compile_graph(outputs, donors)
+    program = find(name).compile_graph(outputs, donors, lasting)
     if not config.options.numerics:
         return program
     from treadle.devices.numerics import Checked

@@ -87,14 +87,15 @@ def test_the_second_process_does_not_compile(built):
 def test_what_decides_the_program_decides_the_name(monkeypatch):
     isa = chosen_isa()
 
-    def name(outputs, donors=(None, None, None)):
-        return image.name_of(program(outputs).order, outputs, donors, isa)
+    def name(outputs, donors=(None, None, None), lasting=()):
+        return image.name_of(program(outputs).order, outputs, donors, lasting, isa)
 
     names = [name(example()), name(example(), (0, None, None)), name(example(dtype=td.float64))]
+    names.append(name(example(), lasting=(0,)))
     monkeypatch.setattr(image.identity, "build", lambda: "another version")
     names.append(name(example()))
-    assert len(set(names)) == 4 and None not in names
-    assert names[3] == name(example())
+    assert len(set(names)) == 5 and None not in names
+    assert names[4] == name(example())
 
 
 def test_ops_that_are_not_treadles_own_are_not_kept(built):
@@ -115,7 +116,7 @@ def test_ops_that_are_not_treadles_own_are_not_kept(built):
 @pytest.mark.parametrize("what", ["program", "kernel", "damage"])
 def test_what_is_gone_or_damaged_is_compiled_again(built, folder, what):
     first = program(example())
-    name = image.name_of(first.order, first.outputs, [None] * 3, first.isa)
+    name = image.name_of(first.order, first.outputs, [None] * 3, (), first.isa)
     victim = folder / (first.image.kernels[0][0] if what == "kernel" else name)
     victim.write_bytes(b"?" * 100) if what == "damage" else victim.unlink()
     objects._libraries.clear()

@@ -6,14 +6,14 @@ What `program` runs. It is loaded only when something is compiled, or explained.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from treadle.compiler.memory import ALIGNMENT
 from treadle.compiler.program import Call, LibraryCall
 from treadle.devices.cpu import compilation, jit
 from treadle.devices.cpu.emit import Emitter, Placed
 from treadle.devices.cpu.image import HostStep, Image, Part
-from treadle.devices.cpu.native import LoadedKernel, Lowered
+from treadle.devices.cpu.native import LoadedKernel, Lowered, Step
 from treadle.devices.cpu.section import Section, can_fail
 from treadle.devices.cpu.target import Isa
 from treadle.graph.node import Node, Type
@@ -26,25 +26,32 @@ ARENA = 0
 class Build:
     """A graph that went through the passes: `image` is what runs, the rest is there to be looked at."""
 
-    def __init__(self, outputs: Sequence[Node], donors: Sequence[int | None], isa: Isa):
+    def __init__(
+        self, outputs: Sequence[Node], donors: Sequence[int | None], isa: Isa, lasting: Collection[int] = ()
+    ):
         self.outputs = outputs
         self.isa = isa
         began = time.perf_counter()
-        self.section = Section(outputs, donors, isa)
+        self.section = Section(outputs, donors, isa, lasting)
         self.passes, self.fused, self.calls = self.section.passes, self.section.fused, self.section.calls
         leaves, first = self.section.leaves, 1 + len(self.section.leaves)
         # The word in which kernels report a fault, for the whole run, comes after all that is temporary.
         self.status = ARENA, -(-self.section.nbytes // ALIGNMENT) * ALIGNMENT
         self.arena_nbytes = self.status[1] + ALIGNMENT
+        self.emitter = Emitter(self.status, first + len(outputs))
+        prologue = self.section.prologue
+        kept = None if prologue is None else self.emitter.register()
         self.placed = Placed(
             self.section,
             (ARENA, 0),
             [(1 + i, 0) for i in range(len(leaves))],
             [(first + i, 0) for i in range(len(outputs))],
+            kept,
         )
-        self.emitter = Emitter(self.status, first + len(outputs))
         self.origins: list[list[tuple[Call, ...]]] = []
         """The calls that entries belong to, of every segment of the image (see `Emitter.origins`)."""
+        if prologue is not None:
+            self.placed.emit_prologue(self.emitter, self.emitter.register())
         segments = self._segments()
         self.kernels = self.emitter.kernels
         names = [(jit.file_name(kernel.text, isa), kernel.facts) for kernel in self.kernels]
@@ -58,6 +65,7 @@ class Build:
             sum(info.nbytes for info in self.fused.buffers if info.source == "input"),
             tuple([self._output(i, b) for i, b in enumerate(self.fused.outputs)]),
             tuple(self.passes.schedule.donations),
+            None if prologue is None else (prologue.nbytes, prologue.leaves),
         )
         self.times_ms = {**self.passes.times_ms, "emit": (time.perf_counter() - began) * 1e3}
 
@@ -75,7 +83,7 @@ class Build:
     def _segments(self) -> tuple[Part | HostStep, ...]:
         """Native entries, broken by host steps."""
         segments: list[Part | HostStep] = []
-        to, commit = self.emitter, 0
+        to, commit = self.emitter, len(self.emitter.entries)
         for i, lowered in enumerate(self.section.lowered):
             if i == self.passes.schedule.commit:
                 commit = len(to.entries)
@@ -135,13 +143,13 @@ class Build:
 def _explained(section: Section, indent: str, commit: int = -1) -> list[str]:
     """The calls of a section, those inside loops and branches further in."""
     lines = []
+    for unit in () if section.prologue is None else section.prologue.units:
+        lines += [f"{indent}kept: {_step(step)}" for step in unit.steps]
     for i, (call, lowered) in enumerate(zip(section.calls, section.lowered, strict=True)):
         if i == commit:
             lines.append("-- commit: from here on variables are written")
         if isinstance(lowered, Lowered):
-            for step in lowered.steps:
-                k = step.kernel
-                lines.append(f"{indent}{k.label}: {k.tasks} tasks, {k.flops} flops, {k.nbytes} bytes")
+            lines += [indent + _step(step) for step in section.steps_of(i)]
             continue
         assert isinstance(call, LibraryCall)
         if lowered is None:
@@ -153,6 +161,11 @@ def _explained(section: Section, indent: str, commit: int = -1) -> list[str]:
             lines.append(f"{indent}  {name}:")
             lines += _explained(inner, indent + "    ")
     return lines
+
+
+def _step(step: Step) -> str:
+    k = step.kernel
+    return f"{k.label}: {k.tasks} tasks, {k.flops} flops, {k.nbytes} bytes"
 
 
 __all__ = ["Build", "can_fail"]

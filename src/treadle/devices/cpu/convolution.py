@@ -129,7 +129,7 @@ def forward(convolution: Convolution, isa: Isa) -> Lowered:
     kernel = correlate((correlation,), packing, isa, f"convolution {c.label}")
     extra = tuple(("in", 2 + i) for i in range(len(c.extra)))
     steps = (Step(pack, (("in", 1), ("temp", 0))), Step(kernel, (("in", 0), ("temp", 0), ("out", 0), *extra)))
-    return Lowered(steps, (packing.nbytes,))
+    return Lowered(steps, (packing.nbytes,), prepared=1)
 
 
 def input_gradient(convolution: Convolution, isa: Isa) -> Lowered:
@@ -151,7 +151,7 @@ def input_gradient(convolution: Convolution, isa: Isa) -> Lowered:
     pack = pack_weights(packing, isa, c.dtype, group, into, out, flipped, base)
     kernel = correlate(correlations, packing, isa, f"convolution input gradient {c.label}")
     steps = (Step(pack, (("in", 1), ("temp", 0))), Step(kernel, (("in", 0), ("temp", 0), ("out", 0))))
-    return Lowered(steps, (packing.nbytes,))
+    return Lowered(steps, (packing.nbytes,), prepared=1)
 
 
 def weight_gradient(convolution: Convolution, isa: Isa) -> Lowered:

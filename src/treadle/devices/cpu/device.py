@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from treadle import config
@@ -21,13 +21,15 @@ class CpuDevice(Device):
 
     name = "cpu"
 
-    def compile_graph(self, outputs: Sequence[Node], donors: Sequence[int | None]) -> Executable:
+    def compile_graph(
+        self, outputs: Sequence[Node], donors: Sequence[int | None], lasting: Collection[int] = ()
+    ) -> Executable:
         if config.options.debug:
             return ReferenceExecutable(outputs)
         # Not before something is compiled: LLVM takes longer to load than everything else together.
         from treadle.devices.cpu.program import CpuExecutable
 
-        return CpuExecutable(outputs, donors, chosen_isa())
+        return CpuExecutable(outputs, donors, chosen_isa(), lasting)
 
 
 def chosen_isa() -> Isa:

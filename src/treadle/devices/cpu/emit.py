@@ -69,9 +69,18 @@ class Emitter:
 class Placed:
     """A section in its place: the arena block it has, and where its inputs and outputs are."""
 
-    def __init__(self, section: Section, block: Place, inputs: Sequence[Place], outputs: Sequence[Place]):
+    def __init__(
+        self,
+        section: Section,
+        block: Place,
+        inputs: Sequence[Place],
+        outputs: Sequence[Place],
+        kept: int | None = None,
+    ):
         self.section = section
         self.block = block
+        self.kept = kept
+        """The slot of what the section's prologue keeps."""
         self.inputs, self.outputs = inputs, outputs
 
     def buffer(self, b: int, status: Place) -> Place:
@@ -81,11 +90,14 @@ class Placed:
             return self.inputs[info.index]
         if info.source == "output":
             return self.outputs[info.index]
-        return status if info.source == "status" else self.at(self.section.offsets[b])
+        return status if info.source == "status" else self.at(b)
 
-    def at(self, offset: int) -> Place:
-        """A place in the block."""
-        return self.block[0], self.block[1] + offset
+    def at(self, key: Any) -> Place:
+        """Where a temporary value is: in the block, or kept."""
+        prologue = self.section.prologue
+        if prologue is not None and self.kept is not None and key in prologue.kept:
+            return self.kept, prologue.kept[key]
+        return self.block[0], self.block[1] + self.section.offsets[key]
 
     def view(self, view: View, status: Place) -> Place:
         """Where the first element of a view is."""
@@ -97,7 +109,7 @@ class Placed:
         """Where an operand of a lowered call is."""
         call, (kind, i) = self.section.calls[number], where
         if kind == "temp":
-            return self.at(self.section.offsets["temp", number, i])
+            return self.at(("temp", number, i))
         if kind == "status":
             return status
         if isinstance(call, LoopCall):
@@ -113,13 +125,27 @@ class Placed:
         lowered, call = self.section.lowered[number], self.section.calls[number]
         around, to.inside = to.inside, (*to.inside, call)
         if isinstance(lowered, Lowered):
-            to.steps(lowered.steps, lambda where: self.operand(number, where, to.status))
+            self._emit_steps(number, self.section.steps_of(number), to)
         else:
             assert lowered is not None and not isinstance(call, LoopCall)
             inputs = [self.view(view, to.status) for view in call.inputs]
             outputs = [self.buffer(b, to.status) for b in call.outputs]
-            lowered.emit(to, self.at(self.section.offsets["temp", number, 0]), inputs, outputs)
+            lowered.emit(to, self.at(("temp", number, 0)), inputs, outputs)
         to.inside = around
+
+    def emit_prologue(self, to: Emitter, stale: int) -> None:
+        """Write what is left out while what the slot `stale` holds is 0."""
+        assert self.section.prologue is not None
+        skip = to.control("jump_if_zero", (stale,))
+        before, to.times = to.times, 0
+        for unit in self.section.prologue.units:
+            to.inside = (self.section.calls[unit.call],)
+            self._emit_steps(unit.call, unit.steps, to)
+        to.times, to.inside = before, ()
+        to.aim(skip)
+
+    def _emit_steps(self, number: int, steps: Sequence[Step], to: Emitter) -> None:
+        to.steps(steps, lambda where: self.operand(number, where, to.status))
 
     def emit_all(self, to: Emitter) -> None:
         for number in range(len(self.section.calls)):

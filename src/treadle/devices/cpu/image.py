@@ -8,7 +8,7 @@ them.
 from __future__ import annotations
 
 import marshal
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from treadle import config, dtypes
@@ -63,16 +63,24 @@ class Image(NamedTuple):
     number (see `BufferInfo`).
     """
     donations: tuple[int | None, ...]
+    kept: tuple[int, tuple[int, ...]] | None = None
+    """How many bytes the program keeps from run to run, and the leaves that they are computed from. The first
+    slot after the outputs says where they are; the next is 0 if they are there already.
+    """
 
 
 def name_of(
-    order: Sequence[Node], outputs: Sequence[Node], donors: Sequence[int | None], isa: Isa
+    order: Sequence[Node],
+    outputs: Sequence[Node],
+    donors: Sequence[int | None],
+    lasting: Collection[int],
+    isa: Isa,
 ) -> str | None:
     """What the image of a graph's program is kept under; None for a graph whose text does not say all: with
     ops or attributes that are not Treadle's own.
     """
     position = {node: i for i, node in enumerate(order)}
-    lines = [identity.build(), isa.name, repr(config.options_key()), repr(list(donors))]
+    lines = [identity.build(), isa.name, repr(config.options_key()), repr([*donors, sorted(lasting)])]
     graphs = nested(order)
     for node in (*order, *[node for closed in graphs for node in closed.order]):
         own = OPS.get(node.op.name) is node.op and not node.op.user

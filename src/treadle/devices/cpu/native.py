@@ -87,3 +87,7 @@ class Lowered:
 
     steps: tuple[Step, ...]
     temporaries: tuple[int, ...] = ()
+    prepared: int = 0
+    """How many of the first steps only prepare operands: each writes temporaries that later steps only read,
+    and can be left out as long as the operands are the same.
+    """

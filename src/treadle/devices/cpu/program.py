@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -22,6 +22,7 @@ from treadle.compiler.executable import Committed, Executable, Leaf
 from treadle.devices.cpu import image
 from treadle.devices.cpu.hosted import Apply, prepared
 from treadle.devices.cpu.image import HostStep
+from treadle.devices.cpu.retained import Retained
 from treadle.devices.cpu.runner import Control, Entry, Frame, Table
 from treadle.devices.cpu.target import Isa
 from treadle.devices.host import HostBuffer, allocate, nbytes_of
@@ -60,11 +61,17 @@ class _Context:
 class CpuExecutable(Executable):
     """A program of generated kernels. Making it compiles them; see `explain` for what it does."""
 
-    def __init__(self, outputs: Sequence[Node], donors: Sequence[int | None], isa: Isa):
+    def __init__(
+        self,
+        outputs: Sequence[Node],
+        donors: Sequence[int | None],
+        isa: Isa,
+        lasting: Collection[int] = (),
+    ):
         super().__init__(outputs)
         self.isa = isa
-        self._donors = donors
-        name = image.name_of(self.order, self.outputs, donors, isa)
+        self._donors, self._lasting = donors, lasting
+        name = image.name_of(self.order, self.outputs, donors, lasting, isa)
         # What is verified must be there to be verified.
         found = image.find(name) if name is not None and not config.options.check else None
         if found is None:
@@ -93,6 +100,7 @@ class CpuExecutable(Executable):
                 segment = Table(entries, segment.commit, self.image.status, self.image.slots)
             self.segments.append(segment)
         self._free: list[_Context] = []
+        self._retained = None if self.image.kept is None else Retained(*self.image.kept)
 
     def _compiled(self, graph: Closed) -> CpuExecutable:
         return CpuExecutable(graph.outputs, [None] * len(graph.outputs), self.isa)
@@ -102,22 +110,31 @@ class CpuExecutable(Executable):
         """How the graph became this program, compiled for the occasion if it came from the disk."""
         from treadle.devices.cpu.build import Build
 
-        return Build(self.outputs, self._donors, self.isa)
+        return Build(self.outputs, self._donors, self.isa, self._lasting)
 
     def _check_memory(self) -> None:
         available = _available_nbytes()
-        needed = self.image.arena_nbytes + sum(nbytes or 0 for nbytes, _, _ in self.image.outputs)
+        needed = (
+            self.image.arena_nbytes
+            + self._kept_nbytes
+            + sum(nbytes or 0 for nbytes, _, _ in self.image.outputs)
+        )
         if needed > available:
             raise OutOfMemory(
                 f"this program needs {needed / 1e6:.0f} MB besides its inputs, {available / 1e6:.0f} MB are "
                 f"there; the largest values are: {self.build.largest()}"
             )
 
+    @property
+    def _kept_nbytes(self) -> int:
+        return 0 if self.image.kept is None else self.image.kept[0]
+
     def memory(self) -> dict[str, int]:
         return {
             "inputs": self.image.inputs_nbytes,
             "outputs": sum(nbytes or 0 for nbytes, _, _ in self.image.outputs),
             "arena": self.image.arena_nbytes,
+            "kept": self._kept_nbytes,
         }
 
     def explain(self) -> str:
@@ -168,9 +185,15 @@ class CpuExecutable(Executable):
                 made.append(None)
                 bases.append(0)
             else:
+                if old is not None:
+                    old.contents = None
                 buffer = old if old is not None else allocate(nbytes)
                 made.append(buffer)
                 bases.append(buffer.address)
+        values, stale = None, False
+        if self._retained is not None:
+            values, stale = self._retained.find(leaves)
+            bases += [values.buffer.address, int(stale)]
         # The registers of loops.
         bases += [0] * (self.image.slots - len(bases))
         for step in context.steps:
@@ -192,6 +215,9 @@ class CpuExecutable(Executable):
                 raise
             if code:
                 self._raise_fault(leaves)
+        if stale:
+            assert self._retained is not None and values is not None
+            self._retained.keep(values)
         return self._results(made, leaves)
 
     def _results(self, made: list[HostBuffer | None], leaves: Sequence[Leaf]) -> list[HostBuffer]:

@@ -4,7 +4,7 @@ block of the arena. Knows not where the block is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,8 @@ from treadle.compiler.memory import Span, place
 from treadle.compiler.pipeline import Target, run_passes
 from treadle.compiler.program import Call, LibraryCall
 from treadle.devices.cpu.lowering import EPILOGUES, is_library, lower_call, runs_channels_last
-from treadle.devices.cpu.native import Lowered
+from treadle.devices.cpu.native import Lowered, Step
+from treadle.devices.cpu.prologue import prologue
 from treadle.devices.cpu.target import Isa
 from treadle.dtypes import uint8
 from treadle.graph.closed import Closed
@@ -39,38 +40,63 @@ class Section:
     is; None where it runs on the host.
     """
 
-    def __init__(self, outputs: Sequence[Node], donors: Sequence[int | None], isa: Isa):
+    def __init__(
+        self,
+        outputs: Sequence[Node],
+        donors: Sequence[int | None],
+        isa: Isa,
+        lasting: Collection[int] = (),
+    ):
         self.outputs = outputs
-        self.passes = run_passes(outputs, donors, TARGET, can_fail)
+        self.passes = run_passes(outputs, donors, TARGET, can_fail, lasting)
         self.fused = self.passes.fused
         self.calls = self.passes.schedule.calls
         self.lowered = [_lowered(call, isa) for call in self.calls]
         self.leaves = _leaf_types(
             outputs, [info.index for info in self.fused.buffers if info.source == "input"]
         )
+        failing = [can_fail(call) for call in self.calls]
+        self.prologue = prologue(self.fused, self.calls, self.lowered, lasting, failing) if lasting else None
+        """What is not done in every run."""
         self._place()
 
     def _place(self) -> None:
         """The offset in the block of every temporary value, and the block's size."""
+        units = () if self.prologue is None else self.prologue.units
+        kept = {} if self.prologue is None else self.prologue.kept
         first: dict[int, int] = {}
         last: dict[int, int] = {}
-        for step, call in enumerate(self.calls):
-            for buffer in (*call.reads, *call.writes):
+        touched = [unit.buffers for unit in units]
+        # Calls that are all in the prologue touch nothing later.
+        whole = {unit.call for unit in units if unit.whole}
+        touched += [() if i in whole else (*c.reads, *c.writes) for i, c in enumerate(self.calls)]
+        for step, buffers in enumerate(touched):
+            for buffer in buffers:
                 first.setdefault(buffer, step)
                 last[buffer] = step
         spans: list[Span] = []
         owners: list[Any] = []
         for b, info in enumerate(self.fused.buffers):
-            if info.source == "temporary" and b in first:
+            if info.source == "temporary" and b in first and b not in kept:
                 spans.append(Span(info.nbytes, first[b], last[b]))
                 owners.append(b)
-        for step, lowered in enumerate(self.lowered):
+        moments = {i: len(units) + i for i in range(len(self.calls))}
+        moments.update({unit.call: i for i, unit in enumerate(units) if unit.whole})
+        for call, lowered in enumerate(self.lowered):
             for i, nbytes in enumerate(lowered.temporaries if lowered else ()):
-                spans.append(Span(nbytes, step, step))
-                owners.append(("temp", step, i))
+                if ("temp", call, i) not in kept:
+                    spans.append(Span(nbytes, moments[call], moments[call]))
+                    owners.append(("temp", call, i))
         offsets, self.nbytes = place(spans)
         self.offsets = dict(zip(owners, offsets, strict=True))
-        """By number of the buffer, or ("temp", call, i)."""
+        """By number of the buffer, or ("temp", call, i); of what is kept, see `prologue`."""
+
+    def steps_of(self, call: int) -> Sequence[Step]:
+        """The kernels of a call that run every time."""
+        lowered = self.lowered[call]
+        rest = None if self.prologue is None else self.prologue.rest[call]
+        assert isinstance(lowered, Lowered)
+        return lowered.steps if rest is None else rest
 
     def on_the_host(self) -> list[str]:
         """The ops that have no native form, of what is inside too."""
