@@ -399,7 +399,7 @@ def test_memory_is_known_before_a_call():
     f = td.function([x], (x * 2 + 1).sum())
     with td.debug(False):
         plan = f.memory(np.zeros(1000, np.float32))
-    assert set(plan) == {"inputs", "outputs", "arena"}
+    assert set(plan) == {"inputs", "outputs", "arena", "kept"}
 
 
 # -- random numbers
