@@ -28,7 +28,7 @@ def plausible(found):
     for row in found.rows:
         assert (row.calls > 0) == (row.ms > 0)
         assert row.busy_ms >= 0 and row.flops >= 0 and row.nbytes >= 0
-    assert found.kernels_ms >= 0 and found.between_ms >= 0 and found.python_ms >= 0
+    assert found.kernels_ms >= 0 and found.totals.between_ms >= 0 and found.python_ms >= 0
     for event in found.events:
         assert event.took_us >= 0 and 0 <= event.row < len(found.rows)
     assert str(found).count("\n") > 3

@@ -22,6 +22,10 @@ COMMANDS = {
         "one network written in five ways: same losses, and their times",
     ),
     "bench input": ("bench_input", "measure how fast images come from disk to a model, and what is slowest"),
+    "bench machine": (
+        "bench_machine",
+        "measure what this machine can do at most: arithmetic, memory, starting work",
+    ),
     "bench": ("bench", "time whole steps of networks, here and in each framework that is installed"),
     "doctor": ("doctor", "what is here, whether it works, and what is not there yet"),
 }

@@ -32,6 +32,8 @@ class Work(NamedTuple):
     role: str
     loops: int = 0
     """In how many loops and branches it is."""
+    itemsize: int = 4
+    """The bytes of one of its values."""
 
 
 class Time(NamedTuple):
@@ -48,7 +50,8 @@ class Time(NamedTuple):
 @dataclass
 class Run:
     """One run of a program. `times` are by row; `events` are (row, began, ended) in order, of a long run the
-    first ones; `native_ns` is the time in native code; `inner_ns` that of programs which ran inside of it,
+    first ones; `native_ns` is the time in native code, `between_ns` what of it was
+    no kernel's; `inner_ns` is that of programs which ran inside of it,
     each a run of its own.
     """
 
@@ -58,6 +61,7 @@ class Run:
     began_ns: int = 0
     ended_ns: int = 0
     native_ns: int = 0
+    between_ns: int = 0
     inner_ns: int = 0
     times: list[Time] = field(default_factory=list)
     events: list[tuple[int, int, int]] = field(default_factory=list)
@@ -136,6 +140,7 @@ def work_of(
         first.scope if first is not None else (),
         first.role if first is not None else "",
         loops,
+        first.types[0].dtype.itemsize if first is not None and first.types else 4,
     )
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
+from treadle.bench import machine
 from treadle.compiler.recording import Run, Work, recorded
 from treadle.errors import ArgumentError
 from treadle.evaluate import evaluate, run_pending
@@ -112,7 +113,14 @@ def _summary(rounds: list[_Round], name: str) -> Profile:
         for run in middle.runs
         for i, began, ended in run.events
     ]
-    return Profile(name, _totals(rounds), rows, sorted(events, key=lambda event: event.us))
+    totals = _totals(rounds)
+    limits = machine.limits()
+    totals.limit_gflops = limits.peak_gflops(totals.threads)
+    totals.limit_gbytes = limits.memory_gbytes(1 << 40, totals.threads)
+    for row in rows:
+        row.limit_gflops = limits.peak_gflops(totals.threads, row.itemsize)
+        row.limit_gbytes = limits.memory_gbytes(row.each_nbytes, totals.threads)
+    return Profile(name, totals, rows, sorted(events, key=lambda event: event.us))
 
 
 def _median(values: list[Any]) -> Any:
@@ -154,5 +162,6 @@ def _totals(rounds: list[_Round]) -> Totals:
         least_ms=min(one.wall_ns for one in rounds) / 1e6,
         native_ms=median(lambda one: sum(run.native_ns for run in one.runs)),
         programs_ms=median(programs),
+        between_ms=median(lambda one: sum(run.between_ns for run in one.runs)),
         compiling_ms=max(one.compiling_ns for one in rounds) / 1e6,
     )

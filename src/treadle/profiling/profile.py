@@ -31,6 +31,7 @@ class Row:
     """In how many loops and branches it is."""
     each_flops: int
     each_nbytes: int
+    itemsize: int
     lines: list[str] = field(default_factory=list)
     """All lines that it computes for."""
     calls: int = 0
@@ -39,6 +40,10 @@ class Row:
     """The time of its threads, all of them together."""
     alone: bool = True
     """One thread does it."""
+    limit_gflops: float = 0.0
+    """What the machine's multiply-adds can do, with all threads."""
+    limit_gbytes: float = 0.0
+    """What its memory can, at the level where all that the kernel reads and writes has room."""
 
     @classmethod
     def of(cls, work: Work, program: int) -> Row:
@@ -54,8 +59,14 @@ class Row:
             work.loops,
             work.flops,
             work.nbytes,
+            work.itemsize,
             lines,
         )
+
+    @property
+    def host(self) -> bool:
+        """It runs in NumPy."""
+        return self.kind == "references" or self.label.endswith("on the host")
 
     @property
     def flops(self) -> int:
@@ -78,6 +89,23 @@ class Row:
         return self.nbytes / self.ms / 1e6 if self.ms else 0.0
 
     @property
+    def of_arithmetic(self) -> float:
+        """The share of the machine's multiply-adds that it reaches."""
+        return self.gflops / self.limit_gflops if self.limit_gflops else 0.0
+
+    @property
+    def of_memory(self) -> float:
+        """The share of the memory's speed that it reaches."""
+        return self.gbytes / self.limit_gbytes if self.limit_gbytes else 0.0
+
+    @property
+    def attained(self) -> float:
+        """The share of what the machine allows a kernel of this work: by the roofline of Williams, Waterman
+        and Patterson (2009) the larger of the two.
+        """
+        return max(self.of_arithmetic, self.of_memory)
+
+    @property
     def threads(self) -> float:
         """How many threads were busy, on average."""
         return self.busy_ms / self.ms if self.ms else 1.0
@@ -95,8 +123,14 @@ class Totals:
     """In native code, kernels and what is between them."""
     programs_ms: float
     """In programs: native code, steps on the host, and what it takes to begin and end them."""
+    between_ms: float
+    """In native code between kernels."""
     compiling_ms: float
     """Not in `step_ms`: what was compiled in a round."""
+    limit_gflops: float = 0.0
+    """Of all threads together: float32 multiply-adds, 10^9 operations a second."""
+    limit_gbytes: float = 0.0
+    """Of memory behind the caches, 10^9 bytes a second."""
 
 
 class Event(NamedTuple):
@@ -105,6 +139,11 @@ class Event(NamedTuple):
     row: int
     us: float
     took_us: float
+
+
+DERIVED = (
+    "flops", "nbytes", "gflops", "gbytes", "of_arithmetic", "of_memory", "attained", "threads",
+)  # fmt: skip
 
 
 class Profile:
@@ -141,12 +180,12 @@ class Profile:
     @property
     def kernels_ms(self) -> float:
         """In kernels."""
-        return sum(row.ms for row in self.rows if row.kind != "references" and "on the host" not in row.label)
+        return sum(row.ms for row in self.rows if not row.host)
 
     @property
-    def between_ms(self) -> float:
-        """In native code between kernels."""
-        return max(0.0, self.totals.native_ms - self.kernels_ms)
+    def host_ms(self) -> float:
+        """In NumPy: what has no native form, and graphs too small to compile."""
+        return sum(row.ms for row in self.rows if row.host)
 
     @property
     def python_ms(self) -> float:
@@ -189,16 +228,15 @@ class Profile:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as lists, dicts, texts and numbers."""
-        derived = ("flops", "nbytes", "gflops", "gbytes", "threads")
         return {
             "name": self.name,
             "totals": {
                 **asdict(self.totals),
                 "kernels_ms": self.kernels_ms,
-                "between_ms": self.between_ms,
+                "host_ms": self.host_ms,
                 "python_ms": self.python_ms,
             },
-            "rows": [asdict(row) | {name: getattr(row, name) for name in derived} for row in self.rows],
+            "rows": [asdict(row) | {name: getattr(row, name) for name in DERIVED} for row in self.rows],
             "events": [list(event) for event in self.events],
         }
 

@@ -34,51 +34,53 @@ def table(profile: Profile, most: int) -> str:
 
 
 def _head(profile: Profile) -> list[str]:
-    of, step = profile.totals, profile.totals.step_ms
+    of, step, host = profile.totals, profile.totals.step_ms, profile.host_ms
     flops, nbytes = (total(profile.rows, name) for name in ("flops", "nbytes"))
-    host = total(
-        [row for row in profile.rows if row.kind == "references" or "on the host" in row.label], "ms"
-    )
+    around = max(0.0, of.programs_ms - of.native_ms - host)
+    parts = {
+        "kernels": profile.kernels_ms,
+        "between kernels": of.between_ms,
+        "on the host": host,
+        "around programs": around,
+        "Python": profile.python_ms,
+    }
     lines = [
         f"{profile.name}: {step:.3f} ms (median of {of.rounds}, least {of.least_ms:.3f}), {of.threads} "
         f"thread{'s' * (of.threads > 1)}",
-        f"  kernels {profile.kernels_ms:.3f} ms, between kernels {profile.between_ms:.3f} ms"
-        + (f", on the host {host:.3f} ms" if host else "")
-        + f", around programs {max(0.0, of.programs_ms - of.native_ms - host):.3f} ms, Python "
-        f"{profile.python_ms:.3f} ms",
-        f"  {flops / 1e9:.3f} GFLOP: {flops / step / 1e6:.1f} GFLOP/s; {nbytes / 1e6:.1f} MB: "
-        f"{nbytes / step / 1e6:.1f} GB/s",
+        "  " + ", ".join(f"{name} {ms:.3f} ms" for name, ms in parts.items() if ms or name == "kernels"),
+        f"  {flops / 1e9:.3f} GFLOP: {flops / step / 1e6:.1f} GFLOP/s of {of.limit_gflops:.0f} "
+        f"({_percent(flops / step / 1e6, of.limit_gflops)}); {nbytes / 1e6:.1f} MB: "
+        f"{nbytes / step / 1e6:.1f} GB/s, memory behind the caches has {of.limit_gbytes:.1f}",
     ]
     stretches = profile.stretches()
     if stretches:
-        alone, longest, row = (
-            sum(us for us, _, _ in stretches),
-            stretches[0][0],
-            profile.rows[stretches[0][2]],
-        )
+        alone, (longest, _, row) = sum(us for us, _, _ in stretches), stretches[0]
         lines.append(
             f"  not all threads busy: {alone / 1e3:.3f} ms ({_percent(alone / 1e3, step)}), the longest time "
-            f"{longest / 1e3:.3f} ms ({_percent(longest / 1e3, step)}): {row.label}"
+            f"{longest / 1e3:.3f} ms ({_percent(longest / 1e3, step)}): {profile.rows[row].label}"
         )
     if of.compiling_ms:
         lines.append(f"  not counted: up to {of.compiling_ms:.1f} ms of compiling in a round")
     return lines
 
 
-_NUMBERS = ("ms", "share", "calls", "threads", "GFLOP/s", "GB/s")
+_NUMBERS = ("ms", "share", "calls", "threads", "GFLOP/s", "of FMA", "GB/s", "of mem")
 _KERNEL_COLUMNS = (*_NUMBERS, "kernel", "module", "line")
 
 
 def _numbers(rows: Sequence[Row], profile: Profile) -> list[str]:
     ms, busy = total(rows, "ms"), total(rows, "busy_ms")
     flops, nbytes = total(rows, "flops"), total(rows, "nbytes")
+    shares = [sum(row.ms * getattr(row, name) for row in rows) for name in ("of_arithmetic", "of_memory")]
     return [
         f"{ms:.3f}",
         _percent(ms, profile.totals.step_ms),
         f"{total(rows, 'calls')}",
         f"{busy / ms:.2f}" if ms else "",
         f"{flops / ms / 1e6:.1f}" if ms and flops else "",
+        _percent(shares[0], ms, 0) if flops else "",
         f"{nbytes / ms / 1e6:.1f}" if ms and nbytes else "",
+        _percent(shares[1], ms, 0) if nbytes else "",
     ]
 
 
@@ -100,8 +102,8 @@ def _place(line: str) -> str:
     return place.rsplit("/", 1)[-1]
 
 
-def _percent(part: float, whole: float) -> str:
-    return f"{100 * part / whole:.1f} %" if whole else ""
+def _percent(part: float, whole: float, digits: int = 1) -> str:
+    return f"{100 * part / whole:.{digits}f} %" if whole else ""
 
 
 def _aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

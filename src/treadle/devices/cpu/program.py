@@ -268,11 +268,10 @@ def _record(frame: Frame, bases: Sequence[int], run: recording.Run) -> int:
     """Run a table, and note what its entries did."""
     began = time.monotonic_ns()
     code = frame.run(bases, profile=True)
-    run.native_ns += time.monotonic_ns() - began
-    first = len(run.times)
-    run.times += [
-        recording.Time(t.count, t.total_ns, t.busy_ns, t.busy_ns == t.total_ns) for t in frame.timings()
-    ]
+    took, first, timings = time.monotonic_ns() - began, len(run.times), frame.timings()
+    run.native_ns += took
+    run.between_ns += took - sum([timing.total_ns for timing in timings])
+    run.times += [recording.Time(t.count, t.total_ns, t.busy_ns, t.busy_ns == t.total_ns) for t in timings]
     run.events += [(first + i, began, ended) for i, began, ended in frame.events()]
     return code
 
