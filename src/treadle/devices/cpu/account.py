@@ -9,6 +9,7 @@ from treadle.compiler.recording import Work, work_of
 from treadle.devices.cpu.build import Build
 from treadle.devices.cpu.image import HostStep
 from treadle.graph.node import Node
+from treadle.ops.channels_last import SUFFIX
 
 
 def works(build: Build) -> list[Work | None]:
@@ -45,7 +46,7 @@ def _nodes(call: Call) -> list[Node]:
 
 def _kind(call: Call) -> str:
     if isinstance(call, LibraryCall):
-        return call.node.op.name
+        return call.node.op.name.removesuffix(SUFFIX)
     return _kind_of_loop(call)
 
 
