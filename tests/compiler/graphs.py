@@ -93,17 +93,21 @@ def faults(fused: Fused, arrays: Arrays) -> list[int]:
 def _run_library(call: LibraryCall, buffers: list[np.ndarray]) -> None:
     inputs = [_seen(view, buffers[view.buffer]) for view in call.inputs]
     result = np.asarray(call.node.op.reference(*inputs, **call.node.keywords()))
-    if not call.epilogue:
-        buffers[call.outputs[0]][:] = result.reshape(-1)
-        return
     sizes = result.shape
     place = Affine(0, tuple(math.prod(sizes[axis + 1 :]) for axis in range(len(sizes))))
+    stored = Affine(0, call.strides or place.strides)
+    if not call.epilogue and not call.strides:
+        buffers[call.outputs[0]][:] = result.reshape(-1)
+        return
+    if not call.epilogue:
+        buffers[call.outputs[0]][np.tensordot(call.strides, np.indices(sizes), 1)] = result
+        return
     count = len(call.extra)
     load = Instruction("load", (), result.dtype.name, Access(count, place))
     body = tuple(load if i.op == "accumulator" else i for i in call.epilogue)
     results = [Operand(body[value].dtype, result.size, True) for value in call.stores]
     operands = (*call.extra, Operand(result.dtype.name, result.size), *results)
-    stores = tuple(Store(Access(i, place), value) for i, value in enumerate(call.stores, count + 1))
+    stores = tuple(Store(Access(i, stored), value) for i, value in enumerate(call.stores, count + 1))
     stage = Stage("row", body, stores=stores)
     extra, outputs = ([buffers[b] for b in which] for which in (call.extra_buffers, call.outputs))
     kernel = LoopKernel(sizes, len(sizes), operands, (stage,))

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from treadle.compiler import costs
 from treadle.compiler.groups import Group, Groups, Target
-from treadle.compiler.indexmap import Place, Split, identity, linear, row_major, unravel
+from treadle.compiler.indexmap import Map, Place, Split, identity, linear, row_major, unravel
 from treadle.graph.node import Node
 
 IN_PLACE = frozenset(["matmul"])
-"""Ops that can store over what their epilogue reads at the same element, and that can store several values of
-it, as momentum and weight are.
+"""Ops that can store over what their epilogue reads at the same element, that can store several values of it,
+as momentum and weight are, and that store with any strides.
 """
 
 
@@ -35,11 +35,35 @@ def epilogue_of(groups: Groups, node: Node) -> Group | None:
             or (not several and updates(groups, group, target))
             for target in group.targets
         )
-        or any(place.guards or linear(place, node.shape) != points for place in places)
+        or any(place.guards for place in places)
         or not costs.NO_EPILOGUE.isdisjoint({local.op.name for local in group.local})
     ):
         return None
-    return group if rebase(groups, group, node) else None
+    read = {linear(place, node.shape) for place in places}
+    address = stored_at(read.pop(), points, group, node) if len(read) == 1 else None
+    if address is None or (not several and address != linear(identity(node.shape), node.shape)):
+        return None
+    return group if rebase(groups, group, node, address) else None
+
+
+def stored_at(read: Map, stored: Map, group: Group, node: Node) -> Map | None:
+    """Where a group stores what it makes of an element of a library op's result, over the dimensions of the
+    result, given the numbers of both over the group's axes; None where that is no map of these dimensions, or
+    one that has neighbours in neither of the last two.
+    """
+    strides, terms, offset = dict(stored[1]), [], read[0]
+    for dimension, step in enumerate(row_major(node.shape)):
+        size = node.shape[dimension]
+        parts = [(axis, stride) for axis, stride in read[1] if step <= stride < step * size]  # type: ignore[operator]
+        if not parts:
+            continue
+        steps = {divmod(strides.get(axis, 0) * step, stride) for axis, stride in parts}
+        if len(steps) > 1 or any(left for _, left in steps) or any(stride % step for _, stride in parts):
+            return None
+        terms.append((dimension, steps.pop()[0]))
+    count = sum(group.sizes[axis] > 1 for axis in group.rows)
+    near = any(stride == 1 for axis, stride in terms if axis >= node.ndim - 2)
+    return (0, tuple(terms)) if near and not offset and len(read[1]) == count == len(strides) else None
 
 
 def updates(groups: Groups, group: Group, target: Target) -> bool:
@@ -55,10 +79,11 @@ def updates(groups: Groups, group: Group, target: Target) -> bool:
     return False
 
 
-def rebase(groups: Groups, group: Group, node: Node) -> bool:
-    """Write a group's places over the dimensions of a library op's result. False where one cannot be."""
+def rebase(groups: Groups, group: Group, node: Node, number: Map) -> bool:
+    """Write a group's places over the dimensions of a library op's result, `number` being where it stores.
+    False where one cannot be.
+    """
     sizes = list(node.shape)
-    number = linear(identity(sizes), sizes)
     own: list[Place] = []
     places: dict[Node, set[Place]] = {}
     for target in group.targets:
@@ -72,6 +97,9 @@ def rebase(groups: Groups, group: Group, node: Node) -> bool:
                 return False
             for child, source in found:
                 places.setdefault(child, set()).add(source)
+    whole = linear(identity(sizes), sizes)
+    if any(linear(place, node.shape) != whole for place in places.get(node, ())):
+        return False
     for asked in group.asked:
         groups.asking[asked].pop(group)
     group.asked = set()

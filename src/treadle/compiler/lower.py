@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from treadle.compiler.groups import Folded, Group, Groups, Target
-from treadle.compiler.indexmap import MOVEMENT, Inside, Map, Place, Split, linear
+from treadle.compiler.indexmap import MOVEMENT, Inside, Map, Place, Split, identity, linear
 from treadle.compiler.kernel import (
     Access,
     Affine,
@@ -138,6 +138,10 @@ class Writer:
         if len(stores) > 1 or body.instructions[stores[0]].op != "accumulator":
             call.epilogue, call.stores = tuple(body.instructions[: max(stores) + 1]), tuple(stores)
         call.outputs = tuple([self.buffers[target.owner] for target in group.targets])
+        address = group.targets[0].address
+        if address != linear(identity(node.shape), node.shape):
+            strides = dict(address[1])
+            call.strides = tuple([strides.get(axis, 0) for axis in range(node.ndim)])
         call.extra, call.extra_buffers = tuple(self.operands), tuple(self.operand_buffers)
         return call
 

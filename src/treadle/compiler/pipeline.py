@@ -12,6 +12,7 @@ from treadle.compiler.fuse import fuse
 from treadle.compiler.hoist import hoist
 from treadle.compiler.layout import arrange
 from treadle.compiler.loops import share_loops, trim_loops
+from treadle.compiler.panels import lay_panels
 from treadle.compiler.program import Call, Fused
 from treadle.compiler.schedule import Schedule, schedule
 from treadle.compiler.simplify import simplify
@@ -85,6 +86,7 @@ GRAPH_PASSES: tuple[tuple[str, Callable[[list[Node]], list[Node]]], ...] = (
     ("simplify", simplify),
     ("enter loops", enter),
     ("hoist", hoist),
+    ("panels", lay_panels),
 )
 
 

@@ -77,6 +77,8 @@ class LibraryCall:
     outputs: tuple[int, ...]
     epilogue: tuple[Instruction, ...] = ()
     stores: tuple[int, ...] = ()
+    strides: tuple[int, ...] = ()
+    """Of the results, over the dimensions of the op's; empty: they are contiguous."""
     extra: tuple[Operand, ...] = ()
     extra_buffers: tuple[int, ...] = ()
     nodes: tuple[Node, ...] = ()

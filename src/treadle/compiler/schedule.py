@@ -129,7 +129,8 @@ def _epilogue_pairs(call: LibraryCall) -> tuple[tuple[int, int], ...]:
     if call.node.op.name not in IN_PLACE or not call.epilogue:
         return ()
     sizes: tuple[int, ...] = call.node.shape  # type: ignore[assignment]
-    strides = [stride if size != 1 else 0 for stride, size in zip(row_major(sizes), sizes, strict=True)]
+    made = call.strides or row_major(sizes)
+    strides = [stride if size != 1 else 0 for stride, size in zip(made, sizes, strict=True)]
     place, size = Affine(0, tuple(strides)), math.prod(sizes)
     results = [Operand(call.epilogue[value].dtype, size, written=True) for value in call.stores]
     stores = tuple([Store(Access(i, place), value) for i, value in enumerate(call.stores, len(call.extra))])

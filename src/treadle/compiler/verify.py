@@ -163,6 +163,10 @@ def _verify_library(fused: Fused, call: LibraryCall, after: str) -> None:
         written == [type.dtype.itemsize * math.prod(type.shape) for type in types],  # type: ignore[arg-type]
         after, f"{_name(call)} writes a buffer of another size", call.node,
     )  # fmt: skip
+    if call.strides:
+        low, high = _bounds(Affine(0, call.strides), call.node.shape)  # type: ignore[arg-type]
+        inside = low == 0 and high == math.prod(call.node.shape) - 1  # type: ignore[arg-type]
+        _expect(inside, after, f"{_name(call)} does not write all of its result", call.node)
     _expect(len(call.inputs) == len(call.node.inputs), after, f"{_name(call)} lacks an operand", call.node)
     if call.epilogue:
         sizes: tuple[int, ...] = call.node.shape  # type: ignore[assignment]

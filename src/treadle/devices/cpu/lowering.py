@@ -46,7 +46,7 @@ def _matmul(call: LibraryCall, isa: Isa) -> Lowered:
         int(a.shape[-1]),
         a.strides,
         b.strides,
-        row_major(shape),
+        call.strides or row_major(shape),
         call.node.dtype.name,
         call.epilogue,
         call.stores,
