@@ -448,6 +448,17 @@ def test_tasks_are_the_same_for_every_thread_count() -> None:
     assert len(lowered.temporaries) == 2
 
 
+def test_large_folds_of_columns_go_through_memory_once() -> None:
+    """However many columns there are: each chunk of rows is read whole, and what follows the fold is a kernel
+    of its own.
+    """
+    isa = host_isas()[0]
+    columns = fold_kernel((40000, 16), 1, (1, 40000), 640000, "add", "float32")
+    assert len(render(columns, isa).steps) == 2
+    lines = fold_kernel((40000, 16), 1, (16, 1), 640000, "add", "float32")
+    assert len(render(lines, isa).steps) == 1
+
+
 # -- random kernels
 
 
@@ -583,6 +594,6 @@ def test_random_kernels(case: tuple[LoopKernel, list[np.ndarray]], seed: int, ta
     """Small tasks make many of them, and cut folds in chunks."""
     kernel, arrays = case
     tolerance = 2e-2 if kernel.operands[-1].dtype in ("bfloat16", "float16") else 1e-5
-    with mock.patch.object(loops, "TASK_NBYTES", task_nbytes):
+    with mock.patch.multiple(loops, TASK_NBYTES=task_nbytes, LARGE_NBYTES=4 * task_nbytes):
         for isa in host_isas():
             check(kernel, arrays, isa, tolerance, seed)

@@ -34,6 +34,8 @@ TASK_NBYTES = 64 * 1024
 """Work of a task: see `row_work`."""
 FEW_TASKS = 8
 """With fewer, folds over many points are cut in chunks."""
+LARGE_NBYTES = 256 * 1024
+"""Folds of columns that read more than this are cut in chunks of half as much, whatever their number."""
 
 
 def render(kernel: LoopKernel, isa: Isa) -> Lowered:
@@ -53,12 +55,32 @@ def render(kernel: LoopKernel, isa: Isa) -> Lowered:
 
 
 def _chunks_wanted(arranged: Arranged) -> int:
-    """In how many chunks the inner points would keep many threads busy; 1 if the rows do, or there is little
-    work.
+    """In how many chunks the inner points would keep many threads busy, and their columns in the caches; 1 if
+    rows do, or there is little work.
     """
     tasks = divide(arranged).count
     work = row_work(arranged.kernel) * math.prod(arranged.kernel.sizes[: arranged.kernel.rows])
+    if folds_columns(arranged) and work > LARGE_NBYTES:
+        return int(work / (LARGE_NBYTES / 2))
     return 1 if tasks >= FEW_TASKS else int(work / (2 * TASK_NBYTES) / tasks)
+
+
+def folds_columns(arranged: Arranged) -> bool:
+    """Whether rows are neighbours in memory and the points of one are not, as in the sum of a matrix's rows:
+    one row after the other would read all of memory a few bytes at a time.
+    """
+    kernel = arranged.kernel
+    if arranged.vector >= kernel.rows:
+        return False
+    inner = range(kernel.rows, len(kernel.sizes))
+    strides = [
+        [i.attribute.index.strides[axis] for axis in (arranged.vector, *inner)]
+        for stage in kernel.stages
+        if stage.per == "element"
+        for i in stage.body
+        if i.op == "load"
+    ]
+    return any(row == 1 and points and min(map(abs, points)) > 1 for row, *points in strides)
 
 
 def _step(part: Part, isa: Isa, given: int) -> Step:
