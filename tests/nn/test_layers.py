@@ -216,7 +216,7 @@ def test_a_residual_block():
     )
     x = td.ones((2, 2, 3, 3))
     expected = td.relu(block.branch(x) + block.shortcut(x))
-    np.testing.assert_array_equal(block(x).numpy(), expected.numpy())
+    np.testing.assert_allclose(block(x).numpy(), expected.numpy(), rtol=1e-6, atol=1e-6)
     assert [path for path in block.modules() if path] == ["branch", "branch.0", "branch.1", "shortcut"]
 
 
