@@ -173,6 +173,13 @@ CASES = {
     "depthwise": Case(2, 48, 1, 1, (9, 11), (3, 3), (1, 1), ((1, 1), (1, 1))),
     "depthwise, tail, no padding": Case(2, 21, 1, 1, (9, 11), (3, 3)),
     "depthwise, strided, tail": Case(2, 70, 1, 1, (9, 11), (5, 3), (2, 2), ((2, 2), (1, 1))),
+    "depthwise, long rows": Case(1, 32, 1, 1, (6, 37), (3, 3), (1, 1), ((1, 1), (1, 1))),
+    "depthwise, strided": Case(2, 40, 1, 1, (14, 29), (3, 3), (2, 2), ((0, 1), (0, 1))),
+    "depthwise, more padding than taps": Case(1, 19, 1, 1, (4, 3), (3, 2), (1, 2), ((4, 3), (3, 5))),
+    "depthwise, dilated": Case(1, 17, 1, 1, (9, 20), (3, 3), (2, 1), ((2, 2), (3, 1)), (2, 3)),
+    "depthwise, many taps": Case(1, 24, 1, 1, (12, 18), (7, 7), (1, 1), ((3, 3), (3, 3))),
+    "depthwise, one dimension": Case(3, 35, 1, 1, (33,), (5,), (1,), ((2, 2),)),
+    "depthwise, one pixel": Case(2, 16, 1, 1, (1, 1), (3, 3), (1, 1), ((1, 1), (1, 1))),
     "depthwise, channels first": Case(
         2, 21, 1, 1, (9, 20), (3, 3), (1, 1), ((1, 1), (1, 1)), input_layout=first, output_layout=first
     ),
@@ -250,7 +257,8 @@ def epilogue(operands: tuple[Operand, ...], strides: list[tuple[int, ...]]) -> t
 
 @pytest.mark.parametrize("isa", host_isas(), ids=lambda isa: isa.name)
 @pytest.mark.parametrize(
-    "name", ["tails of channels", "channels first", "depthwise, strided, tail", "groups"]
+    "name",
+    ["tails of channels", "channels first", "depthwise, strided, tail", "depthwise, long rows", "groups"],
 )
 def test_epilogue(name: str, isa: Isa) -> None:
     case = CASES[name]

@@ -16,6 +16,7 @@ from treadle.devices.cpu.convolution_forward import correlate
 from treadle.devices.cpu.convolution_packing import pack_weights
 from treadle.devices.cpu.convolution_weights import add_chunks, sum_chunks
 from treadle.devices.cpu.correlation import Axis, Correlation, Packing, choose_vectors
+from treadle.devices.cpu.depthwise import reads_channels_together
 from treadle.devices.cpu.elements import ITEMSIZES, SCALARS
 from treadle.devices.cpu.native import Lowered, Step
 from treadle.devices.cpu.target import Isa
@@ -190,5 +191,6 @@ def packing_of(correlations: tuple[Correlation, ...], kernel: tuple[int, ...], i
     largest = max(correlations, key=lambda c: c.pixels * math.prod(axis.taps for axis in c.axes))
     itemsize = ITEMSIZES[SCALARS[largest.dtype]]
     lanes = isa.lanes(itemsize)
-    vectors = choose_vectors(largest.axes, largest.filters, isa, lanes)
+    together = any(map(reads_channels_together, correlations))
+    vectors = 1 if together else choose_vectors(largest.axes, largest.filters, isa, lanes)
     return Packing(largest.groups, largest.channels, largest.filters, kernel, lanes, vectors, itemsize)

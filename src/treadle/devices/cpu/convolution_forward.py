@@ -14,6 +14,7 @@ from treadle.devices.cpu.convolution_depthwise import accumulate_lanes
 from treadle.devices.cpu.convolution_epilogue import finish_tile, store_tile
 from treadle.devices.cpu.convolution_strip import Strip, copy_strip, dot
 from treadle.devices.cpu.correlation import Axis, Correlation, Packing, Tiling, choose_tiling, strip_pitch
+from treadle.devices.cpu.depthwise import DepthwiseWriter, reads_channels_together
 from treadle.devices.cpu.elements import ITEMSIZES, SCALARS, narrowed
 from treadle.devices.cpu.expression import module_for
 from treadle.devices.cpu.ir import Index, Module, Value, vector
@@ -40,12 +41,17 @@ def correlate(correlations: Sequence[Correlation], packing: Packing, isa: Isa, l
     module = module_for(isa)
     starts, scratch_nbytes, total, names = [], 0, 0, []
     for correlation in correlations:
-        tiling = choose_tiling(correlation, packing, isa)
-        writer = TaskWriter(module, f"part{len(names)}", correlation, packing, tiling, isa)
+        name = f"part{len(names)}"
+        if packing.vectors == 1 and reads_channels_together(correlation):
+            writer = DepthwiseWriter(module, name, correlation, packing, isa)
+        else:
+            writer = TaskWriter(
+                module, name, correlation, packing, choose_tiling(correlation, packing, isa), isa
+            )
         writer.write()
         names.append(writer.f.name)
         starts.append(total)
-        total += tiling.tasks * correlation.groups
+        total += writer.tasks
         scratch_nbytes = max(scratch_nbytes, writer.scratch_nbytes)
     dispatch(module, names, [*starts, total])
     flops = sum(2 * c.pixels * c.taps * c.channels * c.filters * c.groups for c in correlations)
@@ -77,6 +83,7 @@ class TaskWriter:
     ):
         self.f = module.function(name, ["ptr", "i64", "ptr"], internal=True)
         self.correlation, self.packing, self.tiling, self.isa = correlation, packing, tiling, isa
+        self.tasks = tiling.tasks * correlation.groups
         self.axes: tuple[Axis, ...] = correlation.axes
         self.scalar = SCALARS[correlation.dtype]
         self.itemsize, self.stored_nbytes = ITEMSIZES[self.scalar], ITEMSIZE[correlation.dtype]
