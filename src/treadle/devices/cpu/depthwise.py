@@ -1,8 +1,8 @@
 """Depthwise correlations of channels that lie together: the input is read where it is, vectors of channels at
 a time.
 
-A register tile is a few rows by a few columns of outputs, for one vector of channels. A vector of the input is
-loaded once for all taps of the tile that it meets. Nothing is read beyond the borders: columns are numbers
+A register tile is a few rows by a few columns of outputs, for one vector of channels. A vector of the input
+is loaded once for all taps of the tile that it meets. Nothing is read beyond the borders: columns are numbers
 when the code is written, and so taps that fall outside are not there; rows at a border go through a loop over
 the taps that are inside.
 """
