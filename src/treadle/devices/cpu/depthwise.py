@@ -79,7 +79,7 @@ def choose_cut(c: Correlation, tiles: int) -> Cut:
 
 
 class DepthwiseWriter:
-    """Writes ``void name(ptr arguments, i64 task, ptr scratch)``, which computes one block of one correlation."""
+    """Writes ``void name(ptr arguments, i64 task, ptr scratch)``: one block of one correlation."""
 
     scratch_nbytes = 0
 
