@@ -191,6 +191,23 @@ def schedule_of(a: Layout, b: Layout, c: Layout, isa: Isa) -> Schedule:
     return choose(prod(p.batch), p.m, p.n, p.k, p.a[-2:], p.b[-2:], p.itemsize, isa)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("isa", host_isas(), ids=lambda isa: isa.name)
+def test_what_is_bound_by_memory(isa: Isa, dtype: str) -> None:
+    """A b that is far: few rows of it at a time, or packed for few rows of a. A short k: whole rows of c."""
+    small = as_dtype(dtype).itemsize // 4
+    a, b, c = plain(7, 2053, 520 // small, dtype)
+    assert schedule_of(a, b, c, isa).k_block == 32 and schedule_of(a, b, c, isa).splits > 1
+    check(a, b, c, isa)
+    a, b, c = plain(33, 2053, 520 // small, dtype, "TNN")
+    assert schedule_of(a, b, c, isa).pack_b
+    check(a, b, c, isa)
+    for k, layout in ((1, "NNN"), (5, "TNN"), (64, "TNN")):
+        a, b, c = plain(150, 517, k, dtype, layout)
+        assert schedule_of(a, b, c, isa).grid[1] == 1 and not schedule_of(a, b, c, isa).pack_b
+        check(a, b, c, isa)
+
+
 @every_target
 def test_long_rows_of_b(isa: Isa, dtype: str) -> None:
     """One row of a and a large b: a few rows of b at a time."""

@@ -33,6 +33,20 @@ STREAM_NBYTES = 1 << 20
 SPLIT_NBYTES = 1 << 19
 """Of b that one range of k then reads."""
 STREAM_ROWS = 8
+FAR_NBYTES = 1 << 22
+"""Of b that does not stay in the second cache: it is fast only in long runs of its rows. 8 x 4096 x 4096
+takes 16.9 ms by whole columns of tiles and 6.2 by a few rows at a time, 32 x 4096 x 4096 54 ms unpacked and
+13.2 packed by tasks of 256 columns.
+"""
+FAR_ROWS, FAR_K = 16, 32
+"""Most rows of a for which a far b is not packed, and steps of k then between two visits of a tile of c."""
+SHORT_K = 64
+SHORT_NBYTES, SHORT_ROW_NBYTES = 1 << 18, 1 << 11
+"""Of c and of its rows, from which a product of so few steps of k is bound by c: each task writes whole rows
+of it, in wide tiles. 3072 x 4 x 4096 with momentum takes 6.1 ms and not 10.3, 1024 x 64 x 512 0.69 and not 1.
+"""
+WIDE = 4
+"""Vectors of a tile that touches few rows of memory at a time."""
 HALVED_READS = 16
 """Elements of a and b for one of c from which k is halved, so that two threads read different halves of both:
 the rows of a weight are then read and updated by one thread, and stay in its cache.
@@ -135,29 +149,51 @@ def choose(
 ) -> Schedule:
     """The schedule of a product with the given strides ``(m, k)`` of a and ``(k, n)`` of b, in elements."""
     lanes = isa.lanes(itemsize)
-    if m == 1 and b_strides[1] == 1 and n * k * itemsize >= STREAM_NBYTES:
-        # A few whole rows of b at a time, ranges of rows apart: each task reads one run of memory.
-        splits = max(1, min(16 // batch, n * k * itemsize // SPLIT_NBYTES, k // 64))
-        return Schedule(1, min(4, -(-n // lanes)), STREAM_ROWS, STREAM_ROWS, splits, (1, 1), 0, False)
+    far = b_strides[1] == 1 and b_strides[0] * itemsize >= 1024 and n * k * itemsize >= FAR_NBYTES
+    streamed = choose_streamed(batch, m, n, k, far, itemsize, isa) if b_strides[1] == 1 else None
+    if streamed:
+        return streamed
     rows, vectors = register_tile(m, n, itemsize, isa)
     unroll = max(2, min(4, 24 // (rows * vectors)))
     tiles, panels = EvenCut(m, rows).parts, -(-n // (vectors * lanes))
     wanted = wanted_tasks(batch, m, n, k)
     splits = 1
+    halved = 2 * m * n * k >= HALVED_FLOPS and HALVED_READS * m * n <= k * (m + n)
+    long_runs = far and m < PACKED_ROWS // 2 and n >= 8 * TASK_COLUMNS[0]
     if batch * tiles * panels < min(wanted, 8) and k >= 1024:
         splits = min(-(-wanted // (batch * tiles * panels)), k // 256, 16)
-    elif batch == 1 and 2 * m * n * k >= HALVED_FLOPS and HALVED_READS * m * n <= k * (m + n):
+    elif batch == 1 and halved and not long_runs:
         splits = 2
-    used = 4 if k >= LONG_K else 6
+    used = 2 if far else 4 if k >= LONG_K else 6
     pack_b = b_strides[1] != 1 or (tiles >= used and b_strides[0] * itemsize >= 1024)
     wanted = -(-wanted // (batch * splits))
     if pack_b:
         tiles = max(1, min(tiles, m // PACKED_ROWS))
-    grid = task_grid(tiles, panels, wanted, m, n)
+    grid = task_grid(tiles, panels, wanted, m, n, far)
     wide = -(-panels // grid[1]) * vectors * lanes >= 128
     pack_a = 8 if wide and a_strides[1] != 1 and k >= PACKED_K else 0
     k_block = K_BLOCK_NBYTES // itemsize // (2 if pack_a else 1)
     return Schedule(rows, vectors, unroll, k_block, splits, grid, pack_a, pack_b)
+
+
+def choose_streamed(
+    batch: int, m: int, n: int, k: int, far: bool, itemsize: int, isa: Isa
+) -> Schedule | None:
+    """The schedule of a product whose time is that of reading b, or of writing c, in long runs of whole rows;
+    None for others.
+    """
+    rows, nbytes = min(m, rows_that_fit(isa, WIDE)), n * k * itemsize
+    # A few rows of b at a time, ranges of rows apart: each task reads one run of memory.
+    splits = max(1, min(16 // batch, nbytes // SPLIT_NBYTES, k // 64))
+    if m == 1 and nbytes >= STREAM_NBYTES:
+        vectors = min(4, -(-n // isa.lanes(itemsize)))
+        return Schedule(1, vectors, STREAM_ROWS, STREAM_ROWS, splits, (1, 1), 0, False)
+    if far and m <= FAR_ROWS:
+        return Schedule(rows, WIDE, 2, FAR_K, splits, (1, 1), 0, False)
+    if k <= SHORT_K and m * n * itemsize >= SHORT_NBYTES and n * itemsize >= SHORT_ROW_NBYTES:
+        tasks = min(-(-wanted_tasks(batch, m, n, k) // batch), EvenCut(m, rows).parts)
+        return Schedule(rows, WIDE, 2, SHORT_K, 1, (tasks, 1), 0, False)
+    return None
 
 
 @dataclass(frozen=True)
@@ -248,9 +284,11 @@ def tile_cycles(rows: int, vectors: int) -> float:
     return max(rows * vectors / 2, (rows + vectors) / 2, 4) + 0.1 * vectors
 
 
-def task_grid(tiles: int, panels: int, wanted: int, m: int, n: int) -> tuple[int, int]:
-    """Tasks along m and n: about `wanted`, each near a square of c."""
+def task_grid(tiles: int, panels: int, wanted: int, m: int, n: int, wide: bool) -> tuple[int, int]:
+    """Tasks along m and n: about `wanted`, each near a square of c; `wide` says that rows of b are to be read
+    in long runs.
+    """
     columns = max(TASK_COLUMNS[0], min(n // 8, TASK_COLUMNS[1]))
-    most = panels if m < PACKED_ROWS // 2 else min(panels, -(-n // columns))
+    most = min(panels, -(-n // columns)) if wide or m >= PACKED_ROWS // 2 else panels
     along_n = min(most, max(-(-wanted // tiles), round(math.sqrt(wanted * n / m)), 1))
     return max(1, min(tiles, wanted // along_n)), along_n
