@@ -108,8 +108,13 @@ class TaskWriter:
         source, weights, output, *self.extra = [
             f.load("ptr", f.at(arguments, 8 * i), 8) for i in range(3 + len(correlation.extra))
         ]
-        rest, block = f.divmod(task, tiling.blocks)
-        group, part = f.divmod(rest, tiling.filter_parts.parts)
+        if self.packing.stays_cached:
+            # Neighbours in the image are neighbours in time: the next kernel's threads find them in their caches.
+            rest, part = f.divmod(task, tiling.filter_parts.parts)
+            group, block = f.divmod(rest, tiling.blocks)
+        else:
+            rest, block = f.divmod(task, tiling.blocks)
+            group, part = f.divmod(rest, tiling.filter_parts.parts)
         origin, first, last = tiling.locate(f, axes, block)
         weights = f.at(weights, f.mul(group, self.packing.group_size * self.itemsize))
         self.first_filter = f.mul(group, correlation.filters)

@@ -24,6 +24,8 @@ ALIASING_NBYTES = 1024
 """Pixels a multiple of this apart fall into few sets of the first-level cache: copies keep them further
 apart.
 """
+CACHED_NBYTES = 512 * 1024
+"""The most that packed weights may take to be read again by every block of pixels."""
 CHANNEL_BLOCK = 128
 """Longer sums over channels are cut, so that the pixels of a tile stay in the first-level cache from tap to
 tap.
@@ -164,6 +166,11 @@ class Packing:
     def nbytes(self) -> int:
         return self.groups * self.group_size * self.itemsize
 
+    @property
+    def stays_cached(self) -> bool:
+        """Whether all weights stay in a thread's second-level cache from task to task."""
+        return self.nbytes <= CACHED_NBYTES
+
 
 @dataclass(frozen=True)
 class Tiling:
@@ -296,7 +303,8 @@ def choose_tiling(correlation: Correlation, packing: Packing, isa: Isa) -> Tilin
             candidate = Tiling(split, tiles, block, ranges, blocks, EvenCut(packing.tiles, packing.tiles))
             outs = candidate.outputs_of_block(axes)
             strip = strip_channels * math.prod(a.extent(n) for a, n in zip(axes, outs, strict=True))
-            copied = 0 if correlation.reads_in_place else strip
+            # What is read in place comes from the thread that wrote it, as often as not.
+            moved = strip * itemsize / (16 if correlation.reads_in_place else 8)
             if strip * itemsize > STRIP_NBYTES and not (block == split and ranges.large == 1):
                 continue
             for filter_count in filter_counts:
@@ -304,7 +312,7 @@ def choose_tiling(correlation: Correlation, packing: Packing, isa: Isa) -> Tilin
                 tasks = blocks * filter_parts.parts * correlation.groups
                 work = ranges.large * inside * filter_parts.large * tile_work
                 weights = filter_parts.large * packing.tile_size * itemsize
-                cycles = work + TASK_CYCLES + copied * itemsize / 8 + weights / 16
+                cycles = work + TASK_CYCLES + moved + weights / (64 if packing.stays_cached else 16)
                 total = cycles * occupied(tasks)
                 if best is None or total < best[0]:
                     best = total, Tiling(split, tiles, block, ranges, blocks, filter_parts)

@@ -32,6 +32,8 @@ MOST_TAPS = 49
 """Of larger kernels not all taps are written out."""
 MOST_HELD_TAPS = 9
 """Weights of so many taps are held in registers, if there are 32."""
+MOST_BANDS = 12
+"""Images of so many rows are divided by rows."""
 NOWHERE = Axis(1, 1, 0, 0)
 """The axis that images of one row lack."""
 
@@ -74,7 +76,12 @@ def choose_cut(c: Correlation, tiles: int) -> Cut:
         task = TASK_CYCLES + width * (height * (3 + c.taps / 2) + rows.extent(height) - height)
         return task * occupied(cut.tasks)
 
-    best = min(itertools.product(divisions(rows.out), divisions(tiles)), key=cost)
+    # The convolution before is divided by rows where images are large, and by channels where they are small:
+    # so what it wrote is in the cache of the thread that reads it.
+    bands = [n for n in divisions(rows.out) if n * batch.out >= MOST_BANDS or n == rows.out]
+    if rows.out < MOST_BANDS:
+        bands = [1]
+    best = min(itertools.product(bands, divisions(tiles)), key=cost)
     return Cut(EvenCut(rows.out, -(-rows.out // best[0])), EvenCut(tiles, -(-tiles // best[1])), batch.out)
 
 
@@ -107,8 +114,8 @@ class DepthwiseWriter:
         source, weights, output, *self.extra = [
             f.load("ptr", f.at(arguments, 8 * i), 8) for i in range(3 + len(self.correlation.extra))
         ]
-        rest, block = f.divmod(task, cut.rows.parts)
-        self.image, part = f.divmod(rest, cut.parts.parts)
+        rest, part = f.divmod(task, cut.parts.parts)
+        self.image, block = f.divmod(rest, cut.rows.parts)
         first, last = cut.rows.start(f, block), cut.rows.start(f, f.add(block, 1))
         self.tiles = cut.parts.start(f, part), cut.parts.start(f, f.add(part, 1))
         self.weights = weights
