@@ -109,7 +109,7 @@ class TaskWriter:
             f.load("ptr", f.at(arguments, 8 * i), 8) for i in range(3 + len(correlation.extra))
         ]
         if self.packing.stays_cached:
-            # Neighbours in the image are neighbours in time: the next kernel's threads find them in their caches.
+            # Neighbours in the image are neighbours in time: the next kernel finds them in its caches.
             rest, part = f.divmod(task, tiling.filter_parts.parts)
             group, block = f.divmod(rest, tiling.blocks)
         else:
