@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import treadle as td
 from treadle import nn, optim
 from treadle.compiler import recording
-from treadle.errors import ArgumentError, StateError
+from treadle.errors import ArgumentError, DataError, StateError
 
 
 def ones(*shape):
@@ -156,6 +157,23 @@ def test_a_step_that_runs_nothing():
     found = td.profile(lambda: None, rounds=2)
     assert found.rows == [] and found.stretches() == []
     assert "0 " in str(found)
+
+
+def test_pictures(tmp_path):
+    def step(x, y):
+        return td.sum(td.conv(td.relu(x), y, padding=1), axis=(0, 2, 3))
+
+    found = td.profile(td.compile(step), ones(4, 16, 20, 20), ones(16, 16, 3, 3), rounds=2)
+    text = found.html(tmp_path / "profile.html").read_text()
+    assert text.count("<svg") == 2 and text.count("<rect") == len(found.events)
+    drawn = [row for row in found.rows if row.flops and row.nbytes]
+    assert drawn and text.count("FLOP/s, ") >= len({row.label for row in drawn})
+    assert "http" not in text.replace("http://www.w3.org", "")
+    if importlib.util.find_spec("matplotlib") is None:
+        with pytest.raises(DataError, match=r"pip install 'treadle\[train\]'"):
+            found.png(tmp_path / "profile.png")
+    else:
+        assert found.png(tmp_path / "profile.png").read_bytes()[1:4] == b"PNG"
 
 
 def test_files(tmp_path):

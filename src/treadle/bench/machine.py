@@ -86,6 +86,15 @@ class Limits:
         best = [found.get(count, found[1]) for found in self.gbytes[level].values()]
         return max(best)
 
+    def roofs(self, count: int) -> dict[str, float]:
+        """The fastest that `count` threads can read and write, by level of memory."""
+        names = {"L2": "L2", "L3": "L3", "beyond": "memory"}
+        return {
+            name: max(found.get(count, found[1]) for found in self.gbytes[level].values())
+            for level, name in names.items()
+            if level in self.gbytes
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """As numbers, texts, lists and dicts."""
         return asdict(self)

@@ -117,6 +117,7 @@ def _summary(rounds: list[_Round], name: str) -> Profile:
     limits = machine.limits()
     totals.limit_gflops = limits.peak_gflops(totals.threads)
     totals.limit_gbytes = limits.memory_gbytes(1 << 40, totals.threads)
+    totals.roofs = limits.roofs(totals.threads)
     for row in rows:
         row.limit_gflops = limits.peak_gflops(totals.threads, row.itemsize)
         row.limit_gbytes = limits.memory_gbytes(row.each_nbytes, totals.threads)

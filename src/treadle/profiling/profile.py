@@ -131,6 +131,8 @@ class Totals:
     """Of all threads together: float32 multiply-adds, 10^9 operations a second."""
     limit_gbytes: float = 0.0
     """Of memory behind the caches, 10^9 bytes a second."""
+    roofs: dict[str, float] = field(default_factory=dict)
+    """The same by level of memory."""
 
 
 class Event(NamedTuple):
@@ -243,6 +245,23 @@ class Profile:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write `to_dict` as JSON; the path."""
         return _written(path, json.dumps(self.to_dict(), indent=1))
+
+    def html(self, path: str | os.PathLike[str]) -> Path:
+        """Write one page that needs nothing else: the roofline, what ran when, the table; the path."""
+        from treadle.profiling.page import page
+
+        return _written(path, page(self))
+
+    def png(self, path: str | os.PathLike[str]) -> Path:
+        """Draw the roofline with Matplotlib; the path.
+
+        Raises:
+            DataError: Matplotlib is not there.
+        """
+        from treadle.profiling.png import write_png
+
+        write_png(self, Path(path))
+        return Path(path)
 
     def trace(self, path: str | os.PathLike[str]) -> Path:
         """Write what ran as a trace that Chrome (chrome://tracing) and Perfetto (ui.perfetto.dev) draw; the

@@ -4,10 +4,13 @@ running needs none of it.
 
 from __future__ import annotations
 
+import math
+
 from treadle.compiler.program import Call, LibraryCall, LoopCall
 from treadle.compiler.recording import Work, work_of
 from treadle.devices.cpu.build import Build
 from treadle.devices.cpu.image import HostStep
+from treadle.devices.cpu.registers import ITEMSIZE
 from treadle.graph.node import Node
 from treadle.ops.channels_last import SUFFIX
 
@@ -32,7 +35,7 @@ def works(build: Build) -> list[Work | None]:
                     _kind(call),
                     facts.tasks,
                     facts.flops,
-                    facts.nbytes,
+                    facts.nbytes or (_touched(call) if facts.flops else 0),
                     len(calls) - 1,
                 )
             )
@@ -42,6 +45,20 @@ def works(build: Build) -> list[Work | None]:
 def _nodes(call: Call) -> list[Node]:
     """The nodes of a call, the most important one first; of a loop kernel that is the last."""
     return list(call.nodes) if isinstance(call, LibraryCall) else list(reversed(call.nodes))
+
+
+def _touched(call: Call) -> int:
+    """The bytes of a call's operands, of a kernel that does not say them."""
+    if not isinstance(call, LibraryCall):
+        return sum(ITEMSIZE.get(operand.dtype, 0) * operand.size for operand in call.kernel.operands)
+    sizes = [
+        (child.dtype.itemsize, view.shape) for view, child in zip(call.inputs, call.node.inputs, strict=True)
+    ]
+    sizes += [(type.dtype.itemsize, type.shape) for type in call.node.types]
+    extra = sum(
+        ITEMSIZE.get(operand.dtype, 0) * operand.size for operand in call.extra if not operand.written
+    )
+    return extra + sum(itemsize * math.prod(shape) for itemsize, shape in sizes)  # type: ignore[arg-type]
 
 
 def _kind(call: Call) -> str:
