@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import treadle as td
 from treadle import dtypes
 from treadle.compiler.fuse import fuse
 from treadle.compiler.program import Call, Fused, LibraryCall
@@ -178,3 +180,24 @@ def test_what_can_fail_comes_before_the_first_store():
     made = schedule(fused, [0, None], can_fail)
     check(fused, made)
     assert any(map(can_fail, made.calls[: made.commit]))
+
+
+@pytest.mark.parametrize("momentum", [True, False])
+def test_stores_come_early_where_that_saves_memory(momentum):
+    """The activation of each layer is let go by the product that updates its weight."""
+    depth, batch, width = 6, 256, 64
+    weights = [td.Variable(np.eye(width, dtype=np.float32)) for _ in range(depth)]
+    opt = td.optim.SGD(weights, 0.1, momentum=0.9) if momentum else td.optim.Adam(weights)
+    x = td.asarray(np.ones((batch, width), np.float32))
+
+    @td.compile
+    def step(x):
+        h = x
+        for w in weights:
+            h = td.tanh(h @ w)
+        opt.step(td.gradients(td.sum(h), weights))
+
+    program = step.program(x)
+    assert program.memory()["arena"] <= (depth + 2) * batch * width * 4
+    taken = [leaf for leaf in program.donations if leaf is not None]
+    assert len(taken) >= depth * (1 + len(opt.slots))

@@ -1,5 +1,5 @@
 """The order of calls: as the graph was walked, which keeps values short-lived, but stores into variables
-last.
+last, or at least after all that can fail.
 
 A donated output takes the memory of the leaf it replaces. That is decided here: every other reader of the
 leaf must come before the store, and nothing that can fail may come after the first of them.
@@ -8,6 +8,7 @@ leaf must come before the store, and nothing that can fail may come after the fi
 from __future__ import annotations
 
 import bisect
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,13 @@ from treadle.compiler.kernel import Access, Affine, Operand, Stage, Store
 from treadle.compiler.lower import in_place_pairs
 from treadle.compiler.program import Call, Fused, LibraryCall
 from treadle.ops.control import COND
+
+LITTLE_NBYTES = 1024
+"""What a call may take more than it frees to run as soon as it can: the few numbers that updates wait for."""
+MUCH_LESS = 0.9
+"""A lower peak of memory for which stores come before what could be computed first. From the first store on a
+run is not interrupted any more, so it is not done for nothing.
+"""
 
 
 @dataclass
@@ -82,8 +90,31 @@ def schedule(fused: Fused, donors: Sequence[int | None], can_fail: Callable[[Cal
         taken.add(old)
     assert order is not None
     early, last = order
-    early = _short_lived(fused, needs, early, last)
-    return Schedule([calls[i] for i in (*early, *last)], len(early), donations)
+    made = [*_short_lived(fused, needs, early, last), *last]
+    # Stores as soon as nothing can fail any more, before the rest: what they read is then let go earlier.
+    failing = {i for i in early if can_fail(calls[i])}
+    waiting = [n | before.get(i, set()) | (failing if i in late else set()) for i, n in enumerate(needs)]
+    sooner = _short_lived(fused, waiting, [*early, *last], [])
+    if _peak(fused, sooner) < MUCH_LESS * _peak(fused, made):
+        made = sooner
+    commit = next((p for p, i in enumerate(made) if i in late), len(made))
+    return Schedule([calls[i] for i in made], commit, donations)
+
+
+def _peak(fused: Fused, order: Sequence[int]) -> int:
+    """The most bytes of temporary values that are alive together."""
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    for step, i in enumerate(order):
+        for buffer in (*fused.calls[i].reads, *fused.calls[i].writes):
+            if fused.buffers[buffer].source == "temporary":
+                first.setdefault(buffer, step)
+                last[buffer] = step
+    change = [0] * (len(order) + 1)
+    for buffer, step in first.items():
+        change[step] += fused.buffers[buffer].nbytes
+        change[last[buffer] + 1] -= fused.buffers[buffer].nbytes
+    return max(itertools.accumulate(change))
 
 
 def _in_place(call: Call, new: int, old: int) -> bool:
@@ -197,7 +228,7 @@ def _short_lived(fused: Fused, needs: Sequence[set[int]], early: list[int], last
         return taken - sum(nbytes[b] for b in reads[i] if readers[b] == 1)
 
     while ready:
-        i = next((i for i in ready if grows(i) <= 0), ready[0])
+        i = next((i for i in ready if grows(i) <= LITTLE_NBYTES), ready[0])
         ready.remove(i)
         order.append(i)
         for buffer in reads[i]:
