@@ -18,7 +18,7 @@ class Values(NamedTuple):
     """Memory, and of which contents of the leaves it was computed. It is never written again."""
 
     buffer: HostBuffer
-    contents: tuple[Any, ...]
+    contents: list[Any]
 
 
 class Retained:
@@ -33,10 +33,13 @@ class Retained:
         """The values for what the leaves hold, and whether they are still to be computed: the memory is fresh
         then, and `keep` is for when that is done.
         """
-        contents = tuple([contents_of(leaves[i]) for i in self.leaves])
+        found = [leaves[i] for i in self.leaves]
+        contents = [leaf.contents if type(leaf) is HostBuffer else bits(leaf) for leaf in found]
         values = self._values
-        if values is not None and values.contents == contents:
+        # None is what nobody has asked for yet, or memory that others may write.
+        if values is not None and values.contents == contents and None not in contents:
             return values, False
+        contents = [contents_of(leaf) for leaf in found]
         # Let go of the old ones first: their memory may serve again.
         self._values = values = None
         return Values(allocate(self.nbytes), contents), True
