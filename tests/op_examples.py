@@ -389,6 +389,15 @@ def _attention(op: Op, dtype: DType) -> list[Example]:
     return examples
 
 
+def _moments(op: Op, dtype: DType) -> list[Example]:
+    """Both results, over dimensions that are neighbours or not; of a size that has a kernel of its own."""
+    draw = Draw(op.name, dtype)
+    shapes = [((3, 4, 5), (0, 1)), ((3, 4, 5), (0, 2)), ((19,), (0,)), ((2, 3), ()), ((1, 3), (0,))]
+    if dtype in (dtypes.float32, dtypes.float64):
+        shapes.append(((3, 700, 37), (0, 1)))
+    return [Example(op, (draw(*shape),), (axes,), i) for shape, axes in shapes for i in (0, 1)]
+
+
 EXAMPLES: dict[str, Callable[[Op, DType], list[Example]]] = {
     "astype": _astype,
     "broadcast_to": plain((((3, 1),), ((2, 3, 19),)), (((),), ((4,),)), (((1, 0),), ((5, 0),))),
@@ -404,6 +413,7 @@ EXAMPLES: dict[str, Callable[[Op, DType], list[Example]]] = {
     "sum": reductions(*ALONG, *EMPTY), "prod": reductions(*ALONG, *EMPTY),
     "any": reductions(*ALONG, *EMPTY), "all": reductions(*ALONG, *EMPTY),
     "max": reductions(*ALONG), "min": reductions(*ALONG),
+    "moments": _moments,
     "argmax": reductions(((3, 19), 1), ((3, 19), 0), ((5,), 0)),
     "argmin": reductions(((3, 19), 1), ((3, 19), 0)),
     "matmul": plain(

@@ -124,6 +124,14 @@ STABLER = {
     "log_of_exp_over": (lambda: ew.log(ew.divide(ew.exp(X), Y)), "subtract(x0, log(x1))"),
 }
 """By rule: a graph, and what it becomes. The values are at least as good."""
+FEWER = {
+    "sum_of_negative": (lambda: reduction.sum(ew.negative(X), axis=1), "negative(sum(x0))"),
+    "sum_of_scaled": (
+        lambda: reduction.sum(ew.multiply(X, broadcast(reduction.sum(Y, axis=0), (3, 4))), axis=0),
+        "multiply(sum(x0), sum(x1))",
+    ),
+}
+"""The same; the values differ by rounding."""
 
 
 @pytest.mark.parametrize("name", EXACT)
@@ -141,9 +149,9 @@ def test_exact_rules(name):
         np.testing.assert_array_equal(np.signbit(found[zeros]), np.signbit(wanted[zeros]))
 
 
-@pytest.mark.parametrize("name", STABLER)
-def test_stabilizing_rules(name):
-    before, after = STABLER[name]
+@pytest.mark.parametrize("name", [*STABLER, *FEWER])
+def test_rules_that_round_elsewhere(name):
+    before, after = {**STABLER, **FEWER}[name]
     node = before()
     (simple,) = simplify([node])
     assert text(simple) == after
@@ -155,7 +163,7 @@ def test_stabilizing_rules(name):
 
 def test_every_rule_has_a_test_and_a_line():
     rules = {rule.name: rule for rules in RULES.values() for rule in rules}
-    assert set(rules) == {*EXACT, *STABLER, "log_sum_exp"}
+    assert set(rules) == {*EXACT, *STABLER, *FEWER, "log_sum_exp"}
     assert all(rule.doc for rule in rules.values())
 
 

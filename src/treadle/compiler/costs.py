@@ -35,6 +35,8 @@ MOST_REPEATED, MOST_LOADS = 4, 2
 """A value is computed again by each who reads it up to so many instructions and loads."""
 LIGHTEST_KEPT = 6
 """From here on a value is not computed again for every repetition of a broadcast."""
+OFTEN, LIGHTEST_KEPT_OFTEN = 64, 3
+"""Of what is repeated so often much less is kept: storing it is nothing."""
 REPEATED = 4
 """From so many repetitions on, what is computed below a broadcast is nothing beside them."""
 REDUCTIONS = frozenset(["sum", "prod", "max", "min", "any", "all", "argmax", "argmin"])
@@ -68,9 +70,10 @@ class Costs:
             return False
         return self.instructions[node] <= MOST_REPEATED and self.loads[node] <= MOST_LOADS
 
-    def light(self, node: Node) -> bool:
-        """Whether repeating the node over and over is no loss."""
-        return node.op.name in MOVEMENT or self.instructions[node] < LIGHTEST_KEPT
+    def light(self, node: Node, repetitions: int = 1) -> bool:
+        """Whether repeating the node so often is no loss."""
+        most = LIGHTEST_KEPT if repetitions < OFTEN else LIGHTEST_KEPT_OFTEN
+        return node.op.name in MOVEMENT or self.instructions[node] < most
 
     def feeds(self, node: Node) -> bool:
         """Whether the node can be computed in the epilogue of a library op."""

@@ -320,7 +320,7 @@ class Groups:
     def wasteful(self, node: Node, group: Group) -> bool:
         """Whether a group would compute a costly value many times over."""
         places = self.asking[node][group]
-        if self.costs.light(node):
+        if self.costs.light(node, group.points // max(1, self.size[node])):
             return False
         if len(places) > 1 and len({linear(place, node.shape) for place in places}) > 1:
             return True

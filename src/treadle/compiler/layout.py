@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from treadle.compiler.simplify import Simplifier
 from treadle.graph.graph import ordered
-from treadle.graph.node import Node, Types
+from treadle.graph.node import Node
 from treadle.ops.channels_last import CHANNELS_LAST
 
 POOLINGS = frozenset(name for name in CHANNELS_LAST if "pool" in name)
@@ -73,9 +73,9 @@ class Arranger:
             return Value(twin, last(node.ndim))
         if any(value.order is not None for value in inputs):
             rule = elementwise if node.op.elementwise else RULES.get(name)
-            found = None if rule is None or type(node.type) is Types else rule(self, node, inputs)
+            found = None if rule is None else rule(self, node, inputs)
             if found is not None:
-                trivial = found.order is None or found.order == tuple(range(node.ndim))
+                trivial = found.order in (None, tuple(range(len(found.order or ()))))
                 return Value(found.node) if trivial else found
         seen = [self.seen(value, None) for value in inputs]
         return Value(self.make.node(node.op, tuple(seen), node.attributes, node))
@@ -127,6 +127,12 @@ def reduced(make: Arranger, node: Node, inputs: list[Value]) -> Value:
     kept = [axis for axis in range(value.ndim) if axis not in gone]
     result = tuple([kept.index(axis) for axis in order if axis not in gone])
     return Value(make.make.node(node.op, (value,), attributes), result)
+
+
+def several(make: Arranger, node: Node, inputs: list[Value]) -> Value | None:
+    """A reduction of several results, of whose dimensions those that are left stay in order."""
+    found = reduced(make, node, inputs)
+    return Value(found.node) if found.order == tuple(range(len(found.order or ()))) else None
 
 
 def by_dimension(make: Arranger, node: Node, inputs: list[Value]) -> Value:
@@ -216,6 +222,7 @@ RULES: dict[str, Rule] = {
     "concat": joined,
     "broadcast_to": repeated,
     "reshape": reshaped,
+    "moments": several,
     **dict.fromkeys(("sum", "prod", "max", "min", "any", "all", "argmax", "argmin"), reduced),
 }
 """By name; elementwise ops have one in common. Other ops see their operands in the graph's order."""

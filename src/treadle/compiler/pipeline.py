@@ -33,6 +33,8 @@ class Target:
     """Ops whose kernels can go on computing with a result."""
     channels_last: Callable[[Node], bool] = lambda node: False
     """Whether a convolution or pooling had better give its result with the channels last."""
+    composed: Callable[[Node], bool] = lambda node: False
+    """Whether the device has a kernel for a node that could be written out in simpler ops."""
 
 
 @dataclass

@@ -14,6 +14,8 @@ from treadle.nn.layout import channels_first, channels_last, check_layout
 from treadle.nn.mixed import as_narrow, wide
 from treadle.nn.module import Module, Parameter, Statistic
 from treadle.ops.expectation import expect_at_least
+from treadle.ops.moments import moments
+from treadle.ops.reduction import counted
 
 
 class BatchNorm(Module):
@@ -65,16 +67,17 @@ class BatchNorm(Module):
         given, x = x, wide(x)
         if self.training:
             axes = tuple(i for i in range(x.ndim) if i != axis)
-            mean, variance = td.mean(x, axis=axes), td.var(x, axis=axes)
-            x = self._kept(x, mean, axes)
+            x = self._checked(x, axes)
+            mean, variance = map(td.Array, moments(x.node, axes))
+            x = self._kept(x, mean, variance, axes)
         else:
             mean, variance = self.running_mean, self.running_var
         scale = self.weight / td.sqrt(variance + self.epsilon)
         y = (x - td.reshape(mean, shape)) * td.reshape(scale, shape) + td.reshape(self.bias, shape)
         return as_narrow(y, given)
 
-    def _kept(self, x: td.Array, mean: td.Array, axes: tuple[int, ...]) -> td.Array:
-        """x, with which the running statistics move on."""
+    def _checked(self, x: td.Array, axes: tuple[int, ...]) -> td.Array:
+        """x, which must have two values for each channel."""
         count = product([x.shape[i] for i in axes])
         values = "no value" if count == 0 else "one value"
         path = ".".join(surroundings.scope[1:])
@@ -83,8 +86,12 @@ class BatchNorm(Module):
             f"[BatchNorm] x of shape {x.shape}{where} has {values} for each channel; training needs two: "
             f"give larger batches, or call eval() before"
         )
-        x = td.Array(expect_at_least(x.node, count, 2, message))
-        sample = td.var(x, axis=axes, correction=1)
+        return td.Array(expect_at_least(x.node, count, 2, message))
+
+    def _kept(self, x: td.Array, mean: td.Array, variance: td.Array, axes: tuple[int, ...]) -> td.Array:
+        """x, with which the running statistics move on."""
+        count = td.Array(counted(x.node, axes))
+        sample = variance * (count / td.Array(counted(x.node, axes, 1.0)))
 
         def moved(before: td.Array, value: td.Array) -> td.Array:
             return td.astype(before + self.momentum * (value - before), before.dtype)

@@ -360,7 +360,7 @@ def argmin(x: Operand, /, *, axis: int | None = None, keepdims: bool = False) ->
 # -- compositions
 
 
-def _count(x: Node, axis: Axis, less: float = 0.0) -> Node:
+def counted(x: Node, axis: Axis, less: float = 0.0) -> Node:
     """The number of elements reduced over, less a correction, as a node of x's dtype."""
     size = product([x.shape[a] for a in normal_axes("mean", axis, x.ndim)])
     if isinstance(size, int):
@@ -386,7 +386,7 @@ def mean(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Node:
     """
     x = expect_node("mean", "x", x)
     expect_kind("mean", "x", x, "floating")
-    return divide(sum(x, axis=axis, keepdims=keepdims), _count(x, axis))
+    return divide(sum(x, axis=axis, keepdims=keepdims), counted(x, axis))
 
 
 @method
@@ -409,7 +409,7 @@ def var(x: Operand, /, *, axis: Axis = None, correction: float = 0.0, keepdims: 
     x = expect_node("var", "x", x)
     expect_kind("var", "x", x, "real floating")
     apart = square(subtract(x, mean(x, axis=axis, keepdims=True)))
-    return divide(sum(apart, axis=axis, keepdims=keepdims), _count(x, axis, float(correction)))
+    return divide(sum(apart, axis=axis, keepdims=keepdims), counted(x, axis, float(correction)))
 
 
 @method

@@ -3,10 +3,16 @@
 A rule is given the maker of nodes and a node whose inputs are simple already, and returns what the node can
 be replaced by, or None. Every rule keeps the value of every element, NaN, infinities and the sign of zero
 included; those under `stabilization` change last digits, towards the true value, and may be finite where
-overflow was not.
+overflow was not; those under `sums` round at other places.
 """
 
-from treadle.compiler.rules import arithmetic, movement, numbers, stabilization  # in the order they are tried
+from treadle.compiler.rules import (  # in the order they are tried
+    arithmetic,
+    movement,
+    numbers,
+    stabilization,
+    sums,
+)
 from treadle.compiler.rules.table import RULES, Rule
 
-__all__ = ["RULES", "Rule", "arithmetic", "movement", "numbers", "stabilization"]
+__all__ = ["RULES", "Rule", "arithmetic", "movement", "numbers", "stabilization", "sums"]

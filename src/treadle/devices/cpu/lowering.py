@@ -222,7 +222,7 @@ def _rearranged(
     call: LibraryCall, lowered: Lowered, isa: Isa, moved: Sequence[int], strides: tuple[int, ...]
 ) -> Lowered:
     """The same, some inputs being copied first to memory where they lie by `strides`, without gaps."""
-    name, shape = call.node.dtype.name, call.inputs[0].shape
+    name, shape = call.node.types[0].dtype.name, call.inputs[0].shape
     count = len(lowered.temporaries)
     places = {("in", i): ("temp", count + n) for n, i in enumerate(moved)}
     copies = [
@@ -330,6 +330,17 @@ def _attention_gradient(call: LibraryCall, isa: Isa) -> Lowered:
     return gradient(replace(a, result=result, normalizer=normalizer.strides), isa)
 
 
+def _moments(call: LibraryCall, isa: Isa) -> Lowered:
+    from treadle.devices.cpu.moments import Moments, moments
+
+    view, node = call.inputs[0], call.node
+    shape, name = _sizes(node.inputs[0].type), node.types[0].dtype.name
+    spec = Moments(math.prod(shape[:-1]), shape[-1], name)
+    if _alike(shape, view.strides, row_major(shape)):
+        return moments(spec, isa)
+    return _rearranged(call, moments(spec, isa), isa, [0], row_major(shape))
+
+
 LIBRARY: dict[str, Callable[[LibraryCall, Isa], Lowered]] = {
     "matmul": _matmul,
     "conv": _conv,
@@ -344,6 +355,7 @@ LIBRARY: dict[str, Callable[[LibraryCall, Isa], Lowered]] = {
     "scatter_set": _scatter,
     "attention": _attention_forward,
     "attention_gradient": _attention_gradient,
+    "moments": _moments,
     "cumulative_sum": _cumulative,
     "cumulative_prod": _cumulative,
 }
@@ -355,6 +367,9 @@ EPILOGUES = ("matmul", "conv", "conv_channels_last")
 
 LOOPED = frozenset(MOVEMENT) | REDUCTIONS | INLINE | {"concat"}
 """Ops that the fusion pass writes as loops, besides elementwise ones."""
+
+SUMMED = ("float32", "float64")
+"""Dtypes whose moments have kernels."""
 
 SPELLINGS = {"astype": "cast", "relu": "maximum"}
 """Elementwise ops that are instructions of another name."""
@@ -379,6 +394,16 @@ def is_library(node: Node) -> bool:
 def runs_channels_last(node: Node) -> bool:
     """Whether a convolution or pooling has kernels, which are quickest with the channels last."""
     return all(value.dtype.name in ITEMSIZE for value in (node, *node.inputs))
+
+
+def has_kernel(node: Node) -> bool:
+    """Whether the moments of a node are found by kernels of their own: over all but the last dimension of
+    what is large.
+    """
+    type = node.inputs[0].type
+    shape = _sizes(type)
+    own = node.attribute("axes") == tuple(range(len(shape) - 1)) and type.dtype.name in SUMMED
+    return own and math.prod(shape) * type.dtype.itemsize > loops.LARGE_NBYTES
 
 
 def lower_call(call: Call, isa: Isa) -> Lowered | None:

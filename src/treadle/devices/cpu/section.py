@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from treadle.compiler.memory import Span, place
 from treadle.compiler.pipeline import Target, run_passes
 from treadle.compiler.program import Call, LibraryCall
-from treadle.devices.cpu.lowering import EPILOGUES, is_library, lower_call, runs_channels_last
+from treadle.devices.cpu.lowering import EPILOGUES, has_kernel, is_library, lower_call, runs_channels_last
 from treadle.devices.cpu.native import Lowered, Step
 from treadle.devices.cpu.prologue import prologue
 from treadle.devices.cpu.target import Isa
@@ -24,7 +24,7 @@ from treadle.ops.control import COND
 if TYPE_CHECKING:
     from treadle.devices.cpu.nests import Nest
 
-TARGET = Target("cpu", is_library, EPILOGUES, runs_channels_last)
+TARGET = Target("cpu", is_library, EPILOGUES, runs_channels_last, has_kernel)
 NEVER_FAIL = frozenset(
     """
     matmul conv conv_input_gradient conv_weight_gradient conv_channels_last conv_input_gradient_channels_last
