@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from treadle import dtypes
 from treadle.compiler.simplify import Simplifier
+from treadle.dtypes import DType
 from treadle.graph.graph import ordered
 from treadle.graph.node import Node, Type
 
@@ -38,13 +40,19 @@ def decompose(outputs: Sequence[Node], kept: Callable[[Node], bool]) -> list[Nod
 
 def _moments(make: Simplifier, node: Node, inputs: tuple[Node, ...]) -> tuple[Node, Node]:
     (x,), axes = inputs, node.attribute("axes")
-    reduced: Type = node.types[0]
+    given: DType = x.dtype
+    if given in (dtypes.float16, dtypes.bfloat16):
+        x = make("astype", x, dtype=dtypes.float32)
+    reduced = Type(node.types[0].shape, x.dtype)
     count = make.constant(float(math.prod(x.shape[axis] for axis in axes)), reduced)
     shape = tuple([1 if axis in axes else size for axis, size in enumerate(x.shape)])
     mean = make("divide", make("sum", x, axes=axes), count)
     spread = make("broadcast_to", make("reshape", mean, shape=shape), shape=x.shape)
     apart = make("square", make("subtract", x, spread))
-    return mean, make("divide", make("sum", apart, axes=axes), count)
+    variance = make("divide", make("sum", apart, axes=axes), count)
+    if x.dtype is given:
+        return mean, variance
+    return make("astype", mean, dtype=given), make("astype", variance, dtype=given)
 
 
 COMPOSED: dict[str, Callable[[Simplifier, Node, tuple[Node, ...]], tuple[Node, ...]]] = {"moments": _moments}

@@ -103,6 +103,7 @@ COUNTS: dict[str, Callable[[Node], int]] = {
     "max_pool_select": _elements,
     "average_pool_gradient": _elements,
     "sum": _by_input,
+    "moments": lambda node: 4 * _by_input(node),
     "prod": _by_input,
     "max": _by_input,
     "min": _by_input,

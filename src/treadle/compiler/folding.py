@@ -63,7 +63,7 @@ def _chain(
     orders: list[Node] = []
     while len(readers[node]) == 1 and node not in outputs:
         reader = readers[node][0]
-        if reader.dtype is not convolution.dtype:
+        if reader.type is not node.type and reader.op.name != "permute_dims":
             break
         if reader.op.name == "permute_dims":
             axis = reader.attribute("axes").index(axis)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from treadle import config
+from treadle.compiler.decompose import decompose
 from treadle.compiler.folding import fold_scales
 from treadle.compiler.fuse import fuse
 from treadle.compiler.hoist import hoist
@@ -106,6 +107,7 @@ def run_passes(
     late = (
         ("fold scales", lambda graph: fold_scales(graph, lasting)),
         ("layout", lambda graph: arrange(graph, target.channels_last)),
+        ("decompose", lambda graph: decompose(graph, target.composed)),
     )
     for name, change in (*GRAPH_PASSES, *late):
         began = time.perf_counter()
