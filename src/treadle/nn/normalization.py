@@ -260,4 +260,6 @@ class LocalResponseNorm(Module):
 
 def _standardized(x: td.Array, axes: tuple[int, ...], epsilon: float) -> td.Array:
     mean = td.mean(x, axis=axes, keepdims=True)
-    return (x - mean) / td.sqrt(td.var(x, axis=axes, keepdims=True) + epsilon)
+    # Times the reciprocal: a division of every element costs as much as eight multiplications, here and, three
+    # times, in the gradient.
+    return (x - mean) * td.reciprocal(td.sqrt(td.var(x, axis=axes, keepdims=True) + epsilon))
