@@ -50,7 +50,7 @@ def test_softmax_has_three_stages_and_a_readable_label():
     fused = check([reduction.softmax(leaf(0, 6, 8))], [normal(6, 8)])
     (kernel,) = kernels(fused)
     assert [len(stage.folds) for stage in kernel.stages] == [1, 1, 0]
-    assert kernel.label == "max_subtract_exp_sum_divide[6, 8]"
+    assert kernel.label == "max_subtract_exp_sum_multiply[6, 8]"
     assert kernel.in_place == ((1, 0),)
 
 

@@ -122,6 +122,10 @@ STABLER = {
     "logistic": (lambda: ew.divide(1, ew.add(1, ew.exp(ew.negative(X)))), "sigmoid(x0)"),
     "log_sigmoid": (lambda: ew.log(ew.sigmoid(X)), "negative(logaddexp(negative(x0), 0.0))"),
     "log_of_exp_over": (lambda: ew.log(ew.divide(ew.exp(X), Y)), "subtract(x0, log(x1))"),
+    "log_of_exp_times_reciprocal": (
+        lambda: ew.log(ew.multiply(ew.exp(X), ew.reciprocal(Y))),
+        "subtract(x0, log(x1))",
+    ),
 }
 """By rule: a graph, and what it becomes. The values are at least as good."""
 FEWER = {

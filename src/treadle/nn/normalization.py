@@ -260,6 +260,5 @@ class LocalResponseNorm(Module):
 
 def _standardized(x: td.Array, axes: tuple[int, ...], epsilon: float) -> td.Array:
     mean = td.mean(x, axis=axes, keepdims=True)
-    # Times the reciprocal: a division of every element costs as much as eight multiplications, here and, three
-    # times, in the gradient.
+    # A division of every element would cost as much as eight products, here and three times in the gradient.
     return (x - mean) * td.reciprocal(td.sqrt(td.var(x, axis=axes, keepdims=True) + epsilon))

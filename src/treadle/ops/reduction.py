@@ -34,6 +34,7 @@ from treadle.ops.elementwise import (
     log,
     maximum,
     multiply,
+    reciprocal,
     sqrt,
     square,
     stop_gradient,
@@ -502,7 +503,8 @@ def softmax(x: Operand, /, *, axis: int = -1) -> Node:
     expect_kind("softmax", "x", x, "real floating")
     axis = normal_axis("softmax", axis, x.ndim)
     e = exp(subtract(x, stop_gradient(max(x, axis=axis, keepdims=True))))
-    return divide(e, sum(e, axis=axis, keepdims=True))
+    # A division of every element would cost as much as eight products, here and twice in the gradient.
+    return multiply(e, reciprocal(sum(e, axis=axis, keepdims=True)))
 
 
 @public

@@ -61,11 +61,30 @@ def log_sigmoid(make: Simplifier, node: Node) -> Node | None:
 
 @rule("log")
 def log_of_exp_over(make: Simplifier, node: Node) -> Node | None:
-    """log(exp(x) / y) -> x - log(y): what log(softmax(x)) is made of."""
+    """log(exp(x) / y) -> x - log(y): what log(softmax(x)) is made of where it is written as a quotient."""
     x = node.inputs[0]
     if not is_float(node) or not is_op(x, "divide") or not is_op(x.inputs[0], "exp"):
         return None
     return make("subtract", x.inputs[0].inputs[0], make("log", x.inputs[1]))
+
+
+@rule("log")
+def log_of_exp_times_reciprocal(make: Simplifier, node: Node) -> Node | None:
+    """log(exp(x) * reciprocal(y)) -> x - log(y), y repeated or not: log(softmax(x)), too."""
+    times = node.inputs[0]
+    if not is_float(node) or not is_op(times, "multiply"):
+        return None
+    for e, factor in (times.inputs, times.inputs[::-1]):
+        repeats = []
+        while factor.op.name in REPEATS:
+            repeats.append(factor)
+            factor = factor.inputs[0]
+        if is_op(e, "exp") and is_op(factor, "reciprocal"):
+            y = make("log", factor.inputs[0])
+            for repeat in reversed(repeats):
+                y = make(repeat.op.name, y, shape=repeat.shape)
+            return make("subtract", e.inputs[0], y)
+    return None
 
 
 @rule("log")
