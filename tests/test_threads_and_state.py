@@ -209,19 +209,19 @@ def test_a_finaliser_may_use_arrays_in_the_middle_of_everything():
 def test_interrupts_held_come_at_the_end():
     order = []
     with pytest.raises(KeyboardInterrupt):
-        with interrupts.held():
+        with interrupts.Held():
             signal.raise_signal(signal.SIGINT)
             order.append("held")
         order.append("never")
     assert order == ["held"]
-    with pytest.raises(KeyboardInterrupt), interrupts.held(), interrupts.held():
+    with pytest.raises(KeyboardInterrupt), interrupts.Held(), interrupts.Held():
         signal.raise_signal(signal.SIGINT)
         interrupts.deliver()
         order.append("never")
     assert order == ["held"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     interrupts.deliver()
-    assert in_thread(lambda: interrupts.held().__enter__()) is None
+    assert in_thread(lambda: interrupts.Held().__enter__()) is None
 
 
 @pytest.mark.parametrize("style", ["define-by-run", "function"])

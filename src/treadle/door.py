@@ -13,11 +13,12 @@ from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 from treadle import config, evaluate, interrupts, state
+from treadle.array import Array, borrowed
 from treadle.compiler.executable import Committed, Executable, Leaf
 from treadle.devices import registry
 from treadle.devices.host import HostBuffer
 from treadle.devices.reference import fail_at_its_line
-from treadle.errors import FeedError, StateError, TreadleError, user_line
+from treadle.errors import FeedError, Line, StateError, TreadleError, user_line
 from treadle.graph.dimension import Dimension, Size
 from treadle.graph.graph import late, ordered, rewrite, with_sizes
 from treadle.graph.node import STATIC, WEAK, Node, Op, Type, bits, new, pin
@@ -157,27 +158,35 @@ class Door:
         self.check_feeds(feeds)
         evaluate.run_pending()
         plan = self.plan({node: type for node, (type, _) in feeds.items()})
-        with interrupts.held() if self.updates else _NOTHING:
-            by_target, interrupt = self._run_locked(plan, feeds, number)
+        line = user_line()
+        with interrupts.Held() if self.updates else _NOTHING:
+            by_target, interrupt = self._run_locked(plan, feeds, number, line)
         if interrupt is not None:
             raise interrupt
-        return [evaluate.data(by_target[output], plan.types[output], plan.device) for output in self.outputs]
+        types, device = plan.types, plan.device
+        return [evaluate.data(by_target[node], types[node], device, line=line) for node in self.outputs]
 
     def _run_locked(
-        self, plan: Plan, feeds: Any, number: int
+        self, plan: Plan, feeds: Any, number: int, line: Line | None
     ) -> tuple[dict[Node, Any], BaseException | None]:
         """The values of the targets, and an interrupt that came after the commit."""
         # A variable is locked while its memory is looked up: another thread's program may be writing it.
         # Always in one order, and those that are written for the whole run.
         locked = []
-        line = user_line() if self.updates else None
         try:
             for cell in plan.cells:
                 cell.lock.acquire()
                 locked.append(cell)
             leaves = plan.fixed.copy()
-            for i, binding in plan.moving:
-                leaves[i] = _leaf(binding, feeds, number)
+            for i, cell in plan.read:
+                buffer = cell.current.buffer
+                leaves[i] = state.raise_failure(cell.current) if buffer is None else buffer
+            buffer = None
+            for i, node in plan.fed:
+                leaves[i] = feeds[node][1]
+            for i, (high, low) in plan.keys:
+                # A random key: every run draws anew.
+                leaves[i] = high, (low + number) & KEY_MASK
             if not self.updates:
                 while locked:
                     locked.pop().lock.release()
@@ -229,13 +238,21 @@ class Plan:
         targets = self.targets = with_sizes(door.targets, sizes, leaves)
         self.types = {target: concrete.type for target, concrete in zip(door.targets, targets, strict=True)}
         self.device = next((node.device for node in door.targets if node.device != "cpu"), "cpu")
-        moving = [isinstance(binding, (Cell, Node)) for binding in self.bindings]
-        self.fixed: list[Leaf] = [
-            binding.value if isinstance(binding, _Number) else None if moves else binding
-            for binding, moves in zip(self.bindings, moving, strict=True)
-        ]
-        """The leaves of every run, None where `moving` says what they are bound to."""
-        self.moving = [(i, binding) for i, binding in enumerate(self.bindings) if moving[i]]
+        self.fixed: list[Leaf] = []
+        """The leaves of every run, None where the following say what they are bound to."""
+        self.read: list[tuple[int, Cell]] = []
+        self.fed: list[tuple[int, Node]] = []
+        self.keys: list[tuple[int, tuple[int, int]]] = []
+        for i, binding in enumerate(self.bindings):
+            if isinstance(binding, Cell):
+                self.read.append((i, binding))
+            elif isinstance(binding, Node) and binding.op is PLACEHOLDER:
+                self.fed.append((i, binding))
+            elif isinstance(binding, Node) and isinstance(binding.binding, tuple):
+                self.keys.append((i, binding.binding))
+            moves = isinstance(binding, Cell) or (isinstance(binding, Node) and binding.op is PLACEHOLDER)
+            value = binding.value if isinstance(binding, _Number) else binding
+            self.fixed.append(None if moves else value.binding if isinstance(value, Node) else value)
         place = {binding: i for i, binding in enumerate(self.bindings)}
         cell_of_value = {value: cell for cell, value in door.updates.items()}
         wanted = [place.get(cell_of_value.get(target)) for target in door.targets]
@@ -291,23 +308,12 @@ def _binding(leaf: Node) -> Any:
     return leaf
 
 
-def _leaf(binding: Cell | Node, feeds: Mapping[Node, tuple[Type, Leaf]], run: int) -> Leaf:
-    """What a leaf is in one run."""
-    if isinstance(binding, Cell):
-        buffer = binding.current.buffer
-        return state.raise_failure(binding.current) if buffer is None else buffer
-    if binding.op is PLACEHOLDER:
-        return feeds[binding][1]
-    if isinstance(binding.binding, tuple):
-        # A random key: every run draws anew.
-        high, low = binding.binding
-        return high, (low + run) & KEY_MASK
-    return binding.binding
-
-
 def _twice(leaves: Sequence[Leaf]) -> set[int]:
     """The identities of leaves that are there more than once."""
-    return {identity for identity, count in Counter(map(id, leaves)).items() if count > 1}
+    identities = list(map(id, leaves))
+    if len(set(identities)) == len(identities):
+        return set()
+    return {identity for identity, count in Counter(identities).items() if count > 1}
 
 
 def _free_to_overwrite(cell: Cell, twice: set[int]) -> HostBuffer | None:
@@ -330,8 +336,6 @@ def feed_buffer(node: Node, value: Any) -> tuple[Type, Leaf]:
     Raises:
         FeedError: its shape or dtype does not fit.
     """
-    from treadle.array import Array, borrowed
-
     if node.flags & WEAK and type(value) is float:
         return node.type, value
     if not isinstance(value, Array):

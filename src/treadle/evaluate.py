@@ -21,7 +21,7 @@ from treadle.devices import registry
 from treadle.devices.host import HostBuffer, allocate, from_array
 from treadle.devices.reference import compute, fail_at_its_line, leaf_array
 from treadle.dtypes import float32
-from treadle.errors import PlaceholderError, TreadleError
+from treadle.errors import Place, PlaceholderError, TreadleError
 from treadle.graph.closed import graphs_of
 from treadle.graph.graph import ordered, rebuild
 from treadle.graph.node import MAPPED, PINNED, STATIC, TRACKED, Node, Type, Types, bits, new, surroundings
@@ -32,9 +32,11 @@ from treadle.state import READ, Cell, Version, pending
 # -- leaves: what a program is given
 
 
-def data(buffer: Any, type: Type, device: str | None = None, tracked: bool = False) -> Node:
+def data(
+    buffer: Any, type: Type, device: str | None = None, tracked: bool = False, line: Place | None = None
+) -> Node:
     """A node whose value is there."""
-    node = new(DATA, (), (), type)
+    node = new(DATA, (), (), type, line=line)
     node.flags = TRACKED if tracked else 0
     node.buffer = buffer
     if device is not None:
@@ -293,7 +295,7 @@ def _run(targets: list[Node], versions: dict[Cell, Version]) -> None:
     )
     with ExitStack() as locks:
         if versions:
-            locks.enter_context(interrupts.held())
+            locks.enter_context(interrupts.Held())
         for cell in sorted(versions, key=id):
             locks.enter_context(cell.lock)
         state.check_bases(versions)

@@ -17,7 +17,8 @@ ALIGNMENT = 64
 _KEPT_NBYTES = 1 << 30
 """How much freed memory is kept for the next allocation of the same size."""
 
-_free: dict[int, list[np.ndarray]] = {}
+_free: dict[int, list[tuple[np.ndarray, int]]] = {}
+"""Memory by the size of the buffers that it is for, with the aligned address in it."""
 _kept = 0
 _lock = threading.Lock()
 
@@ -71,7 +72,7 @@ class HostBuffer:
         raw = self.raw
         if _kept + raw.nbytes <= _KEPT_NBYTES:
             _kept += raw.nbytes
-            _free.setdefault(self.nbytes, []).append(raw)
+            _free.setdefault(self.nbytes, []).append((raw, self.address))
 
 
 def allocate(nbytes: int) -> HostBuffer:
@@ -83,19 +84,17 @@ def allocate(nbytes: int) -> HostBuffer:
     global _kept
     nbytes = max(nbytes, 1)
     kept = _free.get(nbytes)
-    raw = None
     if kept:
         with _lock:
             if kept:
-                raw = kept.pop()
+                raw, address = kept.pop()
                 _kept -= raw.nbytes
-    if raw is None:
-        try:
-            raw = np.empty(nbytes + ALIGNMENT, np.uint8)
-        except MemoryError:
-            raise OutOfMemory(f"the host has no {nbytes / 1e6:.1f} MB left") from None
-    address = raw.ctypes.data
-    return HostBuffer(raw, (address + ALIGNMENT - 1) & -ALIGNMENT, nbytes)
+                return HostBuffer(raw, address, nbytes)
+    try:
+        raw = np.empty(nbytes + ALIGNMENT, np.uint8)
+    except MemoryError:
+        raise OutOfMemory(f"the host has no {nbytes / 1e6:.1f} MB left") from None
+    return HostBuffer(raw, (raw.ctypes.data + ALIGNMENT - 1) & -ALIGNMENT, nbytes)
 
 
 def from_array(array: Any, type: Type, copy: bool = True) -> HostBuffer:

@@ -276,7 +276,12 @@ def make(op: Op, inputs: tuple[Node, ...], attributes: tuple[Any, ...] = ()) -> 
 
 
 def new(
-    op: Op, inputs: tuple[Node, ...], attributes: tuple[Any, ...], type: Type | Types, flags: int = 0
+    op: Op,
+    inputs: tuple[Node, ...],
+    attributes: tuple[Any, ...],
+    type: Type | Types,
+    flags: int = 0,
+    line: Place | None = None,
 ) -> Node:
     """A node without checks."""
     node = Node.__new__(Node)
@@ -289,7 +294,7 @@ def new(
     node.scope = surroundings.scope
     node.role = surroundings.role
     node.body = surroundings.body
-    node.line = surroundings.line or user_line()
+    node.line = surroundings.line or line or user_line()
     node.buffer = None
     node.binding = None
     return node
