@@ -208,6 +208,15 @@ def test_what_is_bound_by_memory(isa: Isa, dtype: str) -> None:
         check(a, b, c, isa)
 
 
+@targets
+@pytest.mark.parametrize(("m", "n"), [(131, 530), (525, 129)])
+def test_ranges_of_a_long_k(isa: Isa, dtype: str, m: int, n: int) -> None:
+    """The gradient of a weight of many examples: each range of k packs its parts of both factors."""
+    a, b, c = plain(m, n, 1029, dtype, "TNN")
+    assert schedule_of(a, b, c, isa).splits == 4
+    check(a, b, c, isa)
+
+
 @every_target
 def test_long_rows_of_b(isa: Isa, dtype: str) -> None:
     """One row of a and a large b: a few rows of b at a time."""
