@@ -78,14 +78,21 @@ class Traced:
         self.result = result
         self.modes = trace.modes
         self.computed = trace.computed
+        self._fitted: int | None = None
 
     def fits(self) -> bool:
         """Whether the modules it depends on are in the mode in which it was traced, and compute in the same
         dtype.
         """
-        return all(module.training is mode for module, mode in self.modes.items()) and all(
+        changes = state.mode_changes
+        if self._fitted == changes:
+            return True
+        fits = all(module.training is mode for module, mode in self.modes.items()) and all(
             module.compute_dtype is dtype for module, dtype in self.computed.items()
         )
+        if fits:
+            self._fitted = changes
+        return fits
 
 
 class Compiled:

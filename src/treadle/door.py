@@ -172,11 +172,11 @@ class Door:
         """The values of the targets, and an interrupt that came after the commit."""
         # A variable is locked while its memory is looked up: another thread's program may be writing it.
         # Always in one order, and those that are written for the whole run.
-        locked = []
+        locked: list[Any] = []
         try:
-            for cell in plan.cells:
-                cell.lock.acquire()
-                locked.append(cell)
+            for lock in plan.locks:
+                lock.acquire()
+                locked.append(lock)
             leaves = plan.fixed.copy()
             for i, cell in plan.read:
                 buffer = cell.current.buffer
@@ -189,8 +189,8 @@ class Door:
                 leaves[i] = high, (low + number) & KEY_MASK
             if not self.updates:
                 while locked:
-                    locked.pop().lock.release()
-            twice = _twice(leaves)
+                    locked.pop().release()
+            twice = _twice(leaves) if self.updates else set()
             reuse = [None if cell is None else _free_to_overwrite(cell, twice) for cell in plan.donors]
             interrupt = None
             try:
@@ -205,7 +205,7 @@ class Door:
             return by_target, interrupt
         finally:
             while locked:
-                locked.pop().lock.release()
+                locked.pop().release()
 
 
 _NOTHING = nullcontext()
@@ -275,8 +275,8 @@ class Plan:
         self.donors: list[Cell | None] = [
             None if leaf is None else self.bindings[leaf] for leaf in self.executable.donations
         ]
-        cells = {binding for binding in self.bindings if isinstance(binding, Cell)}
-        self.cells: list[Cell] = sorted(cells.union(door.updates), key=id)
+        cells = {cell for _, cell in self.read}
+        self.locks = [cell.lock for cell in sorted(cells.union(door.updates), key=id)]
 
 
 def _late(nodes: list[Node]) -> list[Node]:

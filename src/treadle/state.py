@@ -64,6 +64,17 @@ KEEP = register(
     )
 )
 
+mode_changes = 0
+"""Another number whenever some module's mode has changed: until then nobody need look at modes again."""
+_changes = itertools.count(1)
+
+
+def note_mode_change() -> None:
+    """Say that a module's mode is another now."""
+    global mode_changes
+    mode_changes = next(_changes)
+
+
 _names = itertools.count()
 _kept_in_order = itertools.count()
 

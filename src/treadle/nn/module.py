@@ -318,6 +318,8 @@ class Module:
                 f"with .{name}.assign(value), or another variable"
             )
         super().__setattr__(name, value)
+        if name in ("_training", "_compute_dtype"):
+            state.note_mode_change()
 
     # -- names of other systems
 
