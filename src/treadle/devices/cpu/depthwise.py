@@ -2,9 +2,8 @@
 a time.
 
 A register tile is a few rows by a few columns of outputs, for one vector of channels. A vector of the input
-is loaded once for all taps of the tile that it meets. Nothing is read beyond the borders: columns are numbers
-when the code is written, and so taps that fall outside are not there; rows at a border go through a loop over
-the taps that are inside.
+is loaded once for all taps of the tile that it meets. Nothing is read beyond the borders: columns outside are
+zero, and rows at a border go through a loop over the taps that are inside.
 """
 
 from __future__ import annotations
@@ -12,8 +11,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from treadle.devices.cpu.convolution_epilogue import finish_tile, store_tile
+from treadle.devices.cpu.convolution_strip import clamp
 from treadle.devices.cpu.correlation import (
     TASK_CYCLES,
     Axis,
@@ -32,10 +33,28 @@ MOST_TAPS = 49
 """Of larger kernels not all taps are written out."""
 MOST_HELD_TAPS = 9
 """Weights of so many taps are held in registers, if there are 32."""
-MOST_BANDS = 12
-"""Images of so many rows are divided by rows."""
+BANDS = 12
+"""Images are divided into so many bands of rows at least, if they have as many rows."""
 NOWHERE = Axis(1, 1, 0, 0)
 """The axis that images of one row lack."""
+
+
+class Place(NamedTuple):
+    """A column of the input that a tile reads."""
+
+    nbytes: Index
+    """From the tile's first column and tap."""
+    inside: Value | None
+    """Whether there is such a column, where that is not known when the code is written."""
+    met: tuple[tuple[int, int], ...]
+    """The columns of the tile and the taps that read it."""
+
+
+class Columns(NamedTuple):
+    """Columns of a tile, and what they read."""
+
+    size: int
+    places: tuple[Place, ...]
 
 
 def reads_channels_together(c: Correlation) -> bool:
@@ -78,8 +97,8 @@ def choose_cut(c: Correlation, tiles: int) -> Cut:
 
     # The convolution before is divided by rows where images are large, and by channels where they are small:
     # so what it wrote is in the cache of the thread that reads it.
-    bands = [n for n in divisions(rows.out) if n * batch.out >= MOST_BANDS or n == rows.out]
-    if rows.out < MOST_BANDS:
+    bands = [n for n in divisions(rows.out) if n * batch.out >= BANDS]
+    if rows.out < BANDS:
         bands = [1]
     best = min(itertools.product(bands, divisions(tiles)), key=cost)
     return Cut(EvenCut(rows.out, -(-rows.out // best[0])), EvenCut(tiles, -(-tiles // best[1])), batch.out)
@@ -150,8 +169,8 @@ class DepthwiseWriter:
         f, axis, height = self.f, self.rows, self.height
         source = f.at(self.source, f.mul(self.first_input(row), axis.input_stride * self.itemsize))
 
-        def tile(source: Value, weights: Value, columns: range, active: int) -> list[Value]:
-            acc = self.zeros(height * len(columns))
+        def tile(source: Value, weights: Value, columns: Columns, active: int) -> list[Value]:
+            acc = self.zeros(height * columns.size)
             taps: dict[tuple[int, int], Value] = {}
             rows: dict[int, list[tuple[int, int]]] = {}
             for r, k in itertools.product(range(height), range(axis.taps)):
@@ -182,14 +201,14 @@ class DepthwiseWriter:
         step = axis.dilation * axis.input_stride * self.itemsize
         source = f.at(self.source, f.mul(begin, axis.input_stride * self.itemsize))
 
-        def tile(source: Value, weights: Value, columns: range, active: int) -> list[Value]:
+        def tile(source: Value, weights: Value, columns: Columns, active: int) -> list[Value]:
             def tap(k: Index, *acc: Value) -> list[Value]:
                 sums = list(acc)
                 at, by_row = f.at(source, f.mul(k, step)), f.at(weights, f.mul(k, self.tap_nbytes[0]))
                 self.add_row(sums, at, columns, active, [(0, 0)], lambda _, c: self.weight(by_row, 0, c))
                 return sums
 
-            return f.loop(low, high, tap, self.zeros(len(columns)))
+            return f.loop(low, high, tap, self.zeros(columns.size))
 
         self.walk(source, row, 1, tile)
 
@@ -216,7 +235,7 @@ class DepthwiseWriter:
         self,
         acc: list[Value],
         source: Value,
-        columns: range,
+        columns: Columns,
         active: int,
         met: Sequence[tuple[int, int]],
         weight: Callable[[int, int], Value],
@@ -224,25 +243,43 @@ class DepthwiseWriter:
         """Add what one row of the input gives to the outputs of `columns`, for pairs `met` of a row of the
         tile and a tap. `source` points to the row's place of the tile's first column and tap.
         """
-        f, axis = self.f, self.columns
-        places: dict[int, list[tuple[int, int]]] = {}
-        for p, k in itertools.product(range(len(columns)), range(axis.taps)):
-            if 0 <= columns[p] * axis.stride + axis.offset + k * axis.dilation < axis.size:
-                places.setdefault(p * axis.stride + k * axis.dilation, []).append((p, k))
-        for place, reached in sorted(places.items()):
-            pointer = f.at(source, place * axis.input_stride * self.itemsize)
-            value = load_vector(f, pointer, self.type, active)
-            for p, k in reached:
+        f = self.f
+        for place in columns.places:
+            value = load_vector(f, f.at(source, place.nbytes), self.type, active)
+            if place.inside is not None:
+                value = f.select(place.inside, value, f.constant(self.type, 0.0))
+            for p, k in place.met:
                 for r, tap in met:
-                    i = r * len(columns) + p
+                    i = r * columns.size + p
                     acc[i] = multiply_add(f, self.isa, value, weight(tap, k), acc[i])
+
+    def columns_at(self, first: Index, size: int, firsts: Sequence[int]) -> Columns:
+        """`size` columns from `first` on, which is one of `firsts`."""
+        f, axis = self.f, self.columns
+        met: dict[int, list[tuple[int, int]]] = {}
+        for p, k in itertools.product(range(size), range(axis.taps)):
+            met.setdefault(p * axis.stride + k * axis.dilation, []).append((p, k))
+        places = []
+        for step, pairs in sorted(met.items()):
+            there = [0 <= start * axis.stride + axis.offset + step < axis.size for start in firsts]
+            inside, nbytes = None, step * axis.input_stride * self.itemsize
+            if not any(there):
+                continue
+            if not all(there):
+                # Something is read in any case, from where there is something.
+                at = f.i64(f.add(f.mul(first, axis.stride), axis.offset + step))
+                inside = f.compare("icmp ult", at, f.i64(axis.size))
+                moved = f.sub(clamp(f, at, axis.size - 1), at)
+                nbytes = f.add(nbytes, f.mul(moved, axis.input_stride * self.itemsize))
+            places.append(Place(nbytes, inside, tuple(pairs)))
+        return Columns(size, tuple(places))
 
     def walk(
         self,
         source: Value,
         row: Index,
         height: int,
-        tile: Callable[[Value, Value, range, int], list[Value]],
+        tile: Callable[[Value, Value, Columns, int], list[Value]],
     ) -> None:
         """The task's channels and all columns of some rows; `tile(source, weights, columns, active)` gives
         the sums of those columns, row by row. `active` lanes of channels are there (0: all).
@@ -252,15 +289,15 @@ class DepthwiseWriter:
         full, tail = divmod(self.packing.filters, self.lanes)
         start = sum(a.first_tap * n for a, n in zip((self.rows, self.columns), self.first_steps, strict=True))
 
-        def chunk(column: Index, columns: range, index: Index, filters: int) -> None:
+        def chunk(column: Index, columns: Columns, index: Index, filters: int) -> None:
             channel = f.mul(index, self.lanes)
             weights = f.at(self.weights, f.add(f.mul(index, self.packing.tile_size * itemsize), start))
             place = f.add(f.mul(column, axis.stride), axis.offset)
             at = f.at(source, f.add(f.mul(channel, itemsize), f.mul(place, axis.input_stride * itemsize)))
             if height > 1 or self.height == 1:
-                self.fetch(at, height, len(columns))
+                self.fetch(at, height, columns.size)
             sums = [[v] for v in tile(at, weights, columns, filters % self.lanes)]
-            pixels = [(r, p) for r in range(height) for p in range(len(columns))]
+            pixels = [(r, p) for r in range(height) for p in range(columns.size)]
             if c.epilogue:
                 indices = [self.index(f.add(row, r), f.add(column, p)) for r, p in pixels]
                 sums = finish_tile(f, self.isa, c, self.extra, sums, indices, channel, filters)
@@ -269,7 +306,8 @@ class DepthwiseWriter:
             places = [r * self.rows.output_stride + p * axis.output_stride for r, p in pixels]
             store_tile(f, sums, f.at(self.output, f.mul(to, itemsize)), places, 1, filters)
 
-        def channels(column: Index, columns: range) -> None:
+        def channels(column: Index, size: int, firsts: Sequence[int]) -> None:
+            columns = self.columns_at(column, size, [column] if isinstance(column, int) else firsts)
             f.loop(first, f.min(last, full), lambda index: chunk(column, columns, index, self.lanes))
             if tail and isinstance(last, int):
                 chunk(column, columns, full, tail)
@@ -277,9 +315,12 @@ class DepthwiseWriter:
                 with f.when(f.compare("icmp sgt", f.i64(last), f.i64(full))):
                     chunk(column, columns, full, tail)
 
-        for begin, size, count in self.runs():
-            columns = range(begin, begin + size)
-            f.loop(0, count, lambda i, b=begin, s=size, c=columns: channels(f.add(b, f.mul(i, s)), c))
+        def chunks_of(size: int, begin: int, end: int) -> None:
+            firsts = [int(self.chunks.start(f, part)) for part in range(begin, end)]  # type: ignore[arg-type]
+            f.loop(begin, end, lambda part: channels(self.chunks.start(f, part), size, firsts))
+
+        for kind in self.chunks.kinds():
+            chunks_of(*kind)
 
     def fetch(self, source: Value, height: int, width: int) -> None:
         """Fetch what the rows after these read at the same columns."""
@@ -298,24 +339,3 @@ class DepthwiseWriter:
         """Bytes from one position of the packed kernel to the next, along rows and columns."""
         nbytes = self.lanes * self.itemsize
         return self.packing.kernel[-1] * nbytes, nbytes
-
-    def runs(self) -> list[tuple[int, int, int]]:
-        """The chunks of columns as (first column, size, how many alike follow each other)."""
-        axis = self.columns
-        found: list[tuple[int, int, int]] = []
-        kinds: list[tuple[bool, ...]] = []
-        begin = 0
-        for size, first, last in self.chunks.kinds():
-            for _ in range(first, last):
-                kind = tuple(
-                    0 <= p * axis.stride + axis.offset + k * axis.dilation < axis.size
-                    for p in range(begin, begin + size)
-                    for k in range(axis.taps)
-                )
-                if found and kinds[-1] == kind and found[-1][1] == size:
-                    found[-1] = (*found[-1][:2], found[-1][2] + 1)
-                else:
-                    found.append((begin, size, 1))
-                    kinds.append(kind)
-                begin += size
-        return found
