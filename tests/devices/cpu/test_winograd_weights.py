@@ -175,7 +175,7 @@ def test_order_depends_on_the_shape_alone() -> None:
         layer = case(batch, channels, channels, (size, size))
         cycles, sums = choose_winograd_sums(forward_correlation(layer.convolution()), ISAS["avx512"])
         tasks = math.prod(cut.parts for cut in sums.parts) if sums.parts else sums.chunks.parts
-        assert tasks >= 8 and cycles > 0, layer
+        assert tasks >= 7 and cycles > 0, layer
 
 
 @pytest.mark.parametrize(("units", "parts"), [(1, None), (4, (1, 1))])

@@ -118,51 +118,55 @@ class PatchWriter:
         self.lanes = isa.lanes(ITEMSIZE)
         self.in_place = image.in_place(self.lanes)
         width = 1 if self.in_place else grid.width
-        pitch = image.strides[3] if self.in_place else planes.panel
-        across = (width - 1) * TILE + image.extent
-        self.strip = Strip((image.extent, across), pitch)
+        self.strip = Strip((image.extent, (width - 1) * TILE + image.extent), planes.panel)
 
     @property
     def scratch_nbytes(self) -> int:
         return -(-self.strip.size * ITEMSIZE // 64) * 64
 
-    def unit(self, unit: Index, source: Value, target: Value, tile: Index, scratch: Value) -> None:
-        """Transform a unit of the images at `source` into the planes at `target`, from tile `tile` on."""
+    def unit(
+        self,
+        unit: Index,
+        source: Value,
+        target: Value,
+        tile: Index,
+        panels: tuple[Index, Index],
+        scratch: Value,
+    ) -> None:
+        """Transform a range of panels of a unit of the images at `source` into the planes at `target`, which
+        begin with the first of the range, from tile `tile` on.
+        """
         f, image = self.f, self.image
         which, row, column = self.grid.locate(f, unit)
         source = f.at(source, f.mul(which, image.strides[0] * ITEMSIZE))
         y = f.add(f.mul(row, TILE), image.origin[0])
         x = f.add(f.mul(column, TILE), image.origin[1])
-        (self.read if self.in_place else self.copy)(source, y, x, target, tile, scratch)
 
-    def read(self, source: Value, y: Index, x: Index, target: Value, tile: Index, scratch: Value) -> None:
+        def panel(index: Index, channels: int) -> None:
+            first = f.mul(index, self.planes.panel * image.strides[1] * ITEMSIZE)
+            to = f.mul(f.sub(index, panels[0]), self.planes.panel_nbytes)
+            to = f.at(target, f.add(to, f.mul(tile, self.planes.panel * ITEMSIZE)))
+            (self.read if self.in_place else self.copy)(f.at(source, first), y, x, to, scratch, channels)
+
+        each_part(f, panels, image.channels, self.planes.panel, panel)
+
+    def read(self, source: Value, y: Index, x: Index, target: Value, scratch: Value, channels: int) -> None:
         """Tile by tile from where the pixels lie; patches that leave the image are copied first."""
-        f, image = self.f, self.image
-        down, across = (stride * ITEMSIZE for stride in image.strides[2:])
+        f = self.f
+        down, across = (stride * ITEMSIZE for stride in self.image.strides[2:])
+        copied = [stride * ITEMSIZE for stride in self.strip.strides]
 
         def one(i: Index) -> None:
             at = y, f.add(x, f.mul(i, TILE))
             inside = self.inside(at)
-            begin = f.at(source, f.add(f.mul(at[0], down), f.mul(at[1], across)))
             with f.when(f.op("xor", inside, Value("i1", "true"))):
-                self.copy_window(source, at, scratch, image.channels)
-            place = f.select(inside, begin, scratch)
-            row_nbytes = f.select(inside, f.i64(down), f.i64(self.strip.strides[0] * ITEMSIZE))
-
-            def panel(index: Index, channels: int) -> None:
-                moved = f.at(place, f.mul(index, self.planes.panel * ITEMSIZE))
-                self.patch(moved, row_nbytes, target, index, f.add(tile, i), channels)
-
-            self.each_panel(panel)
+                self.copy_window(source, at, scratch, channels)
+            begin = f.at(source, f.add(f.mul(at[0], down), f.mul(at[1], across)))
+            row_nbytes = f.select(inside, f.i64(down), f.i64(copied[0]))
+            column_nbytes = f.select(inside, f.i64(across), f.i64(copied[1]))
+            self.patch(f.select(inside, begin, scratch), row_nbytes, column_nbytes, target, i, channels)
 
         f.loop(0, self.grid.width, one)
-
-    def each_panel(self, body: Callable[[Index, int], None]) -> None:
-        """``body(panel, channels)`` for all panels; the last may have fewer."""
-        full, rest = divmod(self.image.channels, self.planes.panel)
-        self.f.loop(0, full, lambda index: body(index, self.planes.panel))
-        if rest:
-            body(full, rest)
 
     def inside(self, at: tuple[Index, Index]) -> Value:
         """Whether a patch leaves the image nowhere."""
@@ -172,23 +176,17 @@ class PatchWriter:
             found = f.op("and", found, f.compare("icmp ult", f.i64(place), f.i64(room)))
         return found
 
-    def copy(self, source: Value, y: Index, x: Index, target: Value, tile: Index, scratch: Value) -> None:
-        """All pixels of a unit are copied, one panel of channels at a time."""
-        f, image, planes = self.f, self.image, self.planes
-        row_nbytes = f.i64(self.strip.strides[0] * ITEMSIZE)
+    def copy(self, source: Value, y: Index, x: Index, target: Value, scratch: Value, channels: int) -> None:
+        """All pixels of a unit are copied."""
+        f = self.f
+        row_nbytes, column_nbytes = (f.i64(stride * ITEMSIZE) for stride in self.strip.strides)
+        self.copy_window(source, (y, x), scratch, channels)
 
-        def panel(index: Index, channels: int) -> None:
-            first = f.mul(index, planes.panel)
-            begin = f.at(source, f.mul(first, image.strides[1] * ITEMSIZE))
-            self.copy_window(begin, (y, x), scratch, channels)
+        def one(i: Index) -> None:
+            place = f.at(scratch, f.mul(i, TILE * self.strip.pitch * ITEMSIZE))
+            self.patch(place, row_nbytes, column_nbytes, target, i, channels)
 
-            def one(i: Index) -> None:
-                place = f.at(scratch, f.mul(i, TILE * planes.panel * ITEMSIZE))
-                self.patch(place, row_nbytes, target, index, f.add(tile, i), channels)
-
-            f.loop(0, self.grid.width, one)
-
-        self.each_panel(panel)
+        f.loop(0, self.grid.width, one)
 
     def copy_window(self, source: Value, at: tuple[Index, Index], scratch: Value, channels: int) -> None:
         image = self.image
@@ -198,33 +196,45 @@ class PatchWriter:
         )  # fmt: skip
 
     def patch(
-        self, source: Value, row_nbytes: Value, target: Value, panel: Index, tile: Index, channels: int
+        self,
+        source: Value,
+        row_nbytes: Value,
+        column_nbytes: Value,
+        target: Value,
+        tile: Index,
+        channels: int,
     ) -> None:
         """One patch of the channels of a panel."""
-        f, planes = self.f, self.planes
-        to = f.add(f.mul(panel, planes.panel_nbytes), f.mul(tile, planes.panel * ITEMSIZE))
+        f = self.f
+        to = f.at(target, f.mul(tile, self.planes.panel * ITEMSIZE))
         count = f.i64(-(-channels // self.lanes))
-        f.call("void", self.patch_function(), source, row_nbytes, f.at(target, to), count)
+        f.call("void", self.patch_function(), source, row_nbytes, column_nbytes, to, count)
 
     def patch_function(self) -> str:
-        """``patch(source, row_nbytes, target, vectors)``: written once, whatever number of places call it."""
-        pitch, plane = self.strip.pitch * ITEMSIZE, self.planes.plane_nbytes
-        name = f"patch_{self.image.extent}_{pitch}_{plane}"
+        """``patch(source, row_nbytes, column_nbytes, target, vectors)``: written once, whatever number of
+        places call it.
+        """
+        plane = self.planes.plane_nbytes
+        name = f"patch_{self.image.extent}_{plane}"
         if any(written.name == name for written in self.f.module.functions):
             return name
-        f = self.f.module.function(name, ["ptr", "i64", "ptr", "i64"], internal=True)
-        source, row_nbytes, target, count = f.arguments
+        f = self.f.module.function(name, ["ptr", "i64", "i64", "ptr", "i64"], internal=True)
+        source, row_nbytes, column_nbytes, target, count = f.arguments
         type, extent, matrix = vector("float", self.lanes), self.image.extent, self.image.matrix
+        across: list[Index] = [f.mul(column_nbytes, x) for x in range(extent)]
 
         def one(v: Index) -> None:
             starts = [f.at(source, f.mul(v, self.lanes * ITEMSIZE))]
             for _ in range(extent - 1):
                 starts.append(f.at(starts[-1], row_nbytes))
             columns = []
-            for x in range(extent):
-                pixels = [f.load(type, f.at(start, x * pitch)) for start in starts]
+            for place in across:
+                pixels = [f.load(type, f.at(start, place)) for start in starts]
                 columns.append(transform(f, self.isa, matrix, pixels))
             to = f.at(target, f.mul(v, self.lanes * ITEMSIZE))
+            # The next tile's places, in as many pages, come from far away: ask for them in time.
+            for place in range(PLACES):
+                f.prefetch(f.at(to, place * plane + self.planes.panel * ITEMSIZE), write=True)
             for y, row in enumerate(zip(*columns, strict=True)):
                 for x, value in enumerate(transform(f, self.isa, matrix, row)):
                     f.store(value, f.at(to, (y * PATCH + x) * plane))
@@ -232,3 +242,17 @@ class PatchWriter:
         f.loop(0, count, one)
         f.ret()
         return name
+
+
+def each_part(
+    f: Function, range: tuple[Index, Index], total: int, most: int, body: Callable[[Index, int], None]
+) -> None:
+    """``body(part, size)`` for a range of the parts of `total`, which are `most` large but for the last."""
+    first, last = range
+    full, rest = divmod(total, most)
+    f.loop(first, f.min(last, full), lambda part: body(part, most))
+    if rest and isinstance(last, int):
+        body(full, rest)
+    elif rest:
+        with f.when(f.compare("icmp sgt", f.i64(last), f.i64(full))):
+            body(full, rest)

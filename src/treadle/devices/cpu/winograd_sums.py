@@ -19,20 +19,22 @@ from treadle.devices.cpu.winograd_transform import INPUT, OUTPUT_GRADIENT, PLACE
 
 PANEL = 64
 """Most channels of a panel: a block's stays in the first-level cache from one tile of filters to the next."""
-BLOCK_TILES = 112
+BLOCK_TILES = 128
 """Most tiles that are summed from zero, unless a unit has more."""
-CACHE_NBYTES = 3 << 19
+CACHE_NBYTES = 5 << 18
 """Of a second-level cache: what a block needs beyond it comes from the third."""
 PATCH_CYCLES = 450
 """What it costs to transform a patch of both operands, for a vector of channels of each."""
-FINISH_CYCLES = 150
+FINISH_CYCLES = 200
 """What it costs to turn a channel's sums back, for a vector of filters."""
 PRODUCT_CYCLES = 20
 """What it costs to begin and to end a register tile."""
 VISIT_CYCLES = 2
 """What it costs to add a vector to its sum in a second-level cache."""
-FAR_NBYTES = 16
-"""Of what lies in a third-level cache, read or written in a cycle."""
+FAR_NBYTES = 4
+"""Of what lies in a third-level cache or in memory, written and read again, in a cycle."""
+MOST_PLANES_NBYTES = 32 << 20
+"""The most that a task may transform at once."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,8 @@ class Target:
 class WinogradSums:
     """How the gradient of one convolution is summed.
 
-    Without `parts` a task transforms and sums a chunk of blocks: 36 sums for every channel and filter. With
-    them everything is transformed first, and a task sums all blocks for some of the channels and filters.
+    Without `parts` a task transforms and sums a chunk of blocks for all channels and filters, with them all
+    blocks for some of the channels and filters.
     """
 
     grid: Grid
@@ -108,10 +110,9 @@ class WinogradSums:
         """Tiles of the largest block."""
         return self.blocks.large * self.grid.width
 
-    def planes(self, tiles: int) -> tuple[Planes, Planes]:
+    def planes(self, tiles: int, channels: int, filters: int) -> tuple[Planes, Planes]:
         """So many tiles of the transformed input and output gradient."""
-        gradients = Planes(tiles, self.filters, self.vectors * self.lanes)
-        return Planes(tiles, self.channels, self.panel), gradients
+        return Planes(tiles, channels, self.panel), Planes(tiles, filters, self.vectors * self.lanes)
 
     @property
     def packing(self) -> Packing:
@@ -164,8 +165,9 @@ def in_chunks(base: WinogradSums) -> Iterator[tuple[float, WinogradSums]]:
     sums_nbytes = PLACES * base.channels * base.filter_vectors * base.lanes * ITEMSIZE
     for units in sorted({max(1, base.blocks.most // part) for part in (1, 2, 4)}):
         s = replace(base, blocks=EvenCut(base.grid.units, units))
-        nbytes = sums_nbytes + sum(planes.nbytes for planes in s.planes(s.block_tiles))
-        far = nbytes / FAR_NBYTES if nbytes > CACHE_NBYTES else 0
+        planes = s.planes(s.block_tiles, s.channels, s.filters)
+        nbytes = sums_nbytes + sum(plane.nbytes for plane in planes)
+        far = max(0, nbytes - CACHE_NBYTES) / FAR_NBYTES
         products = product_cycles(s, s.panels, s.filter_tiles)
         block = s.blocks.large * unit_cycles(s) + products + far
         for count in divisions(s.blocks.parts):
@@ -173,24 +175,25 @@ def in_chunks(base: WinogradSums) -> Iterator[tuple[float, WinogradSums]]:
             copies = chunks.parts * s.packing.nbytes if chunks.parts > 1 else 0
             if copies <= MOST_PARTIAL_NBYTES:
                 task = finish + chunks.large * block
-                yield task * occupied(chunks.parts) + copies / 4, replace(s, chunks=chunks)
+                yield task * busy(chunks.parts) + copies / 2, replace(s, chunks=chunks)
 
 
 def in_parts(s: WinogradSums) -> Iterator[tuple[float, WinogradSums]]:
     """Divisions in which a task has a part of the channels and filters, and their cycles."""
-    if sum(planes.nbytes for planes in s.planes(s.grid.tiles)) > MOST_PARTIAL_NBYTES:
-        return
-    vectors = -(-s.channels // s.lanes) + s.filter_vectors
-    written = s.grid.width * PLACES * vectors * s.lanes * ITEMSIZE / FAR_NBYTES
-    first = (TASK_CYCLES + unit_cycles(s) + written) * occupied(s.grid.units)
-    for panels, tiles in itertools.product((1, 2), (1, 2, 4)):
+    for panels, tiles in itertools.product((1, 2, 4, 8), (1, 2, 4)):
         parts = EvenCut(s.panels, panels), EvenCut(s.filter_tiles, tiles)
-        channels = min(s.channels, parts[0].large * s.panel)
-        filters = min(s.filter_vectors, parts[1].large * s.vectors)
-        read = PLACES * s.block_tiles * (channels + filters * s.lanes) * ITEMSIZE / FAR_NBYTES
-        block = read + product_cycles(s, parts[0].large, parts[1].large)
-        task = TASK_CYCLES + s.blocks.parts * block + channels * filters * FINISH_CYCLES
-        yield first + task * occupied(parts[0].parts * parts[1].parts), replace(s, parts=parts)
+        vectors = min(s.filter_vectors, parts[1].large * s.vectors)
+        planes = s.planes(s.grid.tiles, s.panel, vectors * s.lanes)
+        nbytes = sum(plane.nbytes for plane in planes)
+        if nbytes > MOST_PLANES_NBYTES:
+            continue
+        nbytes += PLACES * s.panel * vectors * s.lanes * ITEMSIZE
+        far = max(0, nbytes - CACHE_NBYTES) / FAR_NBYTES
+        patch = s.grid.tiles * PATCH_CYCLES / 2
+        panel = patch * s.panel / s.lanes + far + s.panel * vectors * FINISH_CYCLES
+        panel += s.blocks.parts * product_cycles(s, 1, parts[1].large)
+        task = TASK_CYCLES + patch * vectors + parts[0].large * panel
+        yield task * busy(parts[0].parts * parts[1].parts), replace(s, parts=parts)
 
 
 def unit_cycles(s: WinogradSums) -> float:
@@ -208,3 +211,10 @@ def product_cycles(s: WinogradSums, panels: int, filter_tiles: int) -> float:
     )
     # Of a whole panel and a whole tile of filters; the last of either may be smaller.
     return PLACES * channels * vectors * (tiles / (rows.size * s.vectors) + VISIT_CYCLES)
+
+
+def busy(tasks: int) -> float:
+    """Like `occupied`, but half of the machines have two threads: most weight gradients are large, and seven
+    tasks would keep two threads for eight.
+    """
+    return (occupied(tasks) + -(-tasks // 2) * 2) / 2

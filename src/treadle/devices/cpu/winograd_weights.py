@@ -5,13 +5,14 @@ back.
                FILTER_GRADIENT^T
 
 A block of tiles is summed from zero and then added in memory, which halves the error. There are two orders.
-Where there are many tiles, a task transforms block after block and keeps all its sums in a cache. Where there
-are many channels and filters, everything is transformed first, and a task makes a part of the sums.
+Where there are many tiles, a task transforms block after block and keeps all its sums. Where there are many
+channels and filters, a task transforms all tiles for a part of them and makes that part of the sums: what
+several tasks read is transformed several times, which costs less than to bring it from memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from treadle.devices.cpu.convolution_epilogue import store_tile
 from treadle.devices.cpu.convolution_strip import clear
@@ -22,7 +23,7 @@ from treadle.devices.cpu.microkernel import Tile, accumulate, offsets, zeros
 from treadle.devices.cpu.native import Lowered, NativeKernel, Step
 from treadle.devices.cpu.target import Isa
 from treadle.devices.cpu.tiling import EvenCut
-from treadle.devices.cpu.winograd_patches import ITEMSIZE, PatchWriter
+from treadle.devices.cpu.winograd_patches import ITEMSIZE, PatchWriter, Planes, each_part
 from treadle.devices.cpu.winograd_sums import Target, WinogradSums
 from treadle.devices.cpu.winograd_transform import FILTER_GRADIENT, PATCH, PLACES, TAPS, transform
 
@@ -31,17 +32,16 @@ class SumWriter:
     """Writes the products and the way back. Sums lie as [place][tile of filters][channel][filter]."""
 
     def __init__(
-        self, f: Function, isa: Isa, sums: WinogradSums, tiles: int, channels: int, filter_tiles: int
+        self, f: Function, isa: Isa, sums: WinogradSums, planes: tuple[Planes, Planes], filter_tiles: int
     ):
-        """`tiles` is how many the planes hold; the sums are of so many channels and tiles of filters."""
+        """The sums are of the channels of the first of the planes and of so many tiles of filters."""
         self.f, self.isa, self.sums = f, isa, sums
         self.lanes = sums.lanes
         self.type = vector("float", self.lanes)
-        self.factors, self.gradients = sums.planes(tiles)
+        self.factors, self.gradients = planes
         self.width_nbytes = sums.vectors * self.lanes * ITEMSIZE
         """Of a tile of filters."""
-        self.channels = channels
-        self.tile_nbytes = channels * self.width_nbytes
+        self.tile_nbytes = self.factors.channels * self.width_nbytes
         self.plane_nbytes = -(-filter_tiles * self.tile_nbytes // 64) * 64 + 64
         self.nbytes = PLACES * self.plane_nbytes
 
@@ -58,8 +58,8 @@ class SumWriter:
         filter_tiles: tuple[Index, Index],
         add: bool,
     ) -> None:
-        """All products of `count` tiles for ranges of panels and of tiles of filters; `sums` begin with the
-        first of each.
+        """All products of `count` tiles for ranges of panels and of tiles of filters, with the first of which
+        operands and sums begin.
         """
         f, s = self.f, self.sums
 
@@ -69,13 +69,15 @@ class SumWriter:
             into = f.at(sums, f.mul(p, self.plane_nbytes))
 
             def panel(index: Index, channels: int) -> None:
+                index = f.sub(index, panels[0])
                 begin = f.at(a, f.mul(index, self.factors.panel_nbytes))
-                first = f.mul(f.sub(index, panels[0]), s.panel * self.width_nbytes)
+                first = f.mul(index, s.panel * self.width_nbytes)
                 rows = EvenCut(channels, s.rows)
 
                 def filters(tile: Index, vectors: int) -> None:
+                    tile = f.sub(tile, filter_tiles[0])
                     there = f.at(b, f.mul(tile, self.gradients.panel_nbytes))
-                    to = f.add(first, f.mul(f.sub(tile, filter_tiles[0]), self.tile_nbytes))
+                    to = f.add(first, f.mul(tile, self.tile_nbytes))
 
                     def rows_of(size: int, part: Index) -> None:
                         row = rows.start(f, part)
@@ -234,12 +236,8 @@ def winograd_gradient(sums: WinogradSums, isa: Isa, strides: Sequence[int], labe
             sums.filters, filter_stride, channel_stride, taps, lanes * filter_stride, sums.panel,
             sums.panel * channel_stride,
         )  # fmt: skip
-        transformed = ("temp", 0), ("temp", 1)
-        steps = (
-            Step(transform_all(sums, isa, label), (("in", 0), ("in", 1), *transformed)),
-            Step(sum_parts(sums, target, isa, label), (*transformed, ("out", 0))),
-        )
-        return Lowered(steps, tuple(planes.nbytes for planes in sums.planes(sums.grid.tiles)))
+        kernel = sum_parts(sums, target, isa, label)
+        return Lowered((Step(kernel, (("in", 0), ("in", 1), ("out", 0))),))
     chunks = sums.chunks.parts
     if chunks == 1:
         target = Target(
@@ -266,11 +264,15 @@ def sum_blocks(sums: WinogradSums, target: Target, isa: Isa, label: str) -> Nati
     f = module.function("kernel", ["ptr", "i64", "i64", "ptr"])
     arguments, first, last, scratch = f.arguments
     input, gradient, into = (f.load("ptr", f.at(arguments, 8 * i), 8) for i in range(3))
-    grid, filter_tiles = sums.grid, sums.filter_tiles
-    writer = SumWriter(f, isa, sums, sums.block_tiles, sums.channels, filter_tiles)
-    images = patch_writers(f, isa, sums, sums.block_tiles)
+    grid, panels, filter_tiles = sums.grid, (0, sums.panels), (0, sums.filter_tiles)
+    both = sums.planes(sums.block_tiles, sums.channels, sums.filters)
+    writer = SumWriter(f, isa, sums, both, sums.filter_tiles)
+    images = [
+        PatchWriter(f, isa, grid, image, planes)
+        for image, planes in zip((sums.input, sums.gradient), both, strict=True)
+    ]
     window_nbytes = max(writer.turned_nbytes, *(image.scratch_nbytes for image in images))
-    sizes = [writer.nbytes, *(image.planes.nbytes for image in images), window_nbytes]
+    sizes = [writer.nbytes, *(planes.nbytes for planes in both), window_nbytes]
     totals, factors, gradients, window = (f.at(scratch, sum(sizes[:i])) for i in range(len(sizes)))
 
     def task(chunk: Index) -> None:
@@ -281,13 +283,12 @@ def sum_blocks(sums: WinogradSums, target: Target, isa: Isa, label: str) -> Nati
 
             def unit(i: Index) -> None:
                 tile = f.mul(f.sub(i, begin), grid.width)
-                for image, source, plane in zip(images, (input, gradient), (factors, gradients), strict=True):
-                    image.unit(i, source, plane, tile, window)
+                images[0].unit(i, input, factors, tile, panels, window)
+                images[1].unit(i, gradient, gradients, tile, filter_tiles, window)
 
             f.loop(begin, end, unit)
             count = f.mul(f.sub(end, begin), grid.width)
-            ranges = (0, sums.panels), (0, filter_tiles)
-            writer.multiply(factors, gradients, totals, count, *ranges, add=True)
+            writer.multiply(factors, gradients, totals, count, panels, filter_tiles, add=True)
 
         f.loop(sums.chunks.start(f, chunk), sums.chunks.start(f, f.add(chunk, 1)), block)
         copy = f.at(into, f.mul(chunk, sums.packing.nbytes))
@@ -299,79 +300,57 @@ def sum_blocks(sums: WinogradSums, target: Target, isa: Isa, label: str) -> Nati
     return NativeKernel(module.text(), label, sums.chunks.parts, sum(sizes), sums.flops)
 
 
-def transform_all(sums: WinogradSums, isa: Isa, label: str) -> NativeKernel:
-    """Operands: input, output gradient, planes of each. A task transforms one unit."""
-    module = Module(isa.attributes)
-    f = module.function("kernel", ["ptr", "i64", "i64", "ptr"])
-    arguments, first, last, scratch = f.arguments
-    pointers = [f.load("ptr", f.at(arguments, 8 * i), 8) for i in range(4)]
-    images = patch_writers(f, isa, sums, sums.grid.tiles)
-
-    def task(unit: Index) -> None:
-        for image, source, target in zip(images, pointers[:2], pointers[2:], strict=True):
-            image.unit(unit, source, target, f.mul(unit, sums.grid.width), scratch)
-
-    f.loop(first, last, task)
-    f.ret()
-    scratch_nbytes = max(image.scratch_nbytes for image in images)
-    return NativeKernel(module.text(), f"transform {label}", sums.grid.units, scratch_nbytes)
-
-
 def sum_parts(sums: WinogradSums, target: Target, isa: Isa, label: str) -> NativeKernel:
-    """Operands: planes of the input and of the output gradient, the gradient. A task sums some panels of
-    channels for some tiles of filters.
+    """Operands: input, output gradient, the gradient. A task transforms all tiles for some tiles of filters,
+    and then for some panels of channels, one after the other.
     """
     assert sums.parts is not None
     module = Module(isa.attributes)
     f = module.function("kernel", ["ptr", "i64", "i64", "ptr"])
     arguments, first, last, scratch = f.arguments
-    factors, gradients, into = (f.load("ptr", f.at(arguments, 8 * i), 8) for i in range(3))
+    input, gradient, into = (f.load("ptr", f.at(arguments, 8 * i), 8) for i in range(3))
     grid, add = sums.grid, sums.blocks.parts > 1
     of_channels, of_filters = sums.parts
-    writer = SumWriter(f, isa, sums, grid.tiles, of_channels.large * sums.panel, of_filters.large)
-    window = f.at(scratch, writer.nbytes)
+    filters = of_filters.large * sums.vectors * sums.lanes
+    both = sums.planes(grid.tiles, sums.panel, filters)
+    writer = SumWriter(f, isa, sums, both, of_filters.large)
+    image = PatchWriter(f, isa, grid, sums.input, both[0])
+    gradient_image = PatchWriter(f, isa, grid, sums.gradient, both[1])
+    window_nbytes = max(writer.turned_nbytes, image.scratch_nbytes, gradient_image.scratch_nbytes)
+    sizes = [writer.nbytes, *(planes.nbytes for planes in both), window_nbytes]
+    totals, factors, gradients, window = (f.at(scratch, sum(sizes[:i])) for i in range(len(sizes)))
 
     def task(index: Index) -> None:
         i, j = f.divmod(index, of_filters.parts)
-        panels = of_channels.start(f, i), of_channels.start(f, f.add(i, 1))
         tiles = of_filters.start(f, j), of_filters.start(f, f.add(j, 1))
-        if add:
-            writer.clear(scratch)
-
-        def block(index: Index) -> None:
-            begin, end = (f.mul(sums.blocks.start(f, k), grid.width) for k in (index, f.add(index, 1)))
-            a = f.at(factors, f.mul(begin, sums.panel * ITEMSIZE))
-            b = f.at(gradients, f.mul(begin, writer.width_nbytes))
-            writer.multiply(a, b, scratch, f.sub(end, begin), panels, tiles, add)
-
-        f.loop(0, sums.blocks.parts, block)
         vectors = f.mul(tiles[0], sums.vectors), f.min(f.mul(tiles[1], sums.vectors), sums.filter_vectors)
-        writer.finish(scratch, window, into, target, vectors, panels)
+
+        def transform_gradient(unit: Index) -> None:
+            gradient_image.unit(unit, gradient, gradients, f.mul(unit, grid.width), tiles, window)
+
+        f.loop(0, grid.units, transform_gradient)
+
+        def panel(index: Index) -> None:
+            one = index, f.add(index, 1)
+
+            def transform_input(unit: Index) -> None:
+                image.unit(unit, input, factors, f.mul(unit, grid.width), one, window)
+
+            f.loop(0, grid.units, transform_input)
+            if add:
+                writer.clear(totals)
+
+            def block(index: Index) -> None:
+                begin, end = (f.mul(sums.blocks.start(f, k), grid.width) for k in (index, f.add(index, 1)))
+                a = f.at(factors, f.mul(begin, sums.panel * ITEMSIZE))
+                b = f.at(gradients, f.mul(begin, writer.width_nbytes))
+                writer.multiply(a, b, totals, f.sub(end, begin), one, tiles, add)
+
+            f.loop(0, sums.blocks.parts, block)
+            writer.finish(totals, window, into, target, vectors, one)
+
+        f.loop(of_channels.start(f, i), of_channels.start(f, f.add(i, 1)), panel)
 
     f.loop(first, last, task)
     f.ret()
-    tasks = of_channels.parts * of_filters.parts
-    return NativeKernel(module.text(), label, tasks, writer.nbytes + writer.turned_nbytes, sums.flops)
-
-
-def patch_writers(f: Function, isa: Isa, sums: WinogradSums, tiles: int) -> list[PatchWriter]:
-    """Of the input and of the output gradient, into planes of so many tiles."""
-    images = sums.input, sums.gradient
-    return [
-        PatchWriter(f, isa, sums.grid, image, planes)
-        for image, planes in zip(images, sums.planes(tiles), strict=True)
-    ]
-
-
-def each_part(
-    f: Function, range: tuple[Index, Index], total: int, most: int, body: Callable[[Index, int], None]
-) -> None:
-    """``body(part, size)`` for a range of the parts of `total`, which are `most` large but for the last."""
-    first, last = range
-    full, rest = divmod(total, most)
-    f.loop(first, f.min(last, full), lambda part: body(part, most))
-    if rest and isinstance(last, int):
-        body(full, rest)
-    elif rest:
-        with f.when(f.compare("icmp sgt", f.i64(last), f.i64(full))):
-            body(full, rest)
+    return NativeKernel(module.text(), label, of_channels.parts * of_filters.parts, sum(sizes), sums.flops)
