@@ -170,12 +170,12 @@ def test_is_chosen_where_it_is_quicker() -> None:
 
 
 def test_order_depends_on_the_shape_alone() -> None:
-    """Real layers are divided for many threads, whatever number there is."""
+    """Real layers are divided for several threads, whatever number there is."""
     for batch, channels, size in ((8, 64, 56), (8, 128, 28), (8, 256, 14), (8, 512, 7)):
         layer = case(batch, channels, channels, (size, size))
         cycles, sums = choose_winograd_sums(forward_correlation(layer.convolution()), ISAS["avx512"])
         tasks = math.prod(cut.parts for cut in sums.parts) if sums.parts else sums.chunks.parts
-        assert tasks >= 7 and cycles > 0, layer
+        assert tasks >= 4 and cycles > 0, layer
 
 
 @pytest.mark.parametrize(("units", "parts"), [(1, None), (4, (1, 1))])
