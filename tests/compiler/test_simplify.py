@@ -56,6 +56,12 @@ def axes_of(x, *axes):
     return movement.permute_dims(x, axes)
 
 
+def padded(begin, end):
+    """Some columns of exp(x0), in their place."""
+    columns = movement.take_slice(X, (0, begin), (3, end), (1, 1))
+    return movement.pad(ew.exp(columns), ((0, 0), (begin, 4 - end)))
+
+
 EXACT = {
     "nothing_done": (lambda: ew.stop_gradient(ew.positive(X)), "x0"),
     "real_conjugate": (lambda: make(OPS["conj"], (X,)), "x0"),
@@ -85,6 +91,10 @@ EXACT = {
     "slice_all": (lambda: make(OPS["slice"], (X,), ((0, 0), (3, 4), (1, 1))), "x0"),
     "flip_nothing": (lambda: movement.flip(ONE, axis=(0, 2)), "x7"),
     "pad_nothing": (lambda: make(OPS["pad"], (X, NUMBER), (((0, 0, 0), (0, 0, 0)),)), "x0"),
+    "add_parts": (
+        lambda: ew.add(ew.add(padded(1, 3), padded(0, 1)), padded(3, 4)),
+        "concat(add(exp(slice(x0)), 0.0), add(exp(slice(x0)), 0.0), add(exp(slice(x0)), 0.0))",
+    ),
     "concat_one": (lambda: movement.concat([leaf(9, 0, 4), X]), "x0"),
     "reshape_reshape": (lambda: movement.reshape(movement.reshape(X, (12,)), (2, 6)), "reshape(x0)"),
     "broadcast_broadcast": (lambda: broadcast(broadcast(ROW, (3, 4)), (2, 3, 4)), "broadcast_to(x5)"),
@@ -202,6 +212,14 @@ LEFT = [
 @pytest.mark.parametrize("node", LEFT, ids=text)
 def test_what_would_change_a_value_is_left(node):
     assert simplify([node]) == [node]
+
+
+def test_parts_that_overlap_or_leave_a_gap_are_added():
+    for parts in (((0, 1), (2, 4)), ((0, 2), (1, 4)), ((0, 2), (1, 4), (2, 4))):
+        node = padded(*parts[0])
+        for part in parts[1:]:
+            node = ew.add(node, padded(*part))
+        assert "concat" not in text(simplify([node])[0])
 
 
 def test_constants_fold_as_their_dtype_does():

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from treadle import dtypes
-from treadle.compiler.rules.table import is_op, rule
+from treadle.compiler.rules.table import is_float, is_number, is_op, rule
 from treadle.graph.node import Node
 
 if TYPE_CHECKING:
     from treadle.compiler.simplify import Simplifier
+
+MOST_PARTS = 16
+"""Of a sum that becomes a concatenation."""
 
 
 @rule("reshape", "broadcast_to", "astype")
@@ -43,6 +46,47 @@ def flip_nothing(make: Simplifier, node: Node) -> Node | None:
 def pad_nothing(make: Simplifier, node: Node) -> Node | None:
     """A padding of no elements -> x."""
     return node.inputs[0] if not any(map(any, node.attribute("widths"))) else None
+
+
+@rule("add")
+def add_parts(make: Simplifier, node: Node) -> Node | None:
+    """pad(x) + pad(y) + ..., which are computed and side by side make all of it -> concat(x + 0, y + 0 ...).
+
+    The gradient of something that was sliced, as the gates of a cell are. The zero keeps the sum's sign.
+    """
+    waiting, parts = [node], []
+    while waiting:
+        part = waiting.pop()
+        if is_op(part, "add"):
+            waiting += part.inputs
+        elif not is_op(part, "pad") or not is_number(part.inputs[1], 0.0) or not _computed(part.inputs[0]):
+            return None
+        else:
+            parts.append(part)
+        if len(waiting) + len(parts) > MOST_PARTS:
+            return None
+    used = {axis for part in parts for axis, widths in enumerate(part.attribute("widths")) if any(widths)}
+    if len(used) != 1:
+        return None
+    (axis,) = used
+    parts.sort(key=lambda part: part.attribute("widths")[axis])
+    end = 0
+    for part in parts:
+        low, _, between = part.attribute("widths")[axis]
+        if low != end or between:
+            return None
+        end += part.inputs[0].shape[axis]  # type: ignore[operator]
+    if end != node.shape[axis]:
+        return None
+    values = [part.inputs[0] for part in parts]
+    return make("concat", *[make("add", x, make.constant(0.0, x.type)) for x in values], axis=axis)
+
+
+def _computed(x: Node) -> bool:
+    """Whether a value is computed element by element, and so can be where it belongs at once."""
+    while is_op(x, "reshape"):
+        x = x.inputs[0]
+    return x.op.elementwise and is_float(x)
 
 
 @rule("concat")
