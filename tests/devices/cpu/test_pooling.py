@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from layouts import Layout, channels_first, channels_last, layouts
 from ml_dtypes import finfo
 
+from treadle.devices.cpu import pooling_gather
 from treadle.devices.cpu.native import Lowered
 from treadle.devices.cpu.pooling import (
     AvgPool,
@@ -104,6 +105,13 @@ def same(found: np.ndarray, expected: np.ndarray) -> None:
     np.testing.assert_array_equal(found.astype(wide), expected.astype(wide))
 
 
+def spec_of(case: Case) -> MaxPool:
+    return MaxPool(
+        case.batch, case.channels, case.input, case.window, case.output, case.stride, case.padding,
+        case.dilation, *case.strides, case.dtype,
+    )  # fmt: skip
+
+
 @np.errstate(over="ignore")
 def check_max(case: Case, isa: Isa, seed: int = 0) -> None:
     """Inputs have ties, NaN and infinities; gradients are small integers, whose sums are exact."""
@@ -127,10 +135,7 @@ def check_max(case: Case, isa: Isa, seed: int = 0) -> None:
             best = pixels[int(np.argmax(np.array(window, np.float64)))]
             largest[(n, c, *out)], picked[(n, c, *out)] = x[(n, c, *best)], values[(n, c, *best)]
             dx[(n, c, *best)] = dx[(n, c, *best)] + gradient[(n, c, *out)]
-    spec = MaxPool(
-        case.batch, case.channels, case.input, case.window, case.output, case.stride, case.padding,
-        case.dilation, *case.strides, case.dtype,
-    )  # fmt: skip
+    spec = spec_of(case)
     of_x, of_y = case.input_layout, case.output_layout
     same(run(case, max_pool(spec, isa), [(of_x, x)], 1, isa), largest)
     got = run(case, max_pool_select(spec, isa), [(of_x, x), (of_x, values)], 1, isa)
@@ -183,6 +188,9 @@ CASES = {
         1, 9, (4, 5, 6), (2, 2, 3), (2, 1, 2), ((0, 1), (1, 0), (1, 1)), (1, 1, 1), channels_last(5),
         channels_last(5),
     ),
+    "windows in the padding": Case(
+        1, 9, (1, 1), (3, 3), (2, 2), ((2, 2), (2, 2)), (1, 1), last, last, count_include_pad=False
+    ),
     "no batch": Case(0, 4, (6, 6), (2, 2), (2, 2), none, (1, 1), last, last),
     "no output": Case(2, 4, (1, 6), (2, 2), (2, 2), none, (1, 1), last, last),
 }  # fmt: skip
@@ -193,6 +201,15 @@ CASES = {
 def test_cases(name: str, isa: Isa) -> None:
     check_max(CASES[name], isa)
     check_average(CASES[name], isa)
+
+
+@pytest.mark.parametrize("isa", host_isas(), ids=lambda isa: isa.name)
+def test_rows_and_channels_in_parts(isa: Isa, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pooling_gather, "SCRATCH_NBYTES", 1)
+    case = Case(2, 37, (23, 5), (3, 3), (2, 2), one, (1, 1), last, last)
+    assert max_pool_gradient(spec_of(case), isa).steps[0].kernel.tasks == 2 * 3 * 3
+    check_max(case, isa)
+    check_average(case, isa)
 
 
 @pytest.mark.parametrize("isa", host_isas(), ids=lambda isa: isa.name)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from treadle.devices.cpu.copies import copied
 from treadle.devices.cpu.elements import SCALARS
 from treadle.devices.cpu.native import Lowered, NativeKernel, Step
+from treadle.devices.cpu.pooling_gather import GatherWriter
 from treadle.devices.cpu.pooling_writer import OPERANDS, PoolWriter, result_dtype
 from treadle.devices.cpu.registers import ITEMSIZE
 from treadle.devices.cpu.target import Isa
@@ -112,12 +113,15 @@ def lower(spec: Pool, isa: Isa, title: str, kind: str) -> Lowered:
     written = spec.input if kind.endswith("gradient") else spec.output
     if not spec.batch * spec.channels * math.prod(written):
         return Lowered(())
-    writer = PoolWriter(spec, isa, kind)
+    gather = GatherWriter(spec, isa, kind)
+    writer = gather if gather.fits else PoolWriter(spec, isa, kind)
     text, tasks = writer.write()
     sizes = ["x".join(map(str, (spec.batch, spec.channels, *spec.input))), "x".join(map(str, spec.window))]
     nbytes = ITEMSIZE[spec.dtype] * spec.batch * spec.channels
     nbytes *= math.prod(spec.input) * (1 + kind.startswith("maximum_")) + math.prod(spec.output)
-    kernel = NativeKernel(text, f"{title} {sizes[0]}, {sizes[1]}", tasks, nbytes=nbytes)
+    kernel = NativeKernel(
+        text, f"{title} {sizes[0]}, {sizes[1]}", tasks, writer.scratch_nbytes, nbytes=nbytes
+    )
     *read, result = OPERANDS[kind]
     added = result_dtype(spec, kind)
     if added == spec.dtype:

@@ -136,6 +136,7 @@ class PoolWriter:
         """Elements of the input from lane to lane."""
         self.output_step = spec.output_strides[1] if self.by_channel else last.output_stride
         self.gradient = kind.endswith("gradient")
+        self.scratch_nbytes = 0
 
     def write(self) -> tuple[str, int]:
         """The kernel's text and its number of tasks: planes or groups of planes and, where tasks share none,
@@ -146,15 +147,16 @@ class PoolWriter:
         self.operands = [f.load("ptr", f.at(arguments, 8 * i), 8) for i in range(len(self.dtypes))]
         unit = max(1, LINE_NBYTES // self.isa.vector_nbytes)
         vectors = -(-spec.channels // self.lanes)
+        clears = self.gradient and not all(axis.covering for axis in self.axes)
         if self.by_channel:
-            wanted = -(-WANTED_GRADIENT_TASKS // spec.batch) if self.gradient else 1
+            wanted = -(-WANTED_GRADIENT_TASKS // spec.batch) if clears else 1
             lines = -(-vectors // unit)
             groups = EvenCut(vectors, unit * -(-lines // min(lines, wanted)))
         else:
             groups = EvenCut(spec.channels, 1)
         planes = spec.batch * groups.parts
         rows = self.axes[0].out
-        by_rows = not self.gradient and (self.by_channel or len(self.axes) > 1)
+        by_rows = not clears and (self.by_channel or len(self.axes) > 1)
         wanted = min(rows, -(-WANTED_TASKS // planes)) if by_rows and rows else 1
         parts = EvenCut(rows, max(1, -(-rows // wanted)))
 
