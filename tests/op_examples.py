@@ -189,6 +189,16 @@ def _sorting(op: Op, dtype: DType) -> list[Example]:
     return [Example(op, (draw.apart(3, 7),), (1, False)), Example(op, (draw.apart(5, 2),), (0, True))]
 
 
+def _gelu(op: Op, dtype: DType) -> list[Example]:
+    """Where the sum of 1 and what is near -1 does not lose the digits that are compared."""
+    draw = Draw(op.name, dtype)
+    return [
+        Example(op, (draw(*shape, low=-0.5, high=2.0),), (approximate,))
+        for shape in ((3, 19), (), (0, 2))
+        for approximate in (False, True)
+    ]
+
+
 def _gather(op: Op, dtype: DType) -> list[Example]:
     draw = Draw(op.name, dtype)
     return [
@@ -420,7 +430,7 @@ EXAMPLES: dict[str, Callable[[Op, DType], list[Example]]] = {
         (((5, 7), (7, 19)), ()), (((2, 3, 4), (2, 4, 5)), ()),
         (((1, 33), (33, 1)), ()), (((3, 0), (0, 2)), ()),
     ),
-    "attention": _attention, "attention_gradient": _attention,
+    "gelu": _gelu, "attention": _attention, "attention_gradient": _attention,
     "cumulative_sum": _running, "cumulative_prod": _running,
     "iota": _iota, "random_bits": _random_bits, "random_at": _random_at,
     "gather": _gather, "class_number": _class_number, "scatter_add": _scatter, "scatter_set": _scatter,

@@ -10,7 +10,9 @@ from graphs import check, detached, faults, labels, leaf, library, normal
 
 from treadle import autodiff, dtypes
 from treadle.compiler.fuse import fuse
+from treadle.compiler.pipeline import expand
 from treadle.compiler.program import LibraryCall, LoopCall
+from treadle.compiler.simplify import simplify
 from treadle.graph.node import make, new
 from treadle.ops import contraction, creation, gather, movement, reduction
 from treadle.ops import elementwise as ew
@@ -552,3 +554,25 @@ def test_every_dtype(dtype):
 def test_an_op_without_any_kernel_is_refused():
     with pytest.raises(NotImplementedError, match="sort"):
         fuse([make(OPS["sort"], (leaf(0, 4),), (0, False))], lambda node: False)
+
+
+def test_gelu_and_its_slope_come_out_of_the_product():
+    """What the gradient needs is one value, computed where the product is; the product itself is not kept."""
+    x, w, g = leaf(0, 4, 8), leaf(1, 8, 6), leaf(2, 4, 6)
+    h = ew.add(MATMUL(x, w), 0.5)
+    y = ew.gelu(h, approximate=True)
+    (dx,) = autodiff.gradients([y], [x], [g])
+    fused = check(simplify(expand([y, dx])), [normal(4, 8), normal(8, 6), normal(4, 6)])
+    first, *others = fused.calls
+    assert isinstance(first, LibraryCall) and len(first.outputs) == 2
+    assert [(type(call), len(call.writes)) for call in others] == [(LoopCall, 1), (LibraryCall, 1)]
+
+
+def test_numbers_in_common_join_nothing():
+    """Two values that share a number alone are two kernels."""
+    a, b = leaf(0, 64, 8), leaf(1, 64, 8)
+    half = ew.like(0.5, a)
+    first = ew.multiply(ew.exp(a), half)
+    second = ew.multiply(ew.exp(b), half)
+    fused = check([first, second], [normal(64, 8), normal(64, 8)])
+    assert len(kernels(fused)) == 2

@@ -19,7 +19,7 @@ from treadle.compiler.program import BufferInfo, Fused
 from treadle.graph.graph import ordered
 from treadle.graph.node import Node, Type
 
-IDENTITIES = frozenset(["positive", "stop_gradient", "barrier", "update"])
+IDENTITIES = frozenset(["positive", "stop_gradient", "barrier", "update", "stored"])
 """Ops that compute nothing."""
 
 
@@ -55,6 +55,7 @@ def fuse(
     results = _results([same[output] for output in outputs], outputs, inputs)
     needed = _needed(results, inputs)
     groups = Groups([node for node in order if node in needed], results, inputs, library, epilogue, lasting)
+    groups.apart = {same[node] for node in order if node.op.name == "stored"}
     group_nodes(groups)
     return _Program(groups, results, outputs).fused
 

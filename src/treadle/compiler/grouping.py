@@ -42,7 +42,7 @@ def visit(groups: Groups, node: Node) -> None:
     elif name == "constant" and node not in groups.stored:
         for group in asking:
             group.local.add(node)
-    elif node in groups.stored or not inlined(groups, node):
+    elif node in groups.stored or node in groups.apart or not inlined(groups, node):
         store(groups, node)
 
 

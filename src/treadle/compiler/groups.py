@@ -114,6 +114,8 @@ class Groups:
         self.is_library = {node: node.op.name not in ("input", "result") and library(node) for node in order}
         self.takes_epilogue = takes_epilogue
         self.outputs = set(outputs)
+        self.apart: set[Node] = set()
+        """What is stored by whoever computes it, not by who reads it."""
         self.stored: set[Node] = set(self.outputs)
         """What has a buffer, as far as known: outputs, leaves, results of library ops, and what groups
         exchange.

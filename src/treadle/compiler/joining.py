@@ -26,7 +26,7 @@ def host(groups: Groups, node: Node) -> Group | None:
         return reduced_beside(groups, node)
     if groups.costs.feeds(node) and node not in groups.outputs:
         return None
-    for group in list(asking):
+    for group in () if node in groups.apart else list(asking):
         if groups.joinable(group, node):
             foresee_rows(groups, node, group)
             place = groups.covering(node, group, asking[group])
@@ -90,9 +90,16 @@ def at_same_points(groups: Groups, node: Node) -> Iterator[tuple[Group, set[Plac
             yield from list(groups.asking[value].items())
         if value.op.elementwise and len(near) < MOST_SEARCHED:
             for child in groups.inputs[value]:
-                if child.shape == node.shape and child not in seen:
+                if child.shape == node.shape and child not in seen and not is_number(groups, child):
                     seen.add(child)
                     near.append(child)
+
+
+def is_number(groups: Groups, node: Node) -> bool:
+    """Whether every element is one number: to read that is nothing in common."""
+    while node.op.name in ("broadcast_to", "reshape"):
+        node = groups.inputs[node][0]
+    return node.op.name == "constant"
 
 
 def fold(groups: Groups, node: Node, group: Group) -> bool:

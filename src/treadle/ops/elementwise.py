@@ -27,6 +27,7 @@ from treadle.ops.record import (
     broadcast,
     broadcast_shapes,
     cast,
+    constant,
     expect_convertible,
     expect_kind,
     expect_node,
@@ -738,6 +739,61 @@ RELU = register(
 )
 
 
+def _known(value: float, x: Node) -> Node:
+    """A number that the compiler knows, in the shape and dtype of a node."""
+    return broadcast(constant(value, x.dtype), x.shape)
+
+
+def _normal(x: Node, approximate: bool) -> tuple[Node, Node]:
+    """The normal distribution function at x, or what stands for it, and its derivative."""
+    one, half, square_x = like(1, x), like(0.5, x), square(x)
+    if not approximate:
+        density = multiply(exp(multiply(square_x, _known(-0.5, x))), _known((2 * math.pi) ** -0.5, x))
+        return multiply(add(erf(multiply(x, _known(0.5**0.5, x))), one), half), density
+    factor = _known((2 / math.pi) ** 0.5, x)
+    t = tanh(multiply(add(x, multiply(multiply(square_x, x), _known(0.044715, x))), factor))
+    steep = multiply(add(multiply(square_x, _known(3 * 0.044715, x)), one), factor)
+    return multiply(add(t, one), half), multiply(multiply(subtract(one, square(t)), half), steep)
+
+
+def _infer_gelu(x: Type, approximate: bool) -> Type:
+    if x.dtype.kind != "float":
+        raise DTypeError(f"[gelu] x is {x!r}; expected a real floating dtype")
+    return x
+
+
+def _gelu_reference(x: Any, approximate: bool) -> Any:
+    inner = (x + 0.044715 * x**3) * (2 / math.pi) ** 0.5
+    phi = np.tanh(inner) if approximate else _erf_reference(x * x.dtype.type(0.5**0.5))
+    return (x * ((phi + x.dtype.type(1)) * x.dtype.type(0.5))).astype(x.dtype)
+
+
+def _gelu_vjp(g: Node, y: Node, x: Node, approximate: bool) -> tuple[Node]:
+    """The slope is a function of x alone: it is computed beside y and kept, in place of x and what both are
+    made of.
+    """
+    phi, density = _normal(x, approximate)
+    return (multiply(g, make(STORED, (add(phi, multiply(x, density)),))),)
+
+
+STORED = register(
+    Op("stored", lambda x: x, lambda x: x, lambda g, y, x: (g,), elementwise=True,
+       doc="x, computed once and stored, whatever it would take to compute it again.")
+)  # fmt: skip
+GELU = register(
+    Op(
+        "gelu",
+        _infer_gelu,
+        _gelu_reference,
+        _gelu_vjp,
+        ("approximate",),
+        elementwise=True,
+        doc="x times the normal distribution function of x.",
+        made_of=lambda x, approximate: multiply(x, _normal(x, approximate)[0]),
+    )
+)
+
+
 @public
 def gelu(x: Operand, /, *, approximate: bool = False) -> Node:
     """x * Phi(x), Phi the normal distribution function (Hendrycks and Gimpel 2016, arXiv:1606.08415).
@@ -754,12 +810,7 @@ def gelu(x: Operand, /, *, approximate: bool = False) -> Node:
     """
     x = expect_node("gelu", "x", x)
     expect_kind("gelu", "x", x, "real floating")
-    if approximate:
-        inner = multiply(add(x, multiply(multiply(square(x), x), 0.044715)), math.sqrt(2 / math.pi))
-        phi = multiply(add(tanh(inner), 1.0), 0.5)
-    else:
-        phi = multiply(add(erf(multiply(x, math.sqrt(0.5))), 1.0), 0.5)
-    return multiply(x, phi)
+    return make(GELU, (x,), (bool(approximate),))
 
 
 @public
