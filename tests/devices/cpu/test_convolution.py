@@ -151,6 +151,10 @@ last, first = channels_last(4), channels_first(4)
 CASES = {
     "first layer": Case(3, 1, 1, 32, (28, 28), (5, 5), (1, 1), ((2, 2), (2, 2))),
     "second layer": Case(2, 1, 32, 64, (14, 14), (5, 5), (1, 1), ((2, 2), (2, 2))),
+    "three planes": Case(
+        2, 1, 3, 32, (9, 39), (3, 3), (2, 2), ((1, 1), (1, 1)), input_layout=first, output_layout=last
+    ),
+    "four planes": Case(1, 1, 4, 17, (5, 70), (3, 3), (1, 2), ((1, 1), (4, 1)), input_layout=first),
     "channels first": Case(
         2, 1, 20, 40, (14, 14), (3, 3), (1, 1), ((1, 1), (1, 1)), input_layout=first, output_layout=first
     ),
@@ -201,7 +205,15 @@ def test_cases(name: str, isa: Isa) -> None:
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "int8", "int32", "uint16", "int64"])
 @pytest.mark.parametrize(
     "name",
-    ["channels first", "1x1", "tails of channels", "three dimensions", "groups", "depthwise, strided, tail"],
+    [
+        "three planes",
+        "channels first",
+        "1x1",
+        "tails of channels",
+        "three dimensions",
+        "groups",
+        "depthwise, strided, tail",
+    ],
 )
 def test_other_dtypes(name: str, dtype: str, isa: Isa) -> None:
     """What is widened as it is packed, and rounded once; integers wrap."""

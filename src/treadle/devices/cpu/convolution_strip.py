@@ -17,6 +17,9 @@ from treadle.devices.cpu.packing import transpose
 from treadle.devices.cpu.registers import ITEMSIZE
 from treadle.devices.cpu.target import Isa
 
+MOST_INTERLEAVED = 4
+"""Channels that are put between each other in registers."""
+
 
 @dataclass(frozen=True)
 class Strip:
@@ -176,6 +179,8 @@ def copy_pixels(
         if pitch > channels:
             unused = (pitch - channels) * itemsize
             f.loop(low, high, lambda i: clear(f, f.at(to_pixel(i), channels * itemsize), unused))
+    elif pixel_stride == 1 and isinstance(channels, int) and pitch == channels <= MOST_INTERLEAVED:
+        interleave_pixels(f, isa, dtype, target, source, low, high, channels, channel_stride)
     else:
 
         def pixel(i: Index) -> None:
@@ -189,6 +194,51 @@ def copy_pixels(
             clear(f, f.at(to_pixel(i), f.mul(channels, itemsize)), unused)
 
         f.loop(low, high, pixel)
+
+
+def interleave_pixels(
+    f: Function,
+    isa: Isa,
+    dtype: str,
+    target: Value,
+    source: Value,
+    low: Index,
+    high: Index,
+    channels: int,
+    channel_stride: int,
+) -> None:
+    """Copy a row of few channels, each of which has its pixels together, to pixels that follow each other:
+    a vector of every channel at a time.
+    """
+    itemsize, stored_nbytes = ITEMSIZES[SCALARS[dtype]], ITEMSIZE[dtype]
+    lanes = isa.lanes(itemsize)
+
+    def numbers(pixel: Index, count: int) -> list[Value]:
+        places = [f.mul(f.add(pixel, c * channel_stride), stored_nbytes) for c in range(channels)]
+        return [load_numbers(f, isa, dtype, f.at(source, place), count) for place in places]
+
+    def vectors(pixel: Index) -> None:
+        rows = numbers(pixel, lanes)
+        for v in range(channels):
+            wanted = [divmod(v * lanes + lane, channels) for lane in range(lanes)]
+            mixed = rows[0]
+            for c, row in enumerate(rows[1:], 1):
+                # Lanes that are still to come may hold anything.
+                kept = [pixel if c == 1 else lane for lane, (pixel, _) in enumerate(wanted)]
+                picks = [lanes + p if own == c else kept[lane] for lane, (p, own) in enumerate(wanted)]
+                mixed = f.shuffle(mixed, row, picks)
+            f.store(mixed, f.at(target, f.add(f.mul(pixel, channels * itemsize), v * lanes * itemsize)))
+
+    def single(pixel: Index) -> None:
+        for c, value in enumerate(numbers(pixel, 1)):
+            place = f.add(f.mul(pixel, channels * itemsize), c * itemsize)
+            f.store(value, f.at(target, place), itemsize)
+
+    count = f.sub(high, low)
+    whole, _ = f.divmod(count if isinstance(count, int) else f.intrinsic("smax", count, f.i64(0)), lanes)
+    if lanes > 1:
+        f.loop(0, whole, lambda i: vectors(f.add(low, f.mul(i, lanes))))
+    f.loop(f.add(low, f.mul(whole, lanes)) if lanes > 1 else low, high, single)
 
 
 def transpose_pixels(
