@@ -76,6 +76,23 @@ def test_a_pooling_of_what_is_not_channels_last_stays():
     assert "max_pool" in found and "conv_channels_last" in found
 
 
+def test_convolutions_of_single_pixels_are_products():
+    x, v, w = leaf(0, 2, 3, 6, 5), leaf(1, 4, 3, 3, 3), leaf(2, 7, 4, 1, 1)
+    y = window.conv(window.conv(x, v, padding=1), w)
+    total = reduction.sum(ew.square(y))
+    arrays = [normal(2, 3, 6, 5), normal(4, 3, 3, 3), normal(7, 4, 1, 1)]
+    found = names(arranged([total, *autodiff.gradients([total], [v, w])], arrays))
+    assert found.count("matmul") == 2  # forward and back to its input; the weight is too small
+    assert found.count("conv_channels_last") == 1
+    x, v, w = leaf(0, 1, 2, 3, 3), leaf(1, 300, 2, 1, 2), leaf(2, 500, 300, 1, 1)
+    y = window.conv(window.conv(x, v), w)
+    (gradient,) = autodiff.gradients([reduction.sum(ew.square(y))], [w])
+    arrays = [normal(1, 2, 3, 3), normal(300, 2, 1, 2), normal(500, 300, 1, 1)]
+    assert "conv_weight_gradient" not in names(arranged([gradient], arrays))
+    strided = window.conv(window.conv(x, v), w, stride=2)
+    assert "matmul" not in names(arranged([strided], arrays))
+
+
 def test_graphs_without_convolutions_stay_as_they_are():
     y = ew.relu(movement.permute_dims(leaf(0, 2, 3), (1, 0)))
     assert arrange([y], always) == [y]
@@ -105,7 +122,7 @@ CHANNELS = 6
 def step(x: Node, draw: random.Random, weights: list[Node]) -> Node:
     """One more layer on x, [batch, channels, height, width] of any sizes."""
     n, c, h, w = x.shape
-    choice = draw.randrange(13)
+    choice = draw.randrange(14)
     if choice == 0:
         weight = leaf(len(weights), CHANNELS, c, 3, 2)
         weights.append(weight)
@@ -132,6 +149,10 @@ def step(x: Node, draw: random.Random, weights: list[Node]) -> Node:
         return reshaped(centred, (n, c, h, w))
     if choice == 10:
         return reshaped(ew.relu(reshaped(x, (n, c * h * w))), (n, c, h, w))
+    if choice == 13:
+        weight = leaf(len(weights), CHANNELS, c, 1, 1)
+        weights.append(weight)
+        return window.conv(x, weight)
     if choice == 11:
         return ew.where(ew.greater(x, 0.0), x, broadcast(reduction.max(x), x.shape))
     return ew.multiply(x, broadcast(reshaped(reduction.sum(x, axis=(0, 2, 3)), (c, 1, 1)), x.shape))

@@ -6,15 +6,18 @@ carried on: what is computed from such a value element by element, by a reductio
 and so on, is computed in it, too, with the dimensions that the op names renumbered. Whatever else reads a
 value sees its dimensions permuted back, which costs nothing where a kernel takes strides.
 
+A convolution that looks at each pixel alone is a product of matrices then, and becomes one.
+
 Nothing here knows memory: orders are of dimensions, and each value is stored row-major in its own.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
+from treadle.compiler.lasting import lasting_nodes
 from treadle.compiler.simplify import Simplifier
 from treadle.graph.graph import ordered
 from treadle.graph.node import Node
@@ -33,21 +36,25 @@ class Value(NamedTuple):
 Rule = Callable[["Arranger", Node, list[Value]], Value | None]
 
 
-def arrange(outputs: Sequence[Node], wanted: Callable[[Node], bool]) -> list[Node]:
+def arrange(
+    outputs: Sequence[Node], wanted: Callable[[Node], bool], lasting: Collection[int] = ()
+) -> list[Node]:
     """The same values, convolutions and poolings with the channels last where `wanted` holds. Sizes are
-    numbers.
+    numbers. `lasting` are the leaves of which a device may keep what it makes of them.
     """
     order = ordered(outputs)
     if not any(node.op.name in CHANNELS_LAST and wanted(node) for node in order):
         return list(outputs)
-    return Arranger(wanted).graph(outputs, order)
+    kept = lasting_nodes(order, {node: node.inputs for node in order}, lasting) if lasting else ()
+    return Arranger(wanted, kept).graph(outputs, order)
 
 
 class Arranger:
     """Rebuilds a graph with orders of dimensions."""
 
-    def __init__(self, wanted: Callable[[Node], bool]):
+    def __init__(self, wanted: Callable[[Node], bool], kept: Collection[Node]):
         self.wanted = wanted
+        self.kept = kept
         self.make = Simplifier()
 
     def graph(self, outputs: Sequence[Node], order: Sequence[Node]) -> list[Node]:
@@ -67,6 +74,10 @@ class Arranger:
     def value(self, node: Node, inputs: list[Value]) -> Value:
         """What stands for a node, of what stands for its inputs."""
         name = node.op.name
+        if name in PRODUCTS and self.wanted(node) and is_pointwise(node):
+            found = PRODUCTS[name](self, node, inputs)
+            if found is not None:
+                return found
         if name in CHANNELS_LAST and self.wanted(node) and (name not in POOLINGS or is_last(inputs[0])):
             seen = [self.seen(value, None) for value in inputs]
             twin = self.make.node(CHANNELS_LAST[name], tuple(seen), node.attributes)
@@ -98,6 +109,54 @@ def last(ndim: int) -> tuple[int, ...]:
 def is_last(value: Value) -> bool:
     return value.order == last(value.node.ndim)
 
+
+# -- convolutions that are products
+
+LARGE_WEIGHT = 1 << 17
+"""From so many elements on the gradient of a weight is a product: of fewer, the convolution's sums over
+pixels share their work better among threads.
+"""
+
+
+def is_pointwise(node: Node) -> bool:
+    """Whether a convolution, or a gradient of one, looks at each pixel alone and leaves none out."""
+    window = node.attribute("size") if node.op.name == "conv_weight_gradient" else node.inputs[1].shape[2:]
+    steps = (*node.attribute("stride"), *window)
+    padding = [n for pair in node.attribute("padding") for n in pair]
+    return set(steps) == {1} and not any(padding) and node.attribute("groups") == 1
+
+
+def pixels(make: Arranger, value: Value) -> Node:
+    """A value with the channels last as a matrix, a row a pixel."""
+    node = value.node
+    return make.make("reshape", node, shape=(math.prod(node.shape[:-1]), node.shape[-1]))
+
+
+def pointwise(make: Arranger, node: Node, inputs: list[Value]) -> Value | None:
+    """The convolution, or its gradient by the input: pixels times weights."""
+    if not is_last(inputs[0]) or node.inputs[1] in make.kept:
+        return None  # A convolution's weights are packed once, and kept.
+    weight = make.seen(inputs[1], None)
+    matrix = make.make("reshape", weight, shape=weight.shape[:2])
+    if node.op.name == "conv":
+        matrix = make.make("permute_dims", matrix, axes=(1, 0))
+    product = make.make("matmul", pixels(make, inputs[0]), matrix)
+    shape = (*inputs[0].node.shape[:-1], node.shape[1])
+    return Value(make.make("reshape", product, shape=shape), last(node.ndim))
+
+
+def pointwise_weights(make: Arranger, node: Node, inputs: list[Value]) -> Value | None:
+    """The gradient by the weights: a sum over pixels."""
+    if math.prod(node.shape) < LARGE_WEIGHT or not all(map(is_last, inputs)):
+        return None
+    x, g = (pixels(make, value) for value in inputs)
+    product = make.make("matmul", make.make("permute_dims", g, axes=(1, 0)), x)
+    return Value(make.make("reshape", product, shape=node.shape))
+
+
+PRODUCTS: dict[str, Rule] = {
+    "conv": pointwise, "conv_input_gradient": pointwise, "conv_weight_gradient": pointwise_weights,
+}  # fmt: skip
 
 # -- rules: how an op is applied to values in other orders
 

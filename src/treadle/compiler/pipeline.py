@@ -106,7 +106,7 @@ def run_passes(
     passes.graphs.append(("as written", 0.0, graph))
     late = (
         ("fold scales", lambda graph: fold_scales(graph, lasting)),
-        ("layout", lambda graph: arrange(graph, target.channels_last)),
+        ("layout", lambda graph: arrange(graph, target.channels_last, lasting)),
         ("decompose", lambda graph: decompose(graph, target.composed)),
     )
     for name, change in (*GRAPH_PASSES, *late):
