@@ -27,6 +27,10 @@ COMMANDS = {
         "measure what this machine can do at most: arithmetic, memory, starting work",
     ),
     "bench": ("bench", "time whole steps of networks, here and in each framework that is installed"),
+    "explain": (
+        "explain",
+        "show the programs of a script, saved graph or recipe: kernels, memory, times",
+    ),
     "doctor": ("doctor", "what is here, whether it works, and what is not there yet"),
 }
 

@@ -47,6 +47,14 @@ class Executable:
         """What it does, for a person to read: here the graph, which is walked node by node."""
         return graph_text(self.outputs)
 
+    def summary(self) -> str:
+        """The same in short: what is called, without the graphs of the passes and without code."""
+        return self.explain()
+
+    def sources(self) -> list[tuple[str, str]]:
+        """The code of its kernels, (label, text) each, by the numbers that `summary` gives them."""
+        return []
+
     def _repr_html_(self) -> str:
         # A display may look upwards: nothing else here knows of pictures.
         from treadle.view import program_html

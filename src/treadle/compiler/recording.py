@@ -36,6 +36,10 @@ class Work(NamedTuple):
     """The bytes of one of its values."""
 
 
+EVENTS_MOST = 1 << 18
+"""How many events a recorder keeps: of a long program the first."""
+
+
 class Time(NamedTuple):
     """How often something ran, for how long, and for how long its threads were busy, all of them together.
     `alone` is whether one thread did it.
@@ -78,6 +82,8 @@ class Recorder:
     def __init__(self) -> None:
         self.runs: list[Run] = []
         self.compiling_ns = 0
+        self.room = EVENTS_MOST
+        """How many more events are kept."""
         self.inner_ns = 0
         """Of the runs that ended inside of the one under way."""
 

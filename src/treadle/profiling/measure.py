@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 from treadle.bench import machine
-from treadle.compiler.recording import Run, Work, recorded
+from treadle.compiler.recording import EVENTS_MOST, Run, Work, recorded
 from treadle.errors import ArgumentError
 from treadle.evaluate import evaluate, run_pending
 from treadle.graph.node import STATIC, Node
@@ -52,6 +52,13 @@ def profile(
         )
     if rounds < 1 or warm_up < 0:
         raise ArgumentError(f"[profile] rounds={rounds}, warm_up={warm_up}: at least 1 and 0 are needed")
+    return profiled(step, args, keywords, rounds, warm_up)[0]
+
+
+def profiled(
+    step: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any], rounds: int, warm_up: int
+) -> tuple[Profile, list[Any]]:
+    """The profile of a step, and what ran in it: programs, each once."""
     for _ in range(warm_up):
         _call(step, args, keywords)
     found: list[_Round] = []
@@ -60,8 +67,9 @@ def profile(
             began = time.monotonic_ns()
             _call(step, args, keywords)
             found.append(_Round(began, time.monotonic_ns(), recorder.runs, recorder.compiling_ns))
-            recorder.runs, recorder.compiling_ns = [], 0
-    return _summary(found, _name(step))
+            recorder.runs, recorder.compiling_ns, recorder.room = [], 0, EVENTS_MOST
+    sources = {run.key: run.source for one in found for run in reversed(one.runs)}
+    return _summary(found, _name(step)), list(sources.values())[::-1]
 
 
 def _call(step: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> None:

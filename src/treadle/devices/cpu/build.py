@@ -9,11 +9,11 @@ import time
 from collections.abc import Collection, Sequence
 
 from treadle.compiler.memory import ALIGNMENT
-from treadle.compiler.program import Call, LibraryCall
+from treadle.compiler.program import BufferInfo, Call, LibraryCall
 from treadle.devices.cpu import compilation, jit
 from treadle.devices.cpu.emit import Emitter, Placed
 from treadle.devices.cpu.image import HostStep, Image, Part
-from treadle.devices.cpu.native import LoadedKernel, Lowered, Step
+from treadle.devices.cpu.native import LoadedKernel, Lowered, NativeKernel, Step
 from treadle.devices.cpu.section import Section, can_fail
 from treadle.devices.cpu.target import Isa
 from treadle.graph.node import Node, Type
@@ -121,9 +121,9 @@ class Build:
 
     def largest(self) -> str:
         """The largest values of the program, for a message."""
-        largest = sorted(self.fused.buffers, key=lambda info: -info.nbytes)[:3]
         return "; ".join(
-            f"{info.type!r}, {info.nbytes / 1e6:.1f} MB, made at {info.node.line}" for info in largest
+            f"{info.type!r}, {info.nbytes / 1e6:.1f} MB, made at {info.node.line}"
+            for info in self._by_size()[:3]
         )
 
     def explain(self) -> str:
@@ -133,23 +133,44 @@ class Build:
             lines += [f"== {name}: {ms:.2f} ms", graph_text(graph)]
         for name, ms in self.times_ms.items():
             lines.append(f"== {name}: {ms:.2f} ms")
-        lines.append(f"== program: {len(self.calls)} calls, arena {self.arena_nbytes} bytes")
-        lines += _explained(self.section, "  ", self.passes.schedule.commit)
-        for kernel in {kernel.text: kernel for kernel in self.kernels}.values():
-            lines += [f"== kernel {kernel.label}", kernel.text]
+        lines += self._program()
+        for number, kernel in enumerate(self.sources()):
+            lines += [f"== kernel {number}: {kernel.label}", kernel.text]
         return "\n".join(lines)
 
+    def summary(self, most: int = 10) -> str:
+        """The calls, and the largest values with the lines that made them."""
+        lines = [*self._program(), "== largest values"]
+        lines += [
+            f"  {info.nbytes / 1e6:9.3f} MB  {info.type!r} ({info.source}): {info.node.op.name} at "
+            f"{info.node.line}"
+            for info in self._by_size()[:most]
+        ]
+        return "\n".join(lines)
 
-def _explained(section: Section, indent: str, commit: int = -1) -> list[str]:
-    """The calls of a section, those inside loops and branches further in."""
+    def sources(self) -> list[NativeKernel]:
+        """The kernels, every text once, in the order of the program."""
+        return list({kernel.text: kernel for kernel in self.kernels}.values())
+
+    def _by_size(self) -> list[BufferInfo]:
+        return sorted(self.fused.buffers, key=lambda info: -info.nbytes)
+
+    def _program(self) -> list[str]:
+        numbers = {kernel.text: number for number, kernel in enumerate(self.sources())}
+        head = f"== program: {len(self.calls)} calls, arena {self.arena_nbytes} bytes"
+        return [head, *_explained(self.section, "  ", numbers, self.passes.schedule.commit)]
+
+
+def _explained(section: Section, indent: str, numbers: dict[str, int], commit: int = -1) -> list[str]:
+    """The calls of a section, those inside loops and branches further in, with their kernels' numbers."""
     lines = []
     for unit in () if section.prologue is None else section.prologue.units:
-        lines += [f"{indent}kept: {_step(step)}" for step in unit.steps]
+        lines += [f"{indent}kept: {_step(step, numbers)}" for step in unit.steps]
     for i, (call, lowered) in enumerate(zip(section.calls, section.lowered, strict=True)):
         if i == commit:
             lines.append("-- commit: from here on variables are written")
         if isinstance(lowered, Lowered):
-            lines += [indent + _step(step) for step in section.steps_of(i)]
+            lines += [indent + _step(step, numbers) for step in section.steps_of(i)]
             continue
         assert isinstance(call, LibraryCall)
         if lowered is None:
@@ -159,13 +180,14 @@ def _explained(section: Section, indent: str, commit: int = -1) -> list[str]:
         lines.append(f"{indent}{lowered.label}: native, {lowered.temporaries[0]} bytes")
         for name, inner in lowered.sections.items():
             lines.append(f"{indent}  {name}:")
-            lines += _explained(inner, indent + "    ")
+            lines += _explained(inner, indent + "    ", numbers)
     return lines
 
 
-def _step(step: Step) -> str:
+def _step(step: Step, numbers: dict[str, int]) -> str:
     k = step.kernel
-    return f"{k.label}: {k.tasks} tasks, {k.flops} flops, {k.nbytes} bytes"
+    number = f"[{numbers[k.text]}] " if k.text in numbers else ""
+    return f"{number}{k.label}: {k.tasks} tasks, {k.flops} flops, {k.nbytes} bytes"
 
 
 __all__ = ["Build", "can_fail"]

@@ -141,6 +141,13 @@ class CpuExecutable(Executable):
         """The passes, the calls, and their code."""
         return self.build.explain()
 
+    def summary(self) -> str:
+        """The calls, and the largest values."""
+        return self.build.summary()
+
+    def sources(self) -> list[tuple[str, str]]:
+        return [(kernel.label, kernel.text) for kernel in self.build.sources()]
+
     # -- running
 
     def run(
@@ -272,7 +279,10 @@ def _record(frame: Frame, bases: Sequence[int], run: recording.Run) -> int:
     run.native_ns += took
     run.between_ns += took - sum([timing.total_ns for timing in timings])
     run.times += [recording.Time(t.count, t.total_ns, t.busy_ns, t.busy_ns == t.total_ns) for t in timings]
-    run.events += [(first + i, began, ended) for i, began, ended in frame.events()]
+    recorder = recording.local.recorder
+    if recorder is not None and recorder.room > 0:
+        run.events += [(first + i, began, ended) for i, began, ended in frame.events()]
+        recorder.room -= len(run.events)
     return code
 
 

@@ -70,7 +70,7 @@ class Run:
             watching.append(TensorBoard(steps=training.log_steps, graph=self.graph()))
         if training.patience is not None:
             watching.append(self._early_stopping(training.patience))
-        optimizer = self._optimizer()
+        optimizer = self.optimizer()
         if self._on_plateaus:
             watching.append(_blamed(self.recipe, "schedule", lambda: self._lower_rate(optimizer)))
         trainer = Trainer(
@@ -93,7 +93,8 @@ class Run:
         with evaluating(self.model):
             return self.model(x)
 
-    def _optimizer(self) -> Any:
+    def optimizer(self) -> Any:
+        """A new optimizer of the model's parameters."""
         name, keys = self.recipe.named("optimizer")
         schedule, settings = self.recipe.named("schedule")
         # A schedule counts the optimizer's steps, not the batches that one is made of.
