@@ -17,7 +17,7 @@ from treadle.devices.cpu.product import Product, batch_digits, batch_offset
 from treadle.devices.cpu.target import Isa
 from treadle.devices.cpu.tiling import EvenCut, share
 
-TASK_ELEMENTS = 16384
+TASK_ELEMENTS = 8192
 
 
 def combine_kernel(product: Product, ranges: int, isa: Isa, label: str) -> NativeKernel:
