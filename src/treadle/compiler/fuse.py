@@ -25,7 +25,7 @@ IDENTITIES = frozenset(["positive", "stop_gradient", "barrier", "update", "store
 
 def takes_epilogue(node: Node) -> bool:
     """Whether a library op goes on computing with its result before it stores it, as far as is known here."""
-    return node.op.name in ("matmul", "conv", "conv_channels_last") and node.dtype.kind == "float"
+    return node.op.name in ("matmul", "conv") and node.dtype.kind == "float"
 
 
 def fuse(

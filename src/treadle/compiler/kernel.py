@@ -20,7 +20,7 @@ row, each row one point.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -170,9 +170,11 @@ class LoopKernel:
 
 def reordered(body: Sequence[Instruction], order: Sequence[int]) -> tuple[Instruction, ...]:
     """A body over loop axes in another order: axis i of the new ones is axis ``order[i]`` of the old."""
+    return mapped(body, lambda index: Affine(index.offset, tuple([index.strides[axis] for axis in order])))
 
-    def affine(index: Affine) -> Affine:
-        return Affine(index.offset, tuple([index.strides[axis] for axis in order]))
+
+def mapped(body: Sequence[Instruction], affine: Callable[[Affine], Affine]) -> tuple[Instruction, ...]:
+    """A body with every affine map replaced."""
 
     def guards(given: Sequence[Guard]) -> tuple[Guard, ...]:
         return tuple([Guard(affine(guard.index), guard.size) for guard in given])

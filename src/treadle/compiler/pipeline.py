@@ -37,6 +37,10 @@ class Target:
     composed: Callable[[Node], bool] = lambda node: False
     """Whether the device has a kernel for a node that could be written out in simpler ops."""
 
+    def takes_epilogue(self, node: Node) -> bool:
+        """Whether a library op goes on computing with its result before it stores it."""
+        return node.op.name in self.epilogues and node.dtype.kind == "float"
+
 
 @dataclass
 class Passes:
@@ -116,7 +120,7 @@ def run_passes(
         if config.options.check:
             verify(graph, after=name)
     began = time.perf_counter()
-    passes.fused = fuse(graph, target.library, lasting=lasting)
+    passes.fused = fuse(graph, target.library, target.takes_epilogue, lasting)
     passes.times_ms["fuse"] = _since(began)
     if config.options.check:
         verify_fused(passes.fused, after="fuse")

@@ -292,6 +292,27 @@ def test_epilogue(name: str, isa: Isa) -> None:
     np.testing.assert_array_equal(case.output_layout.view(memory, y_shape), wanted)
 
 
+@pytest.mark.parametrize("isa", host_isas(), ids=lambda isa: isa.name)
+@pytest.mark.parametrize(
+    "name", ["tails of channels", "channels first", "depthwise, strided, tail", "groups"]
+)
+def test_epilogue_of_the_gradient_by_the_input(name: str, isa: Isa) -> None:
+    case = CASES[name]
+    x_shape, w_shape, y_shape = case.shapes
+    generator = np.random.default_rng(1)
+    g, w = random(generator, y_shape, "float32"), random(generator, w_shape, "float32")
+    bias, mask = random(generator, (x_shape[1],), "float32"), random(generator, x_shape, "float32")
+    extra = (Operand("float32", bias.size), Operand("float32", mask.size))
+    body = epilogue(extra, [(0, 1, 0, 0), channels_first(4).strides(x_shape)])
+    lowered = input_gradient(case.convolution(epilogue=body, extra=extra), isa)
+    memory = np.empty(case.input_layout.size(x_shape), np.float32)
+    inputs = [case.output_layout.memory(g), case.weight_layout.memory(w), bias, mask.ravel()]
+    run_lowered(lowered, inputs, [memory], isa)
+    x = expected(case, np.zeros(x_shape), w, g)["input_gradient"]
+    wanted = np.maximum(x + bias[:, None, None], 0) * mask
+    np.testing.assert_array_equal(case.input_layout.view(memory, x_shape), wanted)
+
+
 def test_rounding_is_small() -> None:
     """Sums of many products of random numbers are as exact as float32 allows."""
     case = Case(4, 1, 64, 48, (14, 14), (3, 3), (1, 1), ((1, 1), (1, 1)))

@@ -59,8 +59,8 @@ class Convolution:
     dtype: str = "float32"
     epilogue: tuple[Instruction, ...] = ()
     """A straight-line body whose op ``accumulator`` is the sum and whose last instruction is stored; its
-    loads are accesses to `extra`, affine over (batch, channel, spatial...) of the output. Empty: the sum is
-    stored. For `forward` alone.
+    loads are accesses to `extra`, affine over (batch, channel, spatial...) of what is stored: the output, or
+    for `input_gradient` the gradient by the input. Empty: the sum is stored.
     """
     extra: tuple[Operand, ...] = ()
     exact: bool = False
@@ -136,8 +136,8 @@ def forward(convolution: Convolution, isa: Isa) -> Lowered:
 
 
 def input_gradient(convolution: Convolution, isa: Isa) -> Lowered:
-    """Operands: output gradient ``("in", 0)``, weight ``("in", 1)``; the gradient by the input, laid out as
-    it, ``("out", 0)``.
+    """Operands: output gradient ``("in", 0)``, weight ``("in", 1)``, `extra` from ``("in", 2)`` on; the
+    gradient by the input, laid out as it, ``("out", 0)``.
     """
     c = convolution
     correlations = input_correlations(c)
@@ -153,7 +153,8 @@ def input_gradient(convolution: Convolution, isa: Isa) -> Lowered:
     flipped = [-stride for stride in taps]
     pack = pack_weights(packing, isa, c.dtype, group, into, out, flipped, base)
     kernel = correlate(correlations, packing, isa, f"convolution input gradient {c.label}")
-    steps = (Step(pack, (("in", 1), ("temp", 0))), Step(kernel, (("in", 0), ("temp", 0), ("out", 0))))
+    extra = tuple(("in", 2 + i) for i in range(len(c.extra)))
+    steps = (Step(pack, (("in", 1), ("temp", 0))), Step(kernel, (("in", 0), ("temp", 0), ("out", 0), *extra)))
     return Lowered(steps, (packing.nbytes,), prepared=1)
 
 

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
+from treadle.compiler.kernel import Affine, mapped
 from treadle.devices.cpu.correlation import Axis, Correlation
 
 if TYPE_CHECKING:
@@ -32,16 +35,25 @@ def input_correlations(c: Convolution) -> tuple[Correlation, ...]:
     ]  # fmt: skip
     correlations = []
     for residues in itertools.product(*spatial):
-        base = sum(base for base, _ in residues)
+        firsts = [first for first, _ in residues]
+        base = sum(first * stride for first, stride in zip(firsts, c.input_strides[2:], strict=True))
         axes = (batch, *(axis for _, axis in residues))
         groups = 1 if c.depthwise else c.groups
         correlation = Correlation(
             groups, 1 if c.depthwise else c.out_channels // groups, c.in_channels // groups, axes,
             c.output_strides[1], c.input_strides[1], c.dtype, c.depthwise, base,
+            mapped(c.epilogue, partial(of_residue, firsts, c.stride)), c.extra,
         )  # fmt: skip
         if correlation.pixels:
             correlations.append(correlation)
     return tuple(correlations)
+
+
+def of_residue(firsts: Sequence[int], strides: Sequence[int], affine: Affine) -> Affine:
+    """A map of (batch, channel, spatial...) of all pixels, as one of those of a residue."""
+    batch, channel, *spatial = affine.strides
+    offset = affine.offset + sum(first * step for first, step in zip(firsts, spatial, strict=True))
+    return Affine(offset, (batch, channel, *(n * step for n, step in zip(strides, spatial, strict=True))))
 
 
 def residue_axes(
@@ -54,7 +66,7 @@ def residue_axes(
     input_stride: int,
     output_stride: int,
 ) -> list[tuple[int, Axis]]:
-    """For each residue r: the offset of input pixel r, and the axis of pixels r, r + stride, ...
+    """For each residue r: r, and the axis of pixels r, r + stride, ...
 
     The kernel is packed backwards (position p holds tap kernel - 1 - p), so that taps are met in rising order
     of the output.
@@ -76,5 +88,5 @@ def residue_axes(
                 pixels, out, output_stride, stride * input_stride, taps, 1, period * dilation // stride,
                 offset, kernel, kernel - 1 - last, period,
             )  # fmt: skip
-        axes.append((r * input_stride, axis))
+        axes.append((r, axis))
     return axes

@@ -362,7 +362,9 @@ LIBRARY: dict[str, Callable[[LibraryCall, Isa], Lowered]] = {
 """Ops with generated kernels of their own, besides those that loop kernels express."""
 LIBRARY |= {twin: LIBRARY[name] for twin, name in CHANNELS_FIRST.items()}
 
-EPILOGUES = ("matmul", "conv", "conv_channels_last")
+EPILOGUES = (
+    "matmul", "conv", "conv_channels_last", "conv_input_gradient", "conv_input_gradient_channels_last",
+)  # fmt: skip
 """Ops whose kernels can go on computing with a result before they store it."""
 
 LOOPED = frozenset(MOVEMENT) | REDUCTIONS | INLINE | {"concat"}
