@@ -41,7 +41,7 @@ EVENTS_MOST = 1 << 18
 
 
 class Time(NamedTuple):
-    """How often something ran, for how long, and for how long its threads were busy, all of them together.
+    """How often something ran, for how long, and how much CPU time its threads took, all of them together.
     `alone` is whether one thread did it.
     """
 

@@ -128,6 +128,7 @@ def _summary(rounds: list[_Round], name: str) -> Profile:
     totals.roofs = limits.roofs(totals.threads)
     for row in rows:
         row.limit_gflops = limits.peak_gflops(totals.threads, row.itemsize)
+        row.limit_core_gflops = limits.peak_gflops(1, row.itemsize)
         row.limit_gbytes = limits.memory_gbytes(row.each_nbytes, totals.threads)
     return Profile(name, totals, rows, sorted(events, key=lambda event: event.us))
 

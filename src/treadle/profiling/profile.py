@@ -37,11 +37,13 @@ class Row:
     calls: int = 0
     ms: float = 0.0
     busy_ms: float = 0.0
-    """The time of its threads, all of them together."""
+    """The CPU time of its threads, all of them together: what others do on the cores is not in it."""
     alone: bool = True
     """One thread does it."""
     limit_gflops: float = 0.0
     """What the machine's multiply-adds can do, with all threads."""
+    limit_core_gflops: float = 0.0
+    """What those of one thread can."""
     limit_gbytes: float = 0.0
     """What its memory can, at the level where all that the kernel reads and writes has room."""
 
@@ -94,6 +96,11 @@ class Row:
         return self.gflops / self.limit_gflops if self.limit_gflops else 0.0
 
     @property
+    def of_core(self) -> float:
+        """The share of one core's multiply-adds that it reaches in its CPU time, whatever its threads."""
+        return self.flops / self.busy_ms / 1e6 / self.limit_core_gflops if self.busy_ms else 0.0
+
+    @property
     def of_memory(self) -> float:
         """The share of the memory's speed that it reaches."""
         return self.gbytes / self.limit_gbytes if self.limit_gbytes else 0.0
@@ -107,7 +114,7 @@ class Row:
 
     @property
     def threads(self) -> float:
-        """How many threads were busy, on average."""
+        """How many threads had a core, on average."""
         return self.busy_ms / self.ms if self.ms else 1.0
 
 
@@ -144,7 +151,7 @@ class Event(NamedTuple):
 
 
 DERIVED = (
-    "flops", "nbytes", "gflops", "gbytes", "of_arithmetic", "of_memory", "attained", "threads",
+    "flops", "nbytes", "gflops", "gbytes", "of_arithmetic", "of_core", "of_memory", "attained", "threads",
 )  # fmt: skip
 
 
@@ -196,7 +203,7 @@ class Profile:
 
     def stretches(self) -> list[tuple[float, float, int]]:
         """Times inside programs in which one thread worked: (microseconds, when it began, number of the
-        longest row in it) each, the longest first. Where several work, the time in which not all of them did.
+        longest row in it) each, the longest first. Where several work, the time in which not all had a core.
         """
         threads = self.totals.threads
         found: list[tuple[float, float, int]] = []

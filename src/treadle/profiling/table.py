@@ -64,7 +64,7 @@ def _head(profile: Profile) -> list[str]:
     return lines
 
 
-_NUMBERS = ("ms", "share", "calls", "threads", "GFLOP/s", "of FMA", "GB/s", "of mem")
+_NUMBERS = ("ms", "share", "calls", "threads", "GFLOP/s", "of FMA", "of core", "GB/s", "of mem")
 _KERNEL_COLUMNS = (*_NUMBERS, "kernel", "module", "line")
 
 
@@ -72,6 +72,7 @@ def _numbers(rows: Sequence[Row], profile: Profile) -> list[str]:
     ms, busy = total(rows, "ms"), total(rows, "busy_ms")
     flops, nbytes = total(rows, "flops"), total(rows, "nbytes")
     shares = [sum(row.ms * getattr(row, name) for row in rows) for name in ("of_arithmetic", "of_memory")]
+    core = sum(row.busy_ms * row.of_core for row in rows)
     return [
         f"{ms:.3f}",
         _percent(ms, profile.totals.step_ms),
@@ -79,6 +80,7 @@ def _numbers(rows: Sequence[Row], profile: Profile) -> list[str]:
         f"{busy / ms:.2f}" if ms else "",
         f"{flops / ms / 1e6:.1f}" if ms and flops else "",
         _percent(shares[0], ms, 0) if flops else "",
+        _percent(core, busy, 0) if flops else "",
         f"{nbytes / ms / 1e6:.1f}" if ms and nbytes else "",
         _percent(shares[1], ms, 0) if nbytes else "",
     ]

@@ -96,14 +96,14 @@ def _emit_share(module: ir.Module) -> None:
     last = f.op("udiv", f.op("mul", tasks, f.op("add", share, Value("i64", "1"))), shares)
     timed = f.compare("icmp ne", busy, Value("ptr", "null"))
     with f.when(timed):
-        emit_clock(f, f.at(thread, THREAD_BEGAN))
+        emit_clock(f, f.at(thread, THREAD_BEGAN), time.CLOCK_THREAD_CPUTIME_ID)
     kernel, arguments = (
         f.load("ptr", f.at(control, JOB_KERNEL), 8),
         f.load("ptr", f.at(control, JOB_ARGUMENTS), 8),
     )
     call_pointer(f, kernel, arguments, first, last, f.load("ptr", f.at(thread, THREAD_SCRATCH), 8))
     with f.when(timed):
-        emit_clock(f, f.at(thread, THREAD_ENDED))
+        emit_clock(f, f.at(thread, THREAD_ENDED), time.CLOCK_THREAD_CPUTIME_ID)
         seconds, nanoseconds = (
             f.op(
                 "sub",
@@ -200,8 +200,8 @@ def _emit_fork_join(module: ir.Module) -> None:
     threads.
 
     `scratch` is the caller's own; `wake` is whether the kernel is worth waking sleeping threads for; `busy`,
-    if not null, is an i64 to which the nanoseconds that threads spend in the kernel are added. If another
-    caller has the threads, the caller does all tasks itself.
+    if not null, is an i64 to which the nanoseconds of CPU time that threads spend in the kernel are added. If
+    another caller has the threads, the caller does all tasks itself.
     """
     f = module.function("fork_join", ["ptr", "ptr", "ptr", "i64", "ptr", "i64", "ptr"])
     control, kernel, arguments, tasks, scratch, wake, busy = f.arguments
@@ -256,9 +256,9 @@ def _pause(f: Function) -> None:
         f.call("void", name, *arguments)
 
 
-def emit_clock(f: Function, pointer: Value) -> None:
-    """Write the time of the monotonic clock as (seconds, nanoseconds), two i64."""
-    f.call("i32", "clock_gettime", Value("i32", str(time.CLOCK_MONOTONIC)), pointer)
+def emit_clock(f: Function, pointer: Value, clock: int = time.CLOCK_MONOTONIC) -> None:
+    """Write the time of a clock as (seconds, nanoseconds), two i64."""
+    f.call("i32", "clock_gettime", Value("i32", str(clock)), pointer)
 
 
 def call_pointer(f: Function, function: Value, *arguments: Value) -> None:

@@ -278,7 +278,7 @@ def _record(frame: Frame, bases: Sequence[int], run: recording.Run) -> int:
     took, first, timings = time.monotonic_ns() - began, len(run.times), frame.timings()
     run.native_ns += took
     run.between_ns += took - sum([timing.total_ns for timing in timings])
-    run.times += [recording.Time(t.count, t.total_ns, t.busy_ns, t.busy_ns == t.total_ns) for t in timings]
+    run.times += [recording.Time(t.count, t.total_ns, t.busy_ns, t.alone) for t in timings]
     recorder = recording.local.recorder
     if recorder is not None and recorder.room > 0:
         run.events += [(first + i, began, ended) for i, began, ended in frame.events()]

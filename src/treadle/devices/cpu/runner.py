@@ -22,6 +22,7 @@ import ctypes
 import signal
 import struct
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NamedTuple
@@ -63,9 +64,10 @@ CONTROLS = (
 (CONTROL, SCRATCH, TIMES, WATCH, POSITION, COMMITTED, BASES) = range(8, 15)
 
 # Times, in words: where the next event and the end of the events are; a row for each entry, of two times of
-# the clock, nanoseconds, and how often; events, each an entry's number and two nanoseconds.
+# the clock, two of the thread's, nanoseconds, and how often; events, each an entry's number and two times in
+# nanoseconds.
 NEXT_EVENT, EVENTS_END, TIMES_HEAD = range(3)
-BEGAN, ENDED, BUSY, TOTAL, COUNTED, TIMES_WORDS = 0, 2, 4, 5, 6, 7
+BEGAN, ENDED, OWN_BEGAN, OWN_ENDED, BUSY, TOTAL, COUNTED, TIMES_WORDS = 0, 2, 4, 6, 8, 9, 10, 11
 EVENT_WORDS = 3
 EVENTS_MOST = 1 << 16
 """How many events are kept of one run of a table in which there are loops; the rows count all of them."""
@@ -108,8 +110,8 @@ class Control(NamedTuple):
 
 
 class Timing(NamedTuple):
-    """When an entry ran last, by the monotonic clock; how often it ran, for how long, and for how long its
-    threads were busy, all of them together.
+    """When an entry ran last, by the monotonic clock; how often it ran, for how long, and how much CPU time
+    its threads took, all of them together. `alone` is whether it was given to one thread.
     """
 
     began_ns: int
@@ -117,6 +119,7 @@ class Timing(NamedTuple):
     busy_ns: int
     total_ns: int
     count: int
+    alone: bool
 
 
 class Table:
@@ -174,6 +177,8 @@ class Table:
         self.events = TIMES_HEAD + TIMES_WORDS * len(self.entries)
         """Where events begin among the times."""
         self.most_events = EVENTS_MOST if len(kernels) < len(self.entries) else len(kernels)
+        self.together = shared
+        """Which entries are done by all threads, where there are several."""
         self.shared = any(shared)
         self.watched = sum(costs) >= WATCH_S
         head = [len(self.entries), self.commit, 8 * (ENTRIES + len(words)), len(operands)]
@@ -256,9 +261,12 @@ class Frame:
         times = self._times or []
         rows = [times[i : i + TIMES_WORDS] for i in range(TIMES_HEAD, self.table.events, TIMES_WORDS)]
         timings = []
-        for row in rows if times else ():
+        one = not self._words[CONTROL]
+        for row, together in zip(rows if times else (), self.table.together, strict=False):
             began, ended = (row[i] * 1_000_000_000 + row[i + 1] for i in (BEGAN, ENDED))
-            timings.append(Timing(began, ended, row[BUSY], row[TOTAL], row[COUNTED]))
+            # Without a time where another caller had the threads.
+            busy = row[BUSY] or row[TOTAL]
+            timings.append(Timing(began, ended, busy, row[TOTAL], row[COUNTED], one or not together))
         return timings
 
     def events(self) -> list[tuple[int, int, int]]:
@@ -357,26 +365,34 @@ def _emit_execute(module: ir.Module) -> None:
     call_pointer(f, _word(f, frame, FORK_JOIN, "ptr"), control, kernel, arguments, tasks, scratch, wake, busy)
     f.branch(done)
     f.start(alone)
+    with f.when(timed):
+        emit_clock(f, f.at(row, 8 * OWN_BEGAN), time.CLOCK_THREAD_CPUTIME_ID)
     call_pointer(f, kernel, arguments, Value("i64", "0"), tasks, scratch)
+    with f.when(timed):
+        emit_clock(f, f.at(row, 8 * OWN_ENDED), time.CLOCK_THREAD_CPUTIME_ID)
+        _increase(f, f.at(row, 8 * BUSY), _between(f, row, OWN_BEGAN, OWN_ENDED)[2])
     f.branch(done)
     f.start(done)
     with f.when(timed):
         emit_clock(f, f.at(row, 8 * ENDED))
-        began, ended = (
-            f.i64(f.add(f.mul(_word(f, row, word), 1_000_000_000), _word(f, row, word + 1)))
-            for word in (BEGAN, ENDED)
-        )
-        spent = f.op("sub", ended, began)
+        began, ended, spent = _between(f, row, BEGAN, ENDED)
         _increase(f, f.at(row, 8 * TOTAL), spent)
         _increase(f, f.at(row, 8 * COUNTED), Value("i64", "1"))
-        with f.when(f.op("xor", many, Value("i1", "true"))):
-            _increase(f, f.at(row, 8 * BUSY), spent)
         event = _word(f, times, NEXT_EVENT, "ptr")
         with f.when(f.compare("icmp ult", event, _word(f, times, EVENTS_END, "ptr"))):
             for word, value in enumerate((i, began, ended)):
                 f.store(value, f.at(event, 8 * word), 8)
             f.store(f.at(event, 8 * EVENT_WORDS), f.at(times, 8 * NEXT_EVENT), 8)
     f.ret()
+
+
+def _between(f: Function, row: Value, first: int, last: int) -> tuple[Value, Value, Value]:
+    """Two times of a clock in nanoseconds, and what is between them."""
+    began, ended = (
+        f.i64(f.add(f.mul(_word(f, row, word), 1_000_000_000), _word(f, row, word + 1)))
+        for word in (first, last)
+    )
+    return began, ended, f.op("sub", ended, began)
 
 
 def _increase(f: Function, pointer: Value, by: Value) -> None:
