@@ -52,8 +52,17 @@ CONTENDERS = {
         Contender("torch", _TORCH, packages=("torch",)),
         Contender("torch-channels-last", _TORCH, "channels last", ("torch",), images=True),
         Contender("torch-compile", _TORCH, "compile", ("torch",), ("TORCHINDUCTOR_CACHE_DIR",)),
+        Contender("jax", SIDES / "jax_jit.py", packages=("jax",), caches=("JAX_COMPILATION_CACHE_DIR",)),
+        Contender(
+            "onnxruntime", SIDES / "onnx_runtime.py", packages=("onnxruntime", "torch", "onnx"), trains=False,
+            file="net.onnx",
+        ),
+        Contender(
+            "openvino", SIDES / "open_vino.py", packages=("openvino", "torch", "onnx"), trains=False,
+            file="net.onnx",
+        ),
     )
-}
+}  # fmt: skip
 FILES = {
     # a file that contenders read: (the side that writes it, its function)
     "values.npz": (_OURS, "save_values"),

@@ -29,6 +29,8 @@ from treadle.errors import TreadleError
 CHILD = Path(__file__).with_name("child.py")
 STOP, CONTINUE = getattr(signal, "SIGSTOP", None), getattr(signal, "SIGCONT", None)
 LAST_LINES = 12
+ENVIRONMENT = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PLATFORMS": "cpu"}
+"""What is said to everybody besides."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TREADLE_THREADS")
 """Variables that libraries read when they are loaded."""
 
@@ -297,7 +299,9 @@ class _Jobs:
         source = str(Path(treadle.__file__).resolve().parents[1])
         path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH", "")]))
         threads = dict.fromkeys(THREADS, str(self.rules.threads))
-        return Process(name, job, {"PYTHONPATH": path, **threads, **environment}, self.rules.patience_s)
+        return Process(
+            name, job, {"PYTHONPATH": path, **ENVIRONMENT, **threads, **environment}, self.rules.patience_s
+        )
 
 
 @contextlib.contextmanager
