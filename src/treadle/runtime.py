@@ -94,7 +94,7 @@ def precision(name: str) -> AbstractContextManager[None]:
 
     Args:
         name: "fast", the default: 3x3 convolutions of float32 run by Winograd's algorithm where it is
-            quicker, with an error below twice that of the sums as they are written; "exact": nothing does.
+            quicker, with about twice the error of the sums as they are written; "exact": nothing does.
 
     Raises:
         ValueError: there is no such precision.

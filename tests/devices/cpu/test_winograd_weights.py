@@ -133,8 +133,9 @@ def test_any(chosen: tuple[Case, dict], isa: Isa) -> None:
     check(chosen[0], isa, **chosen[1])
 
 
-def test_error_is_near_that_of_direct_sums() -> None:
-    layer, isa = case(4, 64, 48, (28, 28)), host_isas()[0]
+@pytest.mark.parametrize("layer", [case(4, 64, 48, (28, 28)), case(8, 128, 96, (14, 14))], ids=("28", "14"))
+def test_error_is_near_that_of_direct_sums(layer: Case) -> None:
+    isa = host_isas()[0]
     x, dy = operands(layer)
     wanted = expected(layer, x.astype(np.float64), np.zeros(layer.shapes[1]), dy.astype(np.float64))
     direct = weight_gradient(layer.convolution(exact=True), isa)

@@ -4,7 +4,7 @@ back.
     gradient = FILTER_GRADIENT (sum over tiles of (INPUT x INPUT^T) * (OUTPUT_GRADIENT dy OUTPUT_GRADIENT^T))
                FILTER_GRADIENT^T
 
-A block of tiles is summed from zero and then added in memory, which halves the error. There are two orders.
+Runs of tiles are summed from zero and then added in memory, which halves the error. There are two orders.
 Where there are many tiles, a task transforms block after block and keeps all its sums. Where there are many
 channels and filters, a task transforms all tiles for a part of them and makes that part of the sums: what
 several tasks read is transformed several times, which costs less than to bring it from memory.
@@ -97,7 +97,7 @@ class SumWriter:
     def product(
         self, a: Value, b: Value, into: Value, rows: int, vectors: int, count: Index, add: bool
     ) -> None:
-        """One register tile, summed from zero."""
+        """One register tile: runs of tiles are summed from zero."""
         f, nbytes = self.f, self.lanes * ITEMSIZE
         places = [row * self.width_nbytes + v * nbytes for row in range(rows) for v in range(vectors)]
         if add:
@@ -107,10 +107,19 @@ class SumWriter:
             "float", self.lanes, offsets(rows, ITEMSIZE), self.sums.panel * ITEMSIZE,
             offsets(vectors, nbytes), self.width_nbytes, unroll=max(1, min(4, 24 // (rows * vectors))),
         )  # fmt: skip
-        acc = accumulate(f, self.isa, tile, zeros(f, rows, vectors, self.type), a, b, count)
-        for place, value in zip(places, (value for row in acc for value in row), strict=True):
-            pointer = f.at(into, place)
-            f.store(plus(f, f.load(self.type, pointer), value) if add else value, pointer)
+
+        def run(first: Index) -> None:
+            begin = f.at(a, f.mul(first, tile.a_step)), f.at(b, f.mul(first, tile.b_step))
+            length = f.min(self.sums.run, f.sub(count, first)) if add else count
+            acc = accumulate(f, self.isa, tile, zeros(f, rows, vectors, self.type), *begin, length)
+            for place, value in zip(places, (value for row in acc for value in row), strict=True):
+                pointer = f.at(into, place)
+                f.store(plus(f, f.load(self.type, pointer), value) if add else value, pointer)
+
+        if add:
+            f.loop(0, count, run, step=self.sums.run)
+        else:
+            run(0)
 
     # -- the way back
 
@@ -309,7 +318,7 @@ def sum_parts(sums: WinogradSums, target: Target, isa: Isa, label: str) -> Nativ
     f = module.function("kernel", ["ptr", "i64", "i64", "ptr"])
     arguments, first, last, scratch = f.arguments
     input, gradient, into = (f.load("ptr", f.at(arguments, 8 * i), 8) for i in range(3))
-    grid, add = sums.grid, sums.blocks.parts > 1
+    grid, add = sums.grid, sums.blocks.parts > 1 or sums.run < sums.block_tiles
     of_channels, of_filters = sums.parts
     filters = of_filters.large * sums.vectors * sums.lanes
     both = sums.planes(grid.tiles, sums.panel, filters)
