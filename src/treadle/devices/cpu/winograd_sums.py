@@ -22,8 +22,8 @@ PANEL = 64
 BLOCK_TILES = 128
 """Most tiles of a block, unless a unit has more."""
 RUN_TILES = 32
-"""Most tiles that are summed from zero before they are added in memory. All 128 tiles of 256 channels of 14 x 14
-at once have 4.1 times the error of direct sums, runs of 32 have 2.5 times, of 16 2.2 times.
+"""Most tiles that are summed from zero before they are added in memory. The 128 tiles of 256 channels of
+14 x 14 at once have 4.1 times the error of direct sums, in runs of 32 2.5 times, of 16 2.2 times.
 """
 CACHE_NBYTES = 5 << 18
 """Of a second-level cache: what a block needs beyond it comes from the third."""
