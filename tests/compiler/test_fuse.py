@@ -307,7 +307,7 @@ def test_what_is_read_elsewhere_too_is_the_epilogues_result():
     z = ew.add(MATMUL(x, w), bias)
     outputs = [make(OPS["sort"], (ew.tanh(z),), (1, False)), reduction.sum(z, axis=0)]
     fused = check(outputs, [normal(4, 8), normal(8, 8), normal(8)], rtol=1e-3)
-    assert labels(fused)[0] == "matmul+" and len(fused.calls) == 4
+    assert labels(fused)[0] == "matmul+" and len(fused.calls[0].outputs) == 2 and len(fused.calls) == 3
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,8 @@ class Costs:
 
     instructions: dict[Node, int]
     loads: dict[Node, int]
-    fed: set[Node]
+    fed: dict[Node, Node]
+    """The library op in whose epilogue a value can be computed."""
     reduction: dict[Node, Node]
     """The reduction a value is made of element by element, of those that are."""
 
@@ -97,7 +98,7 @@ def estimate(
     for node in order:
         for child in inputs[node]:
             readers[child] = readers.get(child, 0) + 1
-    costs = Costs({}, {}, set(), {})
+    costs = Costs({}, {}, {}, {})
     seen: dict[Node, tuple[int, int]] = {}
     kept: set[Node] = set()
     for node in order:
@@ -112,7 +113,7 @@ def estimate(
                 direct = is_library[child] and takes_epilogue(child)
                 alone = readers[child] == 1 and child.dtype is node.dtype
                 if alone and (direct or (child in costs.fed and child not in kept)):
-                    costs.fed.add(node)
+                    costs.fed[node] = child if direct else costs.fed[child]
         if name in REDUCTIONS:
             costs.reduction[node] = node
         elif (node.op.elementwise or name == "reshape") and not is_library[node]:

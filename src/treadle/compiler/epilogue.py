@@ -18,25 +18,14 @@ as momentum and weight are, and that store with any strides.
 def epilogue_of(groups: Groups, node: Node) -> Group | None:
     """The one group that reads a library op's result, turned into its epilogue; or None."""
     (group, places), *_ = groups.asking[node].items()
-    usable = group.library is None and not group.inner and group.targets
-    if not usable or not groups.takes_epilogue(node):
-        return None
     several = node.op.name in IN_PLACE
-    rows = [axis for axis in group.rows if group.sizes[axis] > 1]
-    strides = row_major([group.sizes[axis] for axis in rows])
-    points = 0, tuple(sorted(zip(rows, strides, strict=True)))
+    points = points_of(groups, group, node)
     if (
-        group.points != groups.size[node]
+        points is None
+        or not groups.takes_epilogue(node)
         or (len(group.targets) > 1 and not several)
-        or any(
-            target.node is not target.owner
-            or target.node.dtype is not node.dtype
-            or target.address != points
-            or (not several and updates(groups, group, target))
-            for target in group.targets
-        )
+        or any(not several and updates(groups, group, target) for target in group.targets)
         or any(place.guards for place in places)
-        or not costs.NO_EPILOGUE.isdisjoint({local.op.name for local in group.local})
     ):
         return None
     read = {linear(place, node.shape) for place in places}
@@ -44,6 +33,36 @@ def epilogue_of(groups: Groups, node: Node) -> Group | None:
     if address is None or (not several and address != linear(identity(node.shape), node.shape)):
         return None
     return group if rebase(groups, group, node, address) else None
+
+
+def points_of(groups: Groups, group: Group, node: Node) -> Map | None:
+    """The number of a point over a group's axes, if the group computes and stores element by element, as many
+    elements as a node has, and of its dtype.
+    """
+    rows = [axis for axis in group.rows if group.sizes[axis] > 1]
+    strides = row_major([group.sizes[axis] for axis in rows])
+    points = 0, tuple(sorted(zip(rows, strides, strict=True)))
+    alike = group.library is None and not group.inner and group.points == groups.size[node] and group.targets
+    if not alike or not costs.NO_EPILOGUE.isdisjoint({local.op.name for local in group.local}):
+        return None
+    plain = all(
+        target.node is target.owner and target.node.dtype is node.dtype and target.address == points
+        for target in group.targets
+    )
+    return points if plain else None
+
+
+def could_be_epilogue(groups: Groups, group: Group, node: Node) -> bool:
+    """Whether a group that reads what an epilogue gives could be that epilogue, which then stores both: a
+    difference, and what the loss's gradient makes of it.
+    """
+    points = points_of(groups, group, node)
+    places = groups.asking[node][group]
+    return (
+        groups.costs.fed[node].op.name in IN_PLACE
+        and points is not None
+        and all(not place.guards and linear(place, node.shape) == points for place in places)
+    )
 
 
 def stored_at(read: Map, stored: Map, group: Group, node: Node) -> Map | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from treadle.compiler.costs import REDUCTIONS
+from treadle.compiler.epilogue import could_be_epilogue
 from treadle.compiler.groups import MOST_NODES, Folded, Group, Groups, reduced_axes
 from treadle.compiler.indexmap import ZERO, Place, Split, covers, dimensions, matched
 from treadle.graph.node import Node
@@ -24,10 +25,9 @@ def host(groups: Groups, node: Node) -> Group | None:
                 groups.add_target(group, node, group.folds[node].place)
                 return group
         return reduced_beside(groups, node)
-    if groups.costs.feeds(node) and node not in groups.outputs:
-        return None
+    feeds = groups.costs.feeds(node) and node not in groups.outputs
     for group in () if node in groups.apart else list(asking):
-        if groups.joinable(group, node):
+        if groups.joinable(group, node) and (not feeds or could_be_epilogue(groups, group, node)):
             foresee_rows(groups, node, group)
             place = groups.covering(node, group, asking[group])
             if place is not None and not groups.wasteful(node, group):
@@ -39,7 +39,7 @@ def host(groups: Groups, node: Node) -> Group | None:
                     groups.add_target(group, node, place)
                     groups.take(group, node, found)
                     return group
-    return mapped_beside(groups, node)
+    return None if feeds else mapped_beside(groups, node)
 
 
 def foresee_rows(groups: Groups, node: Node, group: Group) -> None:

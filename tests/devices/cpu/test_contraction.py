@@ -202,9 +202,15 @@ def test_what_is_bound_by_memory(isa: Isa, dtype: str) -> None:
     a, b, c = plain(33, 2053, 520 // small, dtype, "TNN")
     assert schedule_of(a, b, c, isa).pack_b
     check(a, b, c, isa)
-    for k, layout in ((1, "NNN"), (5, "TNN"), (64, "TNN")):
-        a, b, c = plain(150, 517, k, dtype, layout)
-        assert schedule_of(a, b, c, isa).grid[1] == 1 and not schedule_of(a, b, c, isa).pack_b
+    for m, k, layout in (
+        (520, 1, "NNN"),
+        (520, 5, "TNN"),
+        (520, 64, "TNN"),
+        (97, 110, "NNN"),
+        (97, 30, "TNN"),
+    ):
+        a, b, c = plain(m, 517, k, dtype, layout)
+        assert schedule_of(a, b, c, isa).k_block == k and not schedule_of(a, b, c, isa).pack_b
         check(a, b, c, isa)
 
 

@@ -8,11 +8,12 @@ loop goes over them. Knows bodies and registers, not how the product is cut.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from treadle.compiler.kernel import Access, Affine, Instruction, Operand, Store
-from treadle.devices.cpu.expression import Site, render_body, render_store
+from treadle.devices.cpu.expression import Site, evaluate, render_body, render_store
 from treadle.devices.cpu.ir import Function, Index, Value
 from treadle.devices.cpu.registers import ITEMSIZE
 from treadle.devices.cpu.target import Isa
@@ -20,6 +21,9 @@ from treadle.devices.cpu.target import Isa
 FREE = {"load", "constant", "accumulator"}
 CHEAP = FREE | {"add", "subtract", "multiply", "negative", "maximum", "minimum"}
 MOST_CHEAP = 4
+
+Known = Mapping[int, Value]
+"""Values by their positions in a body."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,36 @@ class Epilogue:
         last = len(self.operands) - 1
         return [last, *range(last + 1 - len(self.values), last)]
 
+    @cached_property
+    def uniform(self) -> frozenset[int]:
+        """Positions in the body of what is the same for all elements."""
+        found: set[int] = set()
+        for position, instruction in enumerate(self.body):
+            if instruction.op == "load":
+                same = not any(instruction.attribute.index.strides) and not instruction.attribute.guards
+            else:
+                computed = instruction.op == "constant" or instruction.arguments
+                same = bool(computed) and found.issuperset(instruction.arguments)
+            if same:
+                found.add(position)
+        return frozenset(found)
+
     @property
     def cheap(self) -> bool:
         """Whether the body is written on the registers of a tile."""
-        counted = [instruction.op for instruction in self.body if instruction.op not in FREE]
+        counted = [x.op for i, x in enumerate(self.body) if x.op not in FREE and i not in self.uniform]
         plain = all(not i.attribute.guards for i in self.body if i.op == "load")
         return plain and CHEAP.issuperset(counted) and len(counted) <= MOST_CHEAP
+
+    def before(self, f: Function, isa: Isa, pointers: Sequence[Value], index: Sequence[Index]) -> Known:
+        """Write what is the same for all elements, once; `index` is any of them."""
+        site = Site(f, isa, self.operands, pointers, index, 1)
+        known: dict[int, Value] = {}
+        for position in sorted(self.uniform):
+            instruction = self.body[position]
+            dtypes = tuple(self.body[a].dtype for a in instruction.arguments)
+            known[position] = evaluate(site, instruction, dtypes, [known[a] for a in instruction.arguments])
+        return known
 
     def finish(
         self,
@@ -61,11 +89,14 @@ class Epilogue:
         value: Value,
         lanes: int,
         active: int,
+        known: Known | None = None,
     ) -> None:
-        """Write the body for the sums of one vector whose first lane stands at `index`."""
+        """Write the body for the sums of one vector whose first lane stands at `index`; `known` is what has
+        been written `before`.
+        """
         mask = f.mask(lanes, active) if active else None
         site = Site(f, isa, self.operands, pointers, index, lanes, mask=mask, accumulator=value)
-        computed = render_body(site, self.body)
+        computed = render_body(site, self.body, known)
         for operand, position in zip(self.results, self.values, strict=True):
             render_store(site, self.body, Store(Access(operand, self.target), position), computed)
 
@@ -80,6 +111,7 @@ class Epilogue:
         active: int,
     ) -> None:
         """Write a cheap body for rows of vectors in registers, the first of which stands at `corner`."""
+        known = self.before(f, isa, pointers, corner)
         operands: list[Operand] = []
         begins: list[Value] = []
 
@@ -107,7 +139,7 @@ class Epilogue:
                 site = Site(
                     f, isa, operands, begins, (*outer, row, v * lanes), lanes, mask=tail, accumulator=value
                 )
-                written.append((site, render_body(site, body)))
+                written.append((site, render_body(site, body, known)))
         # All stores come last: what rows have in common (a bias) is then loaded once.
         for site, values in written:
             for store in stores:

@@ -39,12 +39,17 @@ def module_for(isa: Isa) -> Module:
     return Module(isa.attributes, fma=fma, scalef=isa.name == "avx512")
 
 
-def render_body(site: Site, body: Sequence[Instruction]) -> list[Value]:
-    """Write all instructions of a body; their values in order. What is the same in all lanes is a scalar:
-    see `widen`.
+def render_body(
+    site: Site, body: Sequence[Instruction], known: Mapping[int, Value] | None = None
+) -> list[Value]:
+    """Write all instructions of a body but those whose values are known; their values in order. What is the
+    same in all lanes is a scalar: see `widen`.
     """
     values: list[Value] = []
-    for instruction in body:
+    for position, instruction in enumerate(body):
+        if known and position in known:
+            values.append(known[position])
+            continue
         dtypes = tuple(body[a].dtype for a in instruction.arguments)
         values.append(evaluate(site, instruction, dtypes, [values[a] for a in instruction.arguments]))
     return values

@@ -372,6 +372,7 @@ class ProductWriter:
             for v, value in enumerate(vectors):
                 f.store(value, f.at(waiting, (r * width + v) * vector_nbytes))
         *digits, row, column = corner
+        known = epilogue.before(f, self.isa, pointers, corner)
 
         def row_of(r: Index) -> None:
             begin = f.at(waiting, f.mul(r, width * vector_nbytes))
@@ -379,7 +380,7 @@ class ProductWriter:
             def chunk(v: Index, active: int) -> None:
                 value = f.load(self.type, f.at(begin, f.mul(v, vector_nbytes)))
                 index = (*digits, f.add(row, r), f.add(column, f.mul(v, lanes)))
-                epilogue.finish(f, self.isa, pointers, index, value, lanes, active)
+                epilogue.finish(f, self.isa, pointers, index, value, lanes, active, known)
 
             each_vector(f, columns, lanes, 0, width, chunk)
 

@@ -42,10 +42,14 @@ takes 16.9 ms by whole columns of tiles and 6.2 by a few rows at a time, 32 x 40
 """
 FAR_ROWS, FAR_K = 16, 32
 """Most rows of a for which a far b is not packed, and steps of k then between two visits of a tile of c."""
-SHORT_K = 64
-SHORT_NBYTES, SHORT_ROW_NBYTES = 1 << 18, 1 << 11
-"""Of c and of its rows, from which a product of so few steps of k is bound by c: each task writes whole rows
+SHORT_K, SHORT_NBYTES, SHORT_ROW_NBYTES = 64, 1 << 20, 1 << 11
+"""Steps of k, and bytes of c and of its rows, for which a product is bound by c: each task writes whole rows
 of it, in wide tiles. 3072 x 4 x 4096 with momentum takes 6.1 ms and not 10.3, 1024 x 64 x 512 0.69 and not 1.
+"""
+SHORT_SIDE, SHARED_NBYTES, PERIOD = 112, 1 << 17, 1024
+"""Of m and k, and of c, for which threads share c by wide columns, as the other products of a layer share
+its weight: less moves between their caches (64 x 100 x 1000 in a step on two threads: 71 us and not 98). Not
+where rows are a multiple of `PERIOD` bytes apart, so that columns throw each other out of the cache.
 """
 RANGES, RANGED_K = 4, 256
 RANGED_READS, RANGED_NBYTES = 5 << 19, 1 << 20
@@ -200,9 +204,14 @@ def choose_streamed(
         return Schedule(1, vectors, STREAM_ROWS, STREAM_ROWS, splits, (1, 1), 0, False)
     if far and m <= FAR_ROWS:
         return Schedule(rows, WIDE, 2, FAR_K, splits, (1, 1), 0, False)
-    if k <= SHORT_K and m * n * itemsize >= SHORT_NBYTES and n * itemsize >= SHORT_ROW_NBYTES:
-        tasks = min(-(-wanted_tasks(batch, m, n, k) // batch), EvenCut(m, rows).parts)
-        return Schedule(rows, WIDE, 2, SHORT_K, 1, (tasks, 1), 0, False)
+    written, row_nbytes = m * n * itemsize, n * itemsize
+    tasks = -(-wanted_tasks(batch, m, n, k) // batch)
+    if k <= SHORT_K and written >= SHORT_NBYTES and row_nbytes >= SHORT_ROW_NBYTES:
+        return Schedule(rows, WIDE, 2, k, 1, (min(tasks, EvenCut(m, rows).parts), 1), 0, False)
+    shared = written >= SHARED_NBYTES and row_nbytes >= SHORT_ROW_NBYTES and row_nbytes % PERIOD
+    if max(m, k) <= SHORT_SIDE and shared:
+        panels = -(-n // (WIDE * isa.lanes(itemsize)))
+        return Schedule(rows, WIDE, 2, k, 1, (1, min(tasks, panels)), 0, False)
     return None
 
 
