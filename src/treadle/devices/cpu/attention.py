@@ -19,7 +19,7 @@ from treadle.devices.cpu.native import Lowered, Step
 from treadle.devices.cpu.registers import ITEMSIZE
 from treadle.devices.cpu.target import Isa
 
-WHOLE_HEADS = 8
+WHOLE_HEADS = 4
 """From so many heads of a batch on, one task has all of a head, and computes its weights once for the three
 gradients; with fewer, the gradient of the queries is a kernel of its own, of tasks along the queries.
 """
