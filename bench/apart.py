@@ -1,4 +1,6 @@
-"""Training steps and matrix products, each contender in a process of its own, the processes taking turns.
+"""Define-by-run steps and matrix products, each contender in a process of its own, which take turns.
+
+Compiled steps of networks: `treadle bench`.
 
 Thread pools go on spinning after their work; where contenders share a process and there are two cores,
 whoever comes next waits for the other's threads (`core.py` pauses, but some pools spin for longer). Here only
@@ -25,16 +27,10 @@ from peers import cores, use_threads
 
 Maker = Callable[[], Callable[[], Any]]
 STEPS: dict[str, dict[str, Maker]] = {
-    "two-layer, compiled": {
-        OURS: steps.ours_two_layer,
-        "torch": lambda: steps.torch_two_layer()["torch"],
-        "torch.compile": lambda: steps.compiled_torch_two_layer()["torch.compile"],
-    },
     "two-layer, define-by-run": {
         OURS: steps.ours_two_layer_by_run,
         "torch": lambda: steps.torch_two_layer()["torch"],
     },
-    "LeNet-like": {OURS: steps.ours_lenet, "torch": lambda: steps.lenet()["torch"]},
 }
 for size in products.SIZES:
     STEPS[f"matmul, {size}"] = {

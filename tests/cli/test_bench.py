@@ -54,6 +54,7 @@ def test_a_peer_beside_ours(monkeypatch, tmp_path, capsys):
     assert workload["fastest_peer"] == "fake-right" and workload["failed"] == {}
     ours, peer = (workload["contenders"][name] for name in ("treadle", "fake-right"))
     assert workload["ratio"] == pytest.approx(peer["median_ms"] / ours["median_ms"], abs=1e-3)
+    assert ours["peak_share"] == pytest.approx(ours["gflop_per_s"] / found["peak_gflops"], abs=0.01)
     assert ours["first_cold_s"] > 0 and ours["first_cached_s"] > 0 and ours["peak_mib"] > 10
     assert peer["first_cold_s"] > 0 and peer["first_cached_s"] is None
     assert ours["numbers"] == pytest.approx(peer["numbers"], rel=1e-4) and len(ours["numbers"]) == 3

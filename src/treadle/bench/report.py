@@ -12,11 +12,15 @@ from treadle.bench.workloads import Workload
 if TYPE_CHECKING:
     from rich.table import Table
 
+COLUMNS = (
+    "ms a step", "quartiles", "over ours", "first step", "from caches", "peak MiB", "GFLOP/s", "of peak",
+)  # fmt: skip
 
-def as_json(workload: Workload, outcome: Outcome) -> dict[str, Any]:
-    """A workload's outcome; ratios are a peer's median time over ours."""
+
+def as_json(workload: Workload, outcome: Outcome, peak_gflops: float) -> dict[str, Any]:
+    """A workload's outcome; ratios are a peer's median time over ours, shares those of the peak."""
     flops = next((m.flops for m in outcome.measured.values() if m.flops), None)
-    contenders = {name: _numbers(measured, flops) for name, measured in outcome.measured.items()}
+    contenders = {name: _numbers(measured, flops, peak_gflops) for name, measured in outcome.measured.items()}
     peers = {name: found["median_ms"] for name, found in contenders.items() if not is_ours(name)}
     fastest = min(peers, key=peers.__getitem__, default=None)
     ours = contenders.get(OURS)
@@ -29,11 +33,12 @@ def as_json(workload: Workload, outcome: Outcome) -> dict[str, Any]:
         "fastest_peer": fastest,
         "ratio": round(peers[fastest] / ours["median_ms"], 3) if fastest and ours else None,
         "wanted_ratio": workload.ratio,
+        "wanted_share": workload.share,
         "wanted_first_s": workload.first_s,
     }
 
 
-def _numbers(measured: Measured, flops: int | None) -> dict[str, Any]:
+def _numbers(measured: Measured, flops: int | None, peak_gflops: float) -> dict[str, Any]:
     median = measured.median_s
     several = len(measured.rounds_s) > 1
     low, _, high = statistics.quantiles(measured.rounds_s, n=4) if several else [median] * 3
@@ -46,6 +51,7 @@ def _numbers(measured: Measured, flops: int | None) -> dict[str, Any]:
         "first_cached_s": measured.first_cached_s and round(measured.first_cached_s, 4),
         "peak_mib": round(measured.peak_nbytes / (1 << 20), 1),
         "gflop_per_s": flops and round(flops / median / 1e9, 1),
+        "peak_share": flops and round(flops / median / 1e9 / peak_gflops, 4),
         "numbers": measured.numbers,
     }
 
@@ -60,7 +66,7 @@ def table(found: dict[str, Any]) -> Table:
         title += f": {ratio:.2f}x of {found['fastest_peer']}" + (f" (wanted: {wanted})" if wanted else "")
     shown = Table(title=title, title_justify="left")
     shown.add_column("")
-    for column in ("ms a step", "quartiles", "over ours", "first step", "from caches", "peak MiB", "GFLOP/s"):
+    for column in COLUMNS:
         shown.add_column(column, justify="right")
     ours = found["contenders"].get(OURS)
     for name, numbers in sorted(found["contenders"].items(), key=lambda item: item[1]["median_ms"]):
@@ -74,6 +80,7 @@ def table(found: dict[str, Any]) -> Table:
             _seconds(numbers["first_cached_s"]),
             f"{numbers['peak_mib']:,.0f}",
             f"{numbers['gflop_per_s']:.0f}" if numbers["gflop_per_s"] else "",
+            f"{100 * numbers['peak_share']:.0f} %" if numbers["peak_share"] else "",
         )
     return shown
 

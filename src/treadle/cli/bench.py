@@ -66,13 +66,17 @@ def run(options: Namespace) -> int:
         "versions": versions(["numpy", "llvmlite", *packages]),
         "threads": rules.threads,
         "rounds": rules.rounds,
+        "peak_gflops": round(_peak_gflops(rules.threads), 1),
         "workloads": [],
     }
     console = Console(highlight=False, stderr=options.json == "-")
     if not console.is_terminal:
-        console = Console(highlight=False, stderr=options.json == "-", width=110)
+        console = Console(highlight=False, stderr=options.json == "-", width=120)
     said = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
-    console.print(f"{found['machine']['processor']}, {rules.threads} threads; {said}")
+    console.print(
+        f"{found['machine']['processor']}, {rules.threads} threads, "
+        f"{found['peak_gflops']:.0f} GFLOP/s of multiply-adds; {said}"
+    )
     for name in who:
         if lacking[name]:
             console.print(f"{name} is left out: pip install {' '.join(lacking[name])}")
@@ -82,7 +86,7 @@ def run(options: Namespace) -> int:
         part = [CONTENDERS[n] for n in who if not lacking[n] and CONTENDERS[n].takes_part(workload)]
         with teller.status("") as status:
             outcome = measure(workload, part, rules, status.update)
-        found["workloads"].append(as_json(workload, outcome))
+        found["workloads"].append(as_json(workload, outcome, found["peak_gflops"]))
         console.print(table(found["workloads"][-1]))
         for reason in outcome.failed.values():
             console.print(f"left out: {reason}", markup=False)
@@ -91,3 +95,16 @@ def run(options: Namespace) -> int:
     if options.json == "-":
         print(json.dumps(found, indent=1))
     return 1 if any(not entry["contenders"] for entry in found["workloads"]) else 0
+
+
+def _peak_gflops(threads: int) -> float:
+    """What so many threads of this machine can do."""
+    import treadle as td
+    from treadle.bench.machine import limits
+
+    before = td.num_threads()
+    td.set_num_threads(threads)
+    try:
+        return limits().peak_gflops(threads)
+    finally:
+        td.set_num_threads(before)
