@@ -25,7 +25,7 @@ def prepare(job):
         if variant == "dies" and steps == 2:
             print("out of paper", file=sys.stderr)
             os._exit(3)
-        if variant == "hangs" and steps == 5:
+        if variant == "hangs" and steps == 4:
             time.sleep(600)
         h = np.maximum(x @ w1.T, 0)
         difference = h @ w2.T - y

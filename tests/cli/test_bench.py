@@ -6,10 +6,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from treadle.bench import contenders, workloads
 from treadle.bench.contenders import Contender
+from treadle.bench.rotation import ContenderFailed, Process
 from treadle.cli import main
 
 FAKE = Path(__file__).with_name("fake_peer.py")
@@ -61,20 +63,32 @@ def test_a_peer_beside_ours(monkeypatch, tmp_path, capsys):
     assert ours["numbers"][2] < ours["numbers"][0]
 
 
-def test_peers_that_fail_do_not_stop_the_rest(monkeypatch, capsys):
-    fake(monkeypatch, "dies", "wrong", "hangs", "right")
-    peers = ["fake-dies", "fake-wrong", "fake-hangs", "fake-right"]
-    words = ["--peers", *peers, *QUICK, "--patience", "4", "--json", "-", "--caches"]
-    assert main(["bench", "two-layer", *words, str(FAKE.parent / "__pycache__" / "caches")]) == 0
+def test_peers_that_fail_do_not_stop_the_rest(monkeypatch, tmp_path, capsys):
+    fake(monkeypatch, "dies", "wrong", "right")
+    words = ["--peers", "fake-dies", "fake-wrong", "fake-right", *QUICK, "--json", "-"]
+    assert main(["bench", "two-layer", *words, "--caches", str(tmp_path)]) == 0
     out, err = capsys.readouterr()
     (workload,) = json.loads(out)["workloads"]
     assert set(workload["contenders"]) == {"treadle", "fake-right"}
     failed = workload["failed"]
     assert failed["fake-dies"] == "fake-dies ended with status 3\n    out of paper"
-    assert failed["fake-hangs"] == "fake-hangs did not answer in 4 s"
     assert failed["fake-wrong"].startswith("fake-wrong computes something else: ")
     for reason in failed.values():
         assert f"left out: {reason.splitlines()[0]}" in err
+
+
+def test_a_process_that_hangs_is_ended(tmp_path):
+    workload = workloads.WORKLOADS["two-layer"]
+    paths = {name: str(tmp_path / f"{name}.npz") for name in ("batch", "values")}
+    np.savez(paths["batch"], **workload.batch())
+    np.savez(paths["values"], **{"hidden.weight": np.ones((5, 12)), "output.weight": np.ones((6, 5))})
+    job = {"side": str(FAKE), "make": "prepare", "variant": "hangs", "workload": workload.as_json(),
+           "threads": 1, **paths}  # fmt: skip
+    process = Process("fake-hangs", job, {}, 300.0)
+    process.patience_s = 0.1
+    with pytest.raises(ContenderFailed, match=r"fake-hangs did not answer in 0\.1 s"):
+        process.ask({"seconds": 0.01})
+    process.end()
 
 
 @pytest.mark.parametrize("name", [name for name in TINY if name != "two-layer"])
