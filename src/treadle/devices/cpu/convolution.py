@@ -25,7 +25,7 @@ from treadle.devices.cpu.target import Isa
 from treadle.devices.cpu.winograd_sums import choose_winograd_sums, suits
 from treadle.devices.cpu.winograd_weights import winograd_gradient
 
-WINOGRAD_GAIN = 0.8
+WINOGRAD_GAIN = 0.9
 """How much of a direct kernel's time Winograd's must take by their models, to be chosen."""
 
 
