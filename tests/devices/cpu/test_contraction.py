@@ -287,6 +287,14 @@ EPILOGUES = {
         ],
         lambda t, x: 0.5 * t + x[: t.size].reshape(t.shape),
     ),
+    "divided by a number": (
+        [
+            ("load", (), Access(0, Affine(2, (0, 0)))),
+            ("reciprocal", (1,), None),
+            ("multiply", (0, 2), None),
+        ],
+        lambda t, x: t / x[2],
+    ),
     "tanh": (
         [("load", (), LOAD_ROW), ("add", (0, 1), None), ("tanh", (2,), None), ("multiply", (2, 3), None)],
         lambda t, x: (t + x[: t.shape[1]]) * np.tanh(t + x[: t.shape[1]]),
