@@ -21,6 +21,8 @@ from treadle.devices.cpu.target import Isa
 FREE = {"load", "constant", "accumulator"}
 CHEAP = FREE | {"add", "subtract", "multiply", "negative", "maximum", "minimum"}
 MOST_CHEAP = 4
+PLACED = {"index", "inside", "gather", "checked", "result"}
+"""Instructions whose value depends on the place by more than an address."""
 
 Known = Mapping[int, Value]
 """Values by their positions in a body."""
@@ -112,24 +114,10 @@ class Epilogue:
     ) -> None:
         """Write a cheap body for rows of vectors in registers, the first of which stands at `corner`."""
         known = self.before(f, isa, pointers, corner)
-        operands: list[Operand] = []
-        begins: list[Value] = []
-
-        def local(operand: int, affine: Affine) -> Access:
-            """The same access, counted from the tile's corner."""
-            place: Index = affine.offset
-            for stride, index in zip(affine.strides, corner, strict=True):
-                place = f.add(place, f.mul(index, stride))
-            operands.append(self.operands[operand])
-            begins.append(f.at(pointers[operand], f.mul(place, ITEMSIZE[self.operands[operand].dtype])))
-            return Access(len(operands) - 1, Affine(0, affine.strides))
-
-        body = [
-            replace(i, attribute=local(i.attribute.operand, i.attribute.index)) if i.op == "load" else i
-            for i in self.body
-        ]
+        local = Corner(f, self.operands, pointers, corner)
+        body = local.body(self.body)
         pairs = zip(self.results, self.values, strict=True)
-        stores = [Store(local(operand, self.target), position) for operand, position in pairs]
+        stores = [Store(local.access(operand, self.target), position) for operand, position in pairs]
         mask = f.mask(lanes, active) if active else None
         outer = (0,) * (len(corner) - 2)
         written = []
@@ -137,13 +125,57 @@ class Epilogue:
             for v, value in enumerate(vectors):
                 tail = mask if v == len(vectors) - 1 else None
                 site = Site(
-                    f, isa, operands, begins, (*outer, row, v * lanes), lanes, mask=tail, accumulator=value
+                    f,
+                    isa,
+                    local.operands,
+                    local.pointers,
+                    (*outer, row, v * lanes),
+                    lanes,
+                    mask=tail,
+                    accumulator=value,
                 )
                 written.append((site, render_body(site, body, known)))
         # All stores come last: what rows have in common (a bias) is then loaded once.
         for site, values in written:
             for store in stores:
                 render_store(site, body, store, values)
+
+
+class Corner:
+    """Counts what a body reads from the corner of a tile, so that offsets within the tile are constants."""
+
+    def __init__(
+        self, f: Function, operands: Sequence[Operand], pointers: Sequence[Value], corner: Sequence[Index]
+    ):
+        self._f, self._corner = f, corner
+        self._sources = list(zip(operands, pointers, strict=True))
+        self.operands: list[Operand] = []
+        self.pointers: list[Value] = []
+
+    def access(self, operand: int, affine: Affine) -> Access:
+        """The same access, of an operand of its own that begins at the corner."""
+        f, (source, pointer) = self._f, self._sources[operand]
+        place: Index = affine.offset
+        for stride, index in zip(affine.strides, self._corner, strict=True):
+            place = f.add(place, f.mul(index, stride))
+        self.operands.append(source)
+        self.pointers.append(f.at(pointer, f.mul(place, ITEMSIZE[source.dtype])))
+        return Access(len(self.operands) - 1, Affine(0, affine.strides))
+
+    def body(self, body: Sequence[Instruction]) -> tuple[Instruction, ...]:
+        """A body that is `movable`, with its loads counted from the corner."""
+        return tuple(
+            replace(i, attribute=self.access(i.attribute.operand, i.attribute.index)) if i.op == "load" else i
+            for i in body
+        )
+
+
+def movable(body: Sequence[Instruction]) -> bool:
+    """Whether nothing but plain loads depends on the place."""
+    return all(
+        instruction.op not in PLACED and not (instruction.op == "load" and instruction.attribute.guards)
+        for instruction in body
+    )
 
 
 def each_vector(

@@ -14,11 +14,11 @@ points is Toom's and Cook's.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-from treadle.devices.cpu.elements import multiply_add
-from treadle.devices.cpu.ir import Function, Value
+from treadle.devices.cpu.elements import ITEMSIZES, multiply_add
+from treadle.devices.cpu.ir import Function, Index, Value, lanes_of, scalar_of
 from treadle.devices.cpu.target import Isa
 
 TILE = 4
@@ -148,3 +148,39 @@ def transform_tile(
     """``matrix @ tile @ matrix^T`` of a square ``tile[row][column]`` of vectors."""
     columns = [transform(f, isa, matrix, column) for column in zip(*tile, strict=True)]
     return [transform(f, isa, matrix, row) for row in zip(*columns, strict=True)]
+
+
+def work_nbytes(matrix: Matrix, vector_nbytes: int) -> int:
+    """The memory that `transform_in_memory` works in."""
+    return len(matrix) * len(matrix[0]) * vector_nbytes
+
+
+def transform_in_memory(
+    f: Function,
+    isa: Isa,
+    matrix: Matrix,
+    type: str,
+    work: Value,
+    load: Callable[[int, Index], Value],
+    store: Callable[[Index, list[Value]], None],
+    rows: Index | None = None,
+) -> None:
+    """``matrix @ tile @ matrix^T`` of a tile whose values are ``load(row, column)``; ``store(row, values)`` takes
+    the first `rows` rows of the result (None: all).
+
+    Two short loops that meet in `work`. A whole tile does not fit into registers: as straight-line code it is
+    no faster, and takes the compiler five times as long.
+    """
+    size, width = len(matrix[0]), lanes_of(type) * ITEMSIZES[scalar_of(type)]
+
+    def column(c: Index) -> None:
+        to = f.at(work, f.mul(c, width))
+        for r, value in enumerate(transform(f, isa, matrix, [load(r, c) for r in range(size)])):
+            f.store(value, f.at(to, r * size * width))
+
+    def row(r: Index) -> None:
+        begin = f.at(work, f.mul(r, size * width))
+        store(r, transform(f, isa, matrix, [f.load(type, f.at(begin, c * width)) for c in range(size)]))
+
+    f.loop(0, size, column)
+    f.loop(0, len(matrix) if rows is None else rows, row)

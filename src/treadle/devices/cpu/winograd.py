@@ -1,0 +1,87 @@
+"""Winograd's F(4x4, 3x3) for correlations of float32 with 3x3 taps and stride 1: a quarter of the
+multiplications.
+
+Patches of 6x6 inputs become 36 factors, and so do the 3x3 weights; their products, channels summed, are 36 small
+products of matrices; and of these tiles of 4x4 outputs are made. Where tiles are many, the weights are
+transformed first, and tasks take blocks of tiles, whose factors and products stay in the caches. Where they are
+few and the weights many, the patches are transformed first, and tasks take blocks of filters. Which, and
+whether this runs at all, is a function of shape and instruction set alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from treadle.devices.cpu.copies import copied, row_major
+from treadle.devices.cpu.correlation import Correlation
+from treadle.devices.cpu.native import Lowered, Step
+from treadle.devices.cpu.target import Isa
+from treadle.devices.cpu.winograd_cut import Cut, choose_cut, cycles, direct_cycles
+from treadle.devices.cpu.winograd_filters import Factors, Weights, transform_filters
+from treadle.devices.cpu.winograd_kernels import ProductWriter, planes_of, transform_patches
+from treadle.devices.cpu.winograd_tiles import ITEMSIZE, grid_of
+from treadle.devices.cpu.winograd_transform import TAPS
+
+
+def applies(correlation: Correlation) -> bool:
+    """Whether a correlation is one of those this computes."""
+    return (
+        correlation.dtype == "float32"
+        and correlation.groups == 1
+        and not correlation.depthwise
+        and len(correlation.axes) == 3
+        and all(
+            (axis.taps, axis.kernel, axis.stride, axis.dilation, axis.tap_step) == (TAPS, TAPS, 1, 1, 1)
+            for axis in correlation.axes[1:]
+        )
+        and correlation.pixels * correlation.channels * correlation.filters > 0
+    )
+
+
+def pays(correlation: Correlation, isa: Isa) -> bool:
+    """Whether it is quicker than sums as they are written."""
+    if not applies(correlation) or min(correlation.channels, correlation.filters) < isa.lanes(ITEMSIZE):
+        return False
+    factors = factors_of(correlation, isa)
+    return cycles(choose_cut(correlation, factors, isa), correlation, factors, isa) < direct_cycles(
+        correlation, isa
+    )
+
+
+def factors_of(correlation: Correlation, isa: Isa) -> Factors:
+    lanes = isa.lanes(ITEMSIZE)
+    return Factors(correlation.channels, correlation.filters, lanes, min(2, -(-correlation.filters // lanes)))
+
+
+def lower(
+    correlation: Correlation, weights: Weights, isa: Isa, label: str, cut: Cut | None = None
+) -> Lowered:
+    """Operands: input ``("in", 0)``, weights ``("in", 1)``, those of the epilogue from ``("in", 2)`` on, output
+    ``("out", 0)``.
+    """
+    steps, temporaries = [], []
+    source = ("in", 0)
+    batch, down, across = correlation.axes
+    channels = correlation.channels
+    if correlation.input_channel_stride != 1 and channels > 1:
+        source, shape = ("temp", 1), (batch.size, down.size, across.size, channels)
+        strides = row_major(shape)
+        given = (batch.input_stride, down.input_stride, across.input_stride, correlation.input_channel_stride)
+        steps.append(copied(isa, shape, (("in", 0), given, "float32"), (source, strides, "float32")))
+        temporaries.append(ITEMSIZE * strides[0] * batch.size)
+        axes = [replace(axis, input_stride=s) for axis, s in zip(correlation.axes, strides, strict=False)]
+        correlation = replace(correlation, axes=tuple(axes), input_channel_stride=1)
+    factors = factors_of(correlation, isa)
+    cut = cut or choose_cut(correlation, factors, isa)
+    if cut.channel_block:
+        steps.append(Step(transform_patches(correlation, isa), (source, ("temp", 0))))
+        temporaries.insert(0, grid_of(correlation).size * planes_of(channels, isa).tile_nbytes)
+        operands = ("temp", 0), ("in", 1)
+    else:
+        steps.append(Step(transform_filters(factors, weights, isa), (("in", 1), ("temp", 0))))
+        temporaries.insert(0, factors.nbytes)
+        operands = source, ("temp", 0)
+    kernel = ProductWriter(correlation, factors, weights, cut, isa).kernel(label)
+    extra = tuple(("in", 2 + i) for i in range(len(correlation.extra)))
+    steps.append(Step(kernel, (*operands, ("out", 0), *extra)))
+    return Lowered(tuple(steps), tuple(temporaries))
