@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, replace
 
 from treadle.compiler.kernel import Instruction, Operand
+from treadle.devices.cpu import winograd
 from treadle.devices.cpu.contraction import lower
 from treadle.devices.cpu.convolution_chunks import block_cycles, choose_sums, cycles
 from treadle.devices.cpu.convolution_data import input_correlations
@@ -22,6 +23,7 @@ from treadle.devices.cpu.depthwise import reads_channels_together
 from treadle.devices.cpu.elements import ITEMSIZES, SCALARS
 from treadle.devices.cpu.native import Lowered, Step
 from treadle.devices.cpu.target import Isa
+from treadle.devices.cpu.winograd_filters import Weights
 from treadle.devices.cpu.winograd_sums import choose_winograd_sums, suits
 from treadle.devices.cpu.winograd_weights import winograd_gradient
 
@@ -125,8 +127,11 @@ def forward(convolution: Convolution, isa: Isa) -> Lowered:
     correlation = forward_correlation(c)
     if not correlation.pixels * c.out_channels:
         return Lowered(())
-    packing = packing_of((correlation,), c.kernel, isa)
     out, into = c.weight_strides[:2]
+    if not c.exact and winograd.pays(correlation, isa):
+        weights = Weights(0, out, into, c.weight_strides[2:])
+        return winograd.lower(correlation, weights, isa, f"convolution {c.label}, Winograd")
+    packing = packing_of((correlation,), c.kernel, isa)
     group = correlation.filters * out
     pack = pack_weights(packing, isa, c.dtype, group, out, into, c.weight_strides[2:])
     kernel = correlate((correlation,), packing, isa, f"convolution {c.label}")
@@ -143,14 +148,17 @@ def input_gradient(convolution: Convolution, isa: Isa) -> Lowered:
     correlations = input_correlations(c)
     if not correlations or not c.in_channels:
         return Lowered(())
-    packing = packing_of(correlations, c.kernel, isa)
     out, into = c.weight_strides[:2]
     taps = c.weight_strides[2:]
     base = sum((size - 1) * stride for size, stride in zip(c.kernel, taps, strict=True))
+    flipped = tuple(-stride for stride in taps)
+    if not c.exact and winograd.pays(correlations[0], isa):
+        label = f"convolution input gradient {c.label}, Winograd"
+        return winograd.lower(correlations[0], Weights(base, into, out, flipped), isa, label)
+    packing = packing_of(correlations, c.kernel, isa)
     group = c.out_channels // c.groups * out
     if correlations[0].depthwise:
         out, into = into, out
-    flipped = [-stride for stride in taps]
     pack = pack_weights(packing, isa, c.dtype, group, into, out, flipped, base)
     kernel = correlate(correlations, packing, isa, f"convolution input gradient {c.label}")
     extra = tuple(("in", 2 + i) for i in range(len(c.extra)))
@@ -177,9 +185,9 @@ def weight_gradient(convolution: Convolution, isa: Isa) -> Lowered:
         return replace(lowered, steps=tuple(steps))
     sums = choose_sums(correlation, isa)
     if not c.exact and suits(correlation):
-        winograd_cycles, winograd = choose_winograd_sums(correlation, isa)
+        winograd_cycles, winograd_sums = choose_winograd_sums(correlation, isa)
         if winograd_cycles < WINOGRAD_GAIN * cycles(sums, block_cycles(sums)):
-            return winograd_gradient(winograd, isa, c.weight_strides, f"{label}, Winograd")
+            return winograd_gradient(winograd_sums, isa, c.weight_strides, f"{label}, Winograd")
     steps = []
     if sums.chunks.parts:
         steps.append(Step(sum_chunks(sums, isa, label), (("in", 0), ("in", 1), ("temp", 0))))

@@ -1,10 +1,10 @@
 """Winograd's F(4x4, 3x3) for correlations of float32 with 3x3 taps and stride 1: a quarter of the
 multiplications.
 
-Patches of 6x6 inputs become 36 factors, and so do the 3x3 weights; their products, channels summed, are 36 small
-products of matrices; and of these tiles of 4x4 outputs are made. Where tiles are many, the weights are
-transformed first, and tasks take blocks of tiles, whose factors and products stay in the caches. Where they are
-few and the weights many, the patches are transformed first, and tasks take blocks of filters. Which, and
+Patches of 6x6 inputs become 36 factors, and so do the 3x3 weights; their products, channels summed, are 36
+small products of matrices; and of these tiles of 4x4 outputs are made. Where tiles are many, the weights are
+transformed first, and tasks take blocks of tiles, whose factors and products stay in the caches. Where they
+are few and the weights many, the patches are transformed first, and tasks take blocks of filters. Which, and
 whether this runs at all, is a function of shape and instruction set alone.
 """
 
@@ -19,8 +19,11 @@ from treadle.devices.cpu.target import Isa
 from treadle.devices.cpu.winograd_cut import Cut, choose_cut, cycles, direct_cycles
 from treadle.devices.cpu.winograd_filters import Factors, Weights, transform_filters
 from treadle.devices.cpu.winograd_kernels import ProductWriter, planes_of, transform_patches
-from treadle.devices.cpu.winograd_tiles import ITEMSIZE, grid_of
+from treadle.devices.cpu.winograd_tiles import ITEMSIZE
 from treadle.devices.cpu.winograd_transform import TAPS
+
+GAIN = 0.85
+"""How much of a direct kernel's time Winograd's must take by their models, to be chosen."""
 
 
 def applies(correlation: Correlation) -> bool:
@@ -43,9 +46,8 @@ def pays(correlation: Correlation, isa: Isa) -> bool:
     if not applies(correlation) or min(correlation.channels, correlation.filters) < isa.lanes(ITEMSIZE):
         return False
     factors = factors_of(correlation, isa)
-    return cycles(choose_cut(correlation, factors, isa), correlation, factors, isa) < direct_cycles(
-        correlation, isa
-    )
+    ours = cycles(choose_cut(correlation, factors, isa), correlation, factors, isa)
+    return ours < GAIN * direct_cycles(correlation, isa)
 
 
 def factors_of(correlation: Correlation, isa: Isa) -> Factors:
@@ -56,8 +58,8 @@ def factors_of(correlation: Correlation, isa: Isa) -> Factors:
 def lower(
     correlation: Correlation, weights: Weights, isa: Isa, label: str, cut: Cut | None = None
 ) -> Lowered:
-    """Operands: input ``("in", 0)``, weights ``("in", 1)``, those of the epilogue from ``("in", 2)`` on, output
-    ``("out", 0)``.
+    """Operands: input ``("in", 0)``, weights ``("in", 1)``, those of the epilogue from ``("in", 2)`` on,
+    output ``("out", 0)``.
     """
     steps, temporaries = [], []
     source = ("in", 0)
@@ -75,7 +77,9 @@ def lower(
     cut = cut or choose_cut(correlation, factors, isa)
     if cut.channel_block:
         steps.append(Step(transform_patches(correlation, isa), (source, ("temp", 0))))
-        temporaries.insert(0, grid_of(correlation).size * planes_of(channels, isa).tile_nbytes)
+        # Every block multiplies as many tiles as the largest: the last one's may lie behind the end.
+        tiles = cut.tiles.size + (cut.tiles.larger < cut.tiles.parts)
+        temporaries.insert(0, tiles * planes_of(channels, isa).tile_nbytes)
         operands = ("temp", 0), ("in", 1)
     else:
         steps.append(Step(transform_filters(factors, weights, isa), (("in", 1), ("temp", 0))))
@@ -84,4 +88,4 @@ def lower(
     kernel = ProductWriter(correlation, factors, weights, cut, isa).kernel(label)
     extra = tuple(("in", 2 + i) for i in range(len(correlation.extra)))
     steps.append(Step(kernel, (*operands, ("out", 0), *extra)))
-    return Lowered(tuple(steps), tuple(temporaries))
+    return Lowered(tuple(steps), tuple(temporaries), prepared=len(steps) - 1)

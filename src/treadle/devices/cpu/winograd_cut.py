@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from treadle.devices.cpu.correlation import Correlation, divisions, occupied
+from treadle.devices.cpu.correlation import Correlation, divisions
 from treadle.devices.cpu.microkernel import rows_that_fit
 from treadle.devices.cpu.target import Isa
 from treadle.devices.cpu.tiling import EvenCut, tile_cycles
@@ -25,6 +25,8 @@ CACHE_NBYTES = 1 << 20
 STREAM_NBYTES = 6.0
 """Bytes a cycle of what comes from farther away."""
 TASK_CYCLES = 2000.0
+THREADS = (1, 2, 4, 8)
+"""What tasks are balanced for: to cut finer costs more transforms."""
 CHUNK = 64
 """Filters whose products are in scratch together."""
 CHANNEL_BLOCK = 128
@@ -42,8 +44,8 @@ class Cut:
     chunk: int
     """Tiles of filters whose products are in scratch together."""
     channel_block: int = 0
-    """0: weights are transformed by a step before, and each task transforms its input. Else patches of the input
-    are transformed by a step before, and each task transforms its weights, for so many channels at once.
+    """0: weights are transformed by a step before, and each task transforms its input. Else patches of the
+    input are transformed by a step before, and each task transforms its weights, so many channels at once.
     """
 
     @property
@@ -96,14 +98,15 @@ def cycles(cut: Cut, correlation: Correlation, factors: Factors, isa: Isa) -> fl
     filters = factors.channels * factors.width / lanes
     total = grid_of(correlation).size
     if cut.channel_block:
-        work += factors.channels * vectors_out * FILTER_CYCLES + streamed(read_nbytes, chunks)
+        work += factors.channels * vectors_out * FILTER_CYCLES + chunks * read_nbytes / STREAM_NBYTES
         work += streamed(made_nbytes, factors.channels / cut.channel_block)
         before = total * vectors_in * READ_CYCLES + streamed(read_nbytes * total / block)
     else:
         work += block * vectors_in * READ_CYCLES + streamed(read_nbytes + made_nbytes, chunks)
         work += streamed(weights)
         before = filters * FILTER_CYCLES + streamed(weights * factors.width / lanes / vectors_out)
-    return work * occupied(cut.tasks) + before
+    busy = sum(-(-cut.tasks // threads) * threads for threads in THREADS) / len(THREADS)
+    return work * busy + before
 
 
 def choose_cut(correlation: Correlation, factors: Factors, isa: Isa) -> Cut:

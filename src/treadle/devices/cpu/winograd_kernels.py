@@ -8,7 +8,7 @@ from __future__ import annotations
 from treadle.devices.cpu.convolution_strip import clear
 from treadle.devices.cpu.correlation import Correlation, strip_pitch
 from treadle.devices.cpu.expression import module_for
-from treadle.devices.cpu.ir import Function, Index, Value, vector
+from treadle.devices.cpu.ir import Index, Value, vector
 from treadle.devices.cpu.microkernel import Tile, accumulate, offsets, rows_that_fit, zeros
 from treadle.devices.cpu.native import NativeKernel
 from treadle.devices.cpu.target import Isa
@@ -65,8 +65,8 @@ def transform_patches(correlation: Correlation, isa: Isa) -> NativeKernel:
 class ProductWriter:
     """Writes the kernel whose tasks are blocks of tiles, for a part of the filters each.
 
-    Operands: input and transformed weights, or transformed input and weights, as the cut says; output; those of
-    the epilogue.
+    Operands: input and transformed weights, or transformed input and weights, as the cut says; output; those
+    of the epilogue.
     """
 
     def __init__(self, correlation: Correlation, factors: Factors, weights: Weights, cut: Cut, isa: Isa):
@@ -209,6 +209,9 @@ class ProductWriter:
                 if goes_on:
                     acc = [[f.load(type, place) for place in line] for line in places]
                 start = f.at(a, f.mul(row, self.read.tile_nbytes))
+                if self.cut.channel_block:
+                    with f.when(f.compare("icmp eq", f.i64(local), Value("i64", "0"))):
+                        self.fetch_next_place(start, size)
                 acc = accumulate(f, self.isa, tile, acc, start, weights, factors.channels)
                 for line, values in zip(places, acc, strict=True):
                     for place, value in zip(line, values, strict=True):
@@ -217,3 +220,14 @@ class ProductWriter:
             self.rows.each(f, 0, self.rows.parts, rows)
 
         self.filter_tiles.each_tile(f, begin, end, filters)
+
+    def fetch_next_place(self, start: Value, rows: int) -> None:
+        """Bring near what the same tiles have at the next place: the runs are too short to be foreseen."""
+        f = self.f
+
+        def line(offset: Index) -> None:
+            begin = f.at(start, f.add(offset, self.read.place_nbytes))
+            for r in range(rows):
+                f.prefetch(f.at(begin, r * self.read.tile_nbytes))
+
+        f.loop(0, self.factors.channels * ITEMSIZE, line, step=LINE_NBYTES)

@@ -165,8 +165,8 @@ def transform_in_memory(
     store: Callable[[Index, list[Value]], None],
     rows: Index | None = None,
 ) -> None:
-    """``matrix @ tile @ matrix^T`` of a tile whose values are ``load(row, column)``; ``store(row, values)`` takes
-    the first `rows` rows of the result (None: all).
+    """``matrix @ tile @ matrix^T`` of a tile whose values are ``load(row, column)``; ``store(row, values)``
+    takes the first `rows` rows of the result (None: all).
 
     Two short loops that meet in `work`. A whole tile does not fit into registers: as straight-line code it is
     no faster, and takes the compiler five times as long.
