@@ -39,7 +39,8 @@ class Weights:
     base: int
     filter: int
     channel: int
-    taps: tuple[int, int]
+    taps: tuple[int, ...]
+    """Of rows and columns of taps."""
 
 
 @dataclass(frozen=True)
