@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 import treadle as td
 from treadle import dtypes
 from treadle.compiler.fuse import fuse
+from treadle.compiler.order import Lifetimes, short_lived
 from treadle.compiler.program import Call, Fused, LibraryCall
-from treadle.compiler.schedule import Schedule, schedule
+from treadle.compiler.schedule import Schedule, _needs, schedule
 from treadle.devices.cpu.build import can_fail
 from treadle.devices.cpu.device import chosen_isa
 from treadle.devices.cpu.lowering import is_library
@@ -201,3 +202,44 @@ def test_stores_come_early_where_that_saves_memory(momentum):
     assert program.memory()["arena"] <= (depth + 2) * batch * width * 4
     taken = [leaf for leaf in program.donations if leaf is not None]
     assert len(taken) >= depth * (1 + len(opt.slots))
+
+
+def test_a_large_gradient_is_computed_just_before_its_weight_is_stored():
+    """Of three weights much larger than what their gradients are made of, one gradient is there at a time."""
+    large = [new(INPUT, (), (i,), Type((40, 50), dtypes.float32)) for i in range(3)]
+    rows = [new(INPUT, (), (3 + i,), Type((5, n), dtypes.float32)) for i, n in enumerate((40, 50))]
+    outputs = []
+    for i, w in enumerate(large):
+        # Flipped, so that it is no product's epilogue that stores.
+        gradient = flip(matmul(permute_dims(flip(rows[0], axis=i % 2), (1, 0)), rows[1]), axis=0)
+        outputs.append(subtract(w, gradient))
+    fused = fuse(outputs, is_library)
+    made = schedule(fused, [0, 1, 2], can_fail)
+    check(fused, made)
+    assert made.donations == [0, 1, 2]
+    lifetimes = Lifetimes(fused)
+    place = {id(call): i for i, call in enumerate(fused.calls)}
+    assert lifetimes.peak([place[id(call)] for call in made.calls]) < 2 * 40 * 50 * 4
+
+
+@settings(max_examples=60)
+@given(RECIPES, CHOICES)
+def test_an_order_is_one_of_all_calls_and_its_peak_is_what_is_alive(recipe, choices):
+    _, outputs = updates(recipe, choices)
+    fused = fuse(outputs, is_library)
+    needs = _needs(fused.calls)
+    lifetimes = Lifetimes(fused)
+    order = short_lived(lifetimes, needs, [range(len(needs))])
+    assert sorted(order) == list(range(len(needs)))
+    place = {i: p for p, i in enumerate(order)}
+    assert all(place[n] < place[i] for i, before in enumerate(needs) for n in before)
+    spans = {}
+    for step, i in enumerate(order):
+        for b in (*fused.calls[i].reads, *fused.calls[i].writes):
+            if fused.buffers[b].source == "temporary":
+                spans[b] = spans.get(b, (step, step))[0], step
+    alive = [
+        sum(fused.buffers[b].nbytes for b, (first, last) in spans.items() if first <= step <= last)
+        for step in range(len(order))
+    ]
+    assert lifetimes.peak(order) == max(alive, default=0)

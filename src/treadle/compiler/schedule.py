@@ -7,8 +7,6 @@ leaf must come before the store, and nothing that can fail may come after the fi
 
 from __future__ import annotations
 
-import bisect
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,14 +15,13 @@ from treadle.compiler.epilogue import IN_PLACE
 from treadle.compiler.indexmap import row_major
 from treadle.compiler.kernel import Access, Affine, Operand, Stage, Store
 from treadle.compiler.lower import in_place_pairs
+from treadle.compiler.order import Lifetimes, short_lived
 from treadle.compiler.program import Call, Fused, LibraryCall
 from treadle.ops.control import COND
 
-LITTLE_NBYTES = 1024
-"""What a call may take more than it frees to run as soon as it can: the few numbers that updates wait for."""
-MUCH_LESS = 0.9
-"""A lower peak of memory for which stores come before what could be computed first. From the first store on a
-run is not interrupted any more, so it is not done for nothing.
+SAVING = 0.9
+"""Stores come early if the peak is then below so much of what it is otherwise: a run that has begun to store
+completes before it heeds an interrupt.
 """
 
 
@@ -53,11 +50,8 @@ def schedule(fused: Fused, donors: Sequence[int | None], can_fail: Callable[[Cal
             readers.setdefault(buffer, []).append(i)
     leaf_buffer = {info.index: b for b, info in enumerate(fused.buffers) if info.source == "input"}
     donations: list[int | None] = [None] * len(donors)
-    late: set[int] = set()
-    # What must come before each late call, besides what it needs: the readers of the memory it overwrites.
+    stores = _Stores(needs, can_fail, calls)
     taken: set[int] = set()
-    order = _later(needs, late, {})
-    before: dict[int, set[int]] = {}
     for output, leaf in enumerate(donors):
         if leaf is None or leaf not in leaf_buffer:
             continue
@@ -75,46 +69,90 @@ def schedule(fused: Fused, donors: Sequence[int | None], can_fail: Callable[[Cal
         over = old in calls[call].reads
         if over and not _in_place(calls[call], new, old):
             continue
-        wanted = {**before, call: before.get(call, set()) | {r for r in readers.get(old, []) if r != call}}
-        trial = _later(needs, late | {call}, wanted)
-        if trial is None or any(can_fail(calls[i]) for i in trial[1]):
+        if not stores.add(call, [r for r in readers.get(old, []) if r != call]):
             continue
         if over and isinstance(writer := calls[call], LibraryCall):
             if writer.node.op is COND:
                 writer.donors[writer.outputs.index(new)] = _input_of(writer, old)
             else:
                 writer.in_place = True
-        late.add(call)
-        before, order = wanted, trial
         donations[output] = leaf
         taken.add(old)
-    assert order is not None
-    early, last = order
-    made = [*_short_lived(fused, needs, early, last), *last]
-    # Stores as soon as nothing can fail any more, before the rest: what they read is then let go earlier.
-    failing = {i for i in early if can_fail(calls[i])}
-    waiting = [n | before.get(i, set()) | (failing if i in late else set()) for i, n in enumerate(needs)]
-    sooner = _short_lived(fused, waiting, [*early, *last], [])
-    if _peak(fused, sooner) < MUCH_LESS * _peak(fused, made):
-        made = sooner
-    commit = next((p for p, i in enumerate(made) if i in late), len(made))
-    return Schedule([calls[i] for i in made], commit, donations)
+    order = _ordered(fused, stores)
+    commit = next((place for place, i in enumerate(order) if i in stores.before), len(order))
+    return Schedule([calls[i] for i in order], commit, donations)
 
 
-def _peak(fused: Fused, order: Sequence[int]) -> int:
-    """The most bytes of temporary values that are alive together."""
-    first: dict[int, int] = {}
-    last: dict[int, int] = {}
-    for step, i in enumerate(order):
-        for buffer in (*fused.calls[i].reads, *fused.calls[i].writes):
-            if fused.buffers[buffer].source == "temporary":
-                first.setdefault(buffer, step)
-                last[buffer] = step
-    change = [0] * (len(order) + 1)
-    for buffer, step in first.items():
-        change[step] += fused.buffers[buffer].nbytes
-        change[last[buffer] + 1] -= fused.buffers[buffer].nbytes
-    return max(itertools.accumulate(change))
+class _Stores:
+    """The calls that store into donated memory, and what they wait for."""
+
+    def __init__(self, needs: Sequence[set[int]], can_fail: Callable[[Call], bool], calls: Sequence[Call]):
+        self.needs = needs
+        self.failing = {i for i, call in enumerate(calls) if can_fail(call)}
+        self.before: dict[int, set[int]] = {}
+        """By store, the readers of the memory it overwrites."""
+        self._followers: dict[int, set[int]] = {}
+        """By call, those that need what it writes."""
+        self._held: dict[int, set[int]] = {}
+        """By call, the stores that wait for it to read."""
+        for i, before in enumerate(needs):
+            for n in before:
+                self._followers.setdefault(n, set()).add(i)
+
+    def add(self, store: int, readers: Sequence[int]) -> bool:
+        """Let a call store when `readers` have read. False where that is impossible: they come after it, or
+        something after it can fail.
+        """
+        if self.failing & self._reached(store, (self._followers,)):
+            return False
+        if self._reached(store, (self._followers, self._held)) & set(readers):
+            return False
+        self.before.setdefault(store, set()).update(readers)
+        for reader in readers:
+            self._held.setdefault(reader, set()).add(store)
+        return True
+
+    def late(self) -> set[int]:
+        """The stores and what needs them."""
+        return {i for store in self.before for i in self._reached(store, (self._followers,))}
+
+    def _reached(self, call: int, edges: Sequence[dict[int, set[int]]]) -> set[int]:
+        """A call and all that come after it."""
+        found, stack = {call}, [call]
+        while stack:
+            i = stack.pop()
+            for follower in (f for edge in edges for f in edge.get(i, ()) if f not in found):
+                found.add(follower)
+                stack.append(follower)
+        return found
+
+
+def _ordered(fused: Fused, stores: _Stores) -> list[int]:
+    """Stores last, so that a run can be interrupted until then; but among the rest, once nothing can fail any
+    more, where that saves memory.
+    """
+    lifetimes, count = Lifetimes(fused), len(fused.calls)
+    late = stores.late()
+    needs = [stores.needs[i] | stores.before.get(i, set()) for i in range(count)]
+    # What only stores need, and is larger than what it is made of, waits until just before: the gradient of
+    # a weight with more elements than the activations.
+    delayed = set(late)
+    followers: dict[int, list[int]] = {}
+    for i, before in enumerate(stores.needs):
+        for n in before:
+            followers.setdefault(n, []).append(i)
+    for i in reversed(range(count)):
+        after = followers.get(i)
+        if after and i not in stores.failing and delayed.issuperset(after) and lifetimes.grown(i) > 0:
+            delayed.add(i)
+    early = [i for i in range(count) if i not in delayed]
+    last = short_lived(lifetimes, needs, [early, sorted(delayed)])
+    if not stores.before:
+        return last
+    for store in stores.before:
+        needs[store] = needs[store] | (stores.failing - {store})
+    among = short_lived(lifetimes, needs, [range(count)])
+    return among if lifetimes.peak(among) < SAVING * lifetimes.peak(last) else last
 
 
 def _in_place(call: Call, new: int, old: int) -> bool:
@@ -177,64 +215,3 @@ def _needs(calls: Sequence[Call]) -> list[set[int]]:
         for buffer in call.writes:
             writers.setdefault(buffer, []).append(i)
     return needs
-
-
-def _later(
-    needs: Sequence[set[int]], late: set[int], before: dict[int, set[int]]
-) -> tuple[list[int], list[int]] | None:
-    """The calls, early ones first: late ones and what needs them come after, each after those in `before`.
-    None if that is impossible: two stores that each need what the other overwrites.
-    """
-    is_late = [False] * len(needs)
-    for i in range(len(needs)):
-        is_late[i] = i in late or any(is_late[n] for n in needs[i])
-    early = [i for i in range(len(needs)) if not is_late[i]]
-    waiting = [i for i in range(len(needs)) if is_late[i]]
-    last: list[int] = []
-    done = set(early)
-    while waiting:
-        ready = next((i for i in waiting if needs[i] <= done and before.get(i, set()) <= done), None)
-        if ready is None:
-            return None
-        waiting.remove(ready)
-        last.append(ready)
-        done.add(ready)
-    return early, last
-
-
-def _short_lived(fused: Fused, needs: Sequence[set[int]], early: list[int], last: list[int]) -> list[int]:
-    """The early calls in an order that keeps little alive: whatever frees at least as much as it takes runs
-    as soon as it can, such as the gradient of a weight, which ends the life of a cotangent; the rest keeps
-    its order.
-    """
-    calls = fused.calls
-    nbytes = [info.nbytes if info.source == "temporary" else 0 for info in fused.buffers]
-    reads = {i: set(calls[i].reads) for i in (*early, *last)}
-    readers: dict[int, int] = {}
-    for i in (*early, *last):
-        for buffer in reads[i]:
-            readers[buffer] = readers.get(buffer, 0) + 1
-    waiting = {i: set(needs[i]) for i in early}
-    after: dict[int, list[int]] = {}
-    for i in early:
-        for n in needs[i]:
-            after.setdefault(n, []).append(i)
-    place = {i: p for p, i in enumerate(early)}
-    ready = sorted((i for i in early if not waiting[i]), key=place.__getitem__)
-    order: list[int] = []
-
-    def grows(i: int) -> int:
-        taken = sum(nbytes[b] for b in calls[i].writes)
-        return taken - sum(nbytes[b] for b in reads[i] if readers[b] == 1)
-
-    while ready:
-        i = next((i for i in ready if grows(i) <= LITTLE_NBYTES), ready[0])
-        ready.remove(i)
-        order.append(i)
-        for buffer in reads[i]:
-            readers[buffer] -= 1
-        for follower in after.get(i, ()):
-            waiting[follower].discard(i)
-            if not waiting[follower]:
-                bisect.insort(ready, follower, key=place.__getitem__)
-    return order
