@@ -78,7 +78,7 @@ def _numbers(generator: np.random.Generator, shape: Shape, below: int) -> np.nda
 def _images(name: str, text: str, network: str, batch: int, options: Mapping[str, Any], **more: Any):
     return Workload(
         name, f"{text}, batch {batch}, 224 x 224", network, (batch, *IMAGES), (batch,), options, labels=1000,
-        rate=1e-4, **more,
+        **more,
     )  # fmt: skip
 
 
@@ -110,10 +110,10 @@ WORKLOADS = {
             symbols=65, labels=65, optimizer="adam", rate=1e-3, ratio=2,
         ),
         _images("resnet18", "ResNet-18", "resnet", 8, {"depth": 18}, ratio=1.9, share=1.15, memory=0.6,
-                first_s=2.0),
+                first_s=2.0, rate=1e-4),
         _images("resnet50", "ResNet-50", "resnet", 8, {"depth": 50}, ratio=1.45, share=0.75, memory=0.6,
-                first_s=4.0, tolerance=3e-3),
-        _images("vgg16", "VGG-16", "vgg", 4, {"depth": 16}, ratio=2.2, share=1.35, memory=0.75),
+                first_s=4.0, rate=1e-6),
+        _images("vgg16", "VGG-16", "vgg", 4, {"depth": 16}, ratio=2.2, share=1.35, memory=0.75, rate=1e-4),
         *(
             _inference(name, text, network, batch, options)
             for name, text, network, options in (
