@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from treadle.graphfile.load import load
     from treadle.graphfile.save import save
     from treadle.profiling.measure import profile
+    from treadle.profiling.tune import tune
     from treadle.user_ops import op
     from treadle.view.show import show
 
@@ -165,6 +166,7 @@ __all__ = [
     "set_num_threads",
     "show",
     "train",
+    "tune",
     "uint8",
     "uint16",
     "uint32",
@@ -210,4 +212,5 @@ _LAZY: dict[str, str] = {
     "profile": "treadle.profiling.measure",
     "save": "treadle.graphfile.save",
     "show": "treadle.view.show",
+    "tune": "treadle.profiling.tune",
 }

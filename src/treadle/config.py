@@ -47,8 +47,17 @@ class Options(threading.local):
 options = Options()
 
 
+tunings = 0
+"""How often measurements have changed what is generated since the process began (see `td.tune`)."""
+
+
 def options_key() -> tuple[Any, ...]:
-    """What a compiled program depends on."""
+    """What a compiled program depends on, in this process."""
+    return (*compile_key(), tunings)
+
+
+def compile_key() -> tuple[Any, ...]:
+    """What it depends on, in any."""
     return (options.debug, options.isa, options.numerics, options.precision)
 
 

@@ -7,8 +7,6 @@ Knows nothing of how the numbers are shown.
 from __future__ import annotations
 
 import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -19,6 +17,7 @@ from typing import Any
 
 from treadle.devices.cpu import disk, jit, probes, threads
 from treadle.devices.cpu.device import chosen_isa
+from treadle.devices.cpu.identity import machine
 from treadle.devices.cpu.native import LoadedKernel, NativeKernel
 from treadle.devices.cpu.runner import Entry, Frame, Table
 from treadle.devices.cpu.target import Isa, host_isas
@@ -142,18 +141,6 @@ def measure(whole: bool = True) -> Limits:
     return found
 
 
-def machine() -> dict[str, Any]:
-    """What tells machines apart."""
-    return {
-        "processor": _processor(),
-        "architecture": platform.machine(),
-        "system": platform.system(),
-        "host": platform.node(),
-        "cores": os.cpu_count(),
-        "instruction sets": [isa.name for isa in host_isas()],
-    }
-
-
 def _name(count: int, isa: str) -> str:
     return disk.name("machine", str(VERSION), json.dumps(machine()), str(count), isa)
 
@@ -165,18 +152,6 @@ def _kept(name: str) -> Limits | None:
         return None
     read = json.loads(data, object_hook=lambda d: {int(k) if k.isdigit() else k: v for k, v in d.items()})
     return Limits(**read)
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
-            lines = file.read().split("\n\n")[0].splitlines()
-    except OSError:
-        return platform.processor()
-    told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    if "model name" not in told:
-        return platform.processor()
-    return f"{told['model name']}, family {told.get('cpu family')}, model {told.get('model')}"
 
 
 def _cores(count: int) -> int:

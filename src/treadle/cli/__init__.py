@@ -31,6 +31,10 @@ COMMANDS = {
         "explain",
         "show the programs of a script, saved graph or recipe: kernels, memory, times",
     ),
+    "tune": (
+        "tune",
+        "measure the schedules that kernels of a script, graph or recipe could have; keep the best",
+    ),
     "doctor": ("doctor", "what is here, whether it works, and what is not there yet"),
 }
 

@@ -22,17 +22,22 @@ ROUNDS = 5
 
 def arguments(parser: ArgumentParser) -> None:
     """The options of the command."""
+    subject(parser)
+    parser.add_argument("--passes", action="store_true", help="also the graph after each pass, and all code")
+    parser.add_argument("--kernel", type=int, metavar="N", help="only the code of the kernel of that number")
+    parser.add_argument("--program", type=int, metavar="N", help="only the program of that number")
+    parser.add_argument("--profile", action="store_true", help="also the times of kernels")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="the profile as a page, with the roofline")
+
+
+def subject(parser: ArgumentParser) -> None:
+    """The options that say what is run, here and for `treadle tune`."""
     parser.add_argument(
         "what",
         help="a Python file, which is run; a file of td.save, whose functions are called with zeros; a "
         "recipe's file or name, or a run's folder, of which one training step is made",
     )
     parser.add_argument("words", nargs="*", help="the Python file's own arguments, after --")
-    parser.add_argument("--passes", action="store_true", help="also the graph after each pass, and all code")
-    parser.add_argument("--kernel", type=int, metavar="N", help="only the code of the kernel of that number")
-    parser.add_argument("--program", type=int, metavar="N", help="only the program of that number")
-    parser.add_argument("--profile", action="store_true", help="also the times of kernels")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="the profile as a page, with the roofline")
     parser.add_argument(
         "--size", action="append", default=[], metavar="NAME=NUMBER",
         help="what a saved graph's open size is (1); may be repeated",
@@ -41,7 +46,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Run it, and print."""
-    call, rounds = _step(options)
+    call, rounds = step_of(options.what, options.words, options.size)
     found, programs = _looked_at(call, rounds, Path(options.what).name)
     shown = list(enumerate(programs))
     if options.program is not None:
@@ -89,14 +94,14 @@ def _looked_at(call: Callable[[], Any], rounds: int, name: str) -> tuple[Profile
     return found, [source for source in sources if isinstance(source, Executable)]
 
 
-def _step(options: Namespace) -> tuple[Callable[[], Any], int]:
+def step_of(what: str, words: list[str], sizes: list[str]) -> tuple[Callable[[], Any], int]:
     """What to run, and how often."""
-    path = Path(options.what)
+    path = Path(what)
     if path.suffix == ".py":
-        return (lambda: _script(path, options.words)), 1
+        return (lambda: _script(path, words)), 1
     if path.is_file() and path.suffix != ".toml":
-        return _saved(path, options.size), ROUNDS
-    return _training(options.what), ROUNDS
+        return _saved(path, sizes), ROUNDS
+    return _training(what), ROUNDS
 
 
 def _script(path: Path, words: list[str]) -> None:

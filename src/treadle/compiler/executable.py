@@ -51,6 +51,10 @@ class Executable:
         """The same in short: what is called, without the graphs of the passes and without code."""
         return self.explain()
 
+    def tune(self) -> list[Any]:
+        """Measure what could be done in several ways with the same bits, and choose for programs to come."""
+        return []
+
     def sources(self) -> list[tuple[str, str]]:
         """The code of its kernels, (label, text) each, by the numbers that `summary` gives them."""
         return []

@@ -19,7 +19,8 @@ from treadle.devices.cpu.epilogue import Epilogue, rewrite_affines
 from treadle.devices.cpu.native import Lowered, Step
 from treadle.devices.cpu.product import Product, ProductWriter
 from treadle.devices.cpu.target import Isa
-from treadle.devices.cpu.tiling import DotSchedule, Schedule, choose, choose_dot
+from treadle.devices.cpu.tiling import DotSchedule, Schedule, alternatives, choose, choose_dot
+from treadle.devices.cpu.tuning import pick
 
 PACKED_TILES, PACKED_K_BLOCK = 8, 512
 """Row tiles of an a that is widened as it is packed, and the most steps of k of them."""
@@ -86,7 +87,10 @@ def lower(contraction: Contraction, isa: Isa, schedule: Schedule | DotSchedule |
     if p.k == 0:
         return Lowered((Step(combine_kernel(p, 0, isa, label), (C, C, *extra)),))
     facts = prod(p.batch), p.m, p.n, p.k, p.a[-2:], p.b[-2:], itemsize, isa
-    schedule = schedule or choose_dot(*facts) or choose(*facts)
+    schedule = schedule or choose_dot(*facts)
+    if schedule is None:
+        schedules = alternatives(choose(*facts), p.m, p.n, p.b[-1], isa.lanes(itemsize))
+        schedule = pick(("product", facts[:-1], p.dtype), schedules, isa)
     if isinstance(schedule, DotSchedule):
         return Lowered((Step(dot_kernel(p, schedule, isa, label), (a, b, C, *extra)),))
     if not summed_as_stored(p.dtype):

@@ -9,7 +9,7 @@ code is written.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from treadle.compiler.kernel import Instruction, Operand
 from treadle.devices.cpu.elements import summed_as_stored
@@ -17,6 +17,7 @@ from treadle.devices.cpu.ir import Function, Index
 from treadle.devices.cpu.microkernel import rows_that_fit
 from treadle.devices.cpu.target import Isa
 from treadle.devices.cpu.tiling import EvenCut, tile_cycles
+from treadle.devices.cpu.tuning import pick
 
 STRIP_NBYTES = 192 * 1024
 """The most a block's copied input may take: it stays in a second-level cache beside the weights."""
@@ -290,7 +291,7 @@ def choose_tiling(correlation: Correlation, packing: Packing, isa: Isa) -> Tilin
     tile_work = depth * sum(kinds) / tiles.parts
     strip_channels = packing.tile if correlation.depthwise else correlation.channels
     filter_counts = [packing.tiles] if correlation.depthwise else divisions(packing.tiles)
-    best: tuple[float, Tiling] | None = None
+    found: list[tuple[float, Tiling]] = []
     for block in range(split, -1, -1):
         length = tiles.parts if block == split else axes[block].out
         outside = math.prod(axis.out for axis in axes[:block])
@@ -314,7 +315,7 @@ def choose_tiling(correlation: Correlation, packing: Packing, isa: Isa) -> Tilin
                 weights = filter_parts.large * packing.tile_size * itemsize
                 cycles = work + TASK_CYCLES + moved + weights / (64 if packing.stays_cached else 16)
                 total = cycles * occupied(tasks)
-                if best is None or total < best[0]:
-                    best = total, Tiling(split, tiles, block, ranges, blocks, filter_parts)
-    assert best is not None
-    return best[1]
+                found.append((total, Tiling(split, tiles, block, ranges, blocks, filter_parts)))
+    found.sort(key=lambda pair: pair[0])
+    problem = "tiling", replace(correlation, epilogue=(), extra=()), packing
+    return pick(problem, [tiling for _, tiling in found], isa)

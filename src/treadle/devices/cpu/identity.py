@@ -1,4 +1,5 @@
 """What this build of the code generator is, as a short text: names on the disk of what it made begin with it.
+And which machine this is, for what was measured on it.
 
 Another version of Treadle, of llvmlite or of Python, or a changed source file, is another build.
 """
@@ -10,6 +11,9 @@ import os
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+from treadle.devices.cpu.target import host_isas
 
 PACKAGE = Path(__file__).resolve().parents[2]
 ROOMS = ("", "graph", "ops", "compiler", "compiler/rules", "devices", "devices/cpu")
@@ -33,3 +37,36 @@ def build() -> str:
 def _state(path: str) -> str:
     status = os.stat(path)
     return f"{path} {status.st_size} {status.st_mtime_ns}"
+
+
+def machine() -> dict[str, Any]:
+    """What tells machines apart."""
+    if hasattr(os, "uname"):
+        system = os.uname()
+        names = system.machine, system.sysname, system.nodename
+    else:
+        import platform
+
+        names = platform.machine(), platform.system(), platform.node()
+    architecture, system, host = names
+    return {
+        "processor": _processor() or architecture,
+        "architecture": architecture,
+        "system": system,
+        "host": host,
+        "cores": os.cpu_count(),
+        "instruction sets": [isa.name for isa in host_isas()],
+    }
+
+
+def _processor() -> str:
+    """The name of the first processor, where Linux says it."""
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            lines = file.read(4096).split("\n\n")[0].splitlines()
+    except OSError:
+        return ""
+    told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    if "model name" not in told:
+        return ""
+    return f"{told['model name']}, family {told.get('cpu family')}, model {told.get('model')}"

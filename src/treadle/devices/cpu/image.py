@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from treadle import config, dtypes
-from treadle.devices.cpu import disk, identity, objects
+from treadle.devices.cpu import disk, identity, objects, tuning
 from treadle.devices.cpu.native import ENTRY, Facts, LoadedKernel
 from treadle.devices.cpu.target import Isa
 from treadle.graph.closed import Closed, nested
@@ -80,7 +80,8 @@ def name_of(
     ops or attributes that are not Treadle's own.
     """
     position = {node: i for i, node in enumerate(order)}
-    lines = [identity.build(), isa.name, repr(config.options_key()), repr([*donors, sorted(lasting)])]
+    lines = [identity.build(), isa.name, repr(config.compile_key()), tuning.digest(isa)]
+    lines.append(repr([*donors, sorted(lasting)]))
     graphs = nested(order)
     for node in (*order, *[node for closed in graphs for node in closed.order]):
         own = OPS.get(node.op.name) is node.op and not node.op.user

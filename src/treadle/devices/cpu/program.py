@@ -145,6 +145,11 @@ class CpuExecutable(Executable):
         """The calls, and the largest values."""
         return self.build.summary()
 
+    def tune(self) -> list[Any]:
+        from treadle.devices.cpu.tuner import tune
+
+        return tune(self.build.section, self.isa)
+
     def sources(self) -> list[tuple[str, str]]:
         return [(kernel.label, kernel.text) for kernel in self.build.sources()]
 

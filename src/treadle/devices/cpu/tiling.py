@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from treadle.devices.cpu.ir import Function, Index
 from treadle.devices.cpu.microkernel import rows_that_fit
@@ -188,6 +188,22 @@ def choose(
     pack_a = PACKED_TILES if wide and a_strides[1] != 1 and k >= PACKED_K else 0
     k_block = K_BLOCK_NBYTES // itemsize // (2 if pack_a else 1)
     return Schedule(rows, vectors, unroll, k_block, splits, grid, pack_a, pack_b)
+
+
+def alternatives(schedule: Schedule, m: int, n: int, b_stride: int, lanes: int) -> list[Schedule]:
+    """The schedule and others that give the same bits: other tasks, and panels of b packed or not."""
+    tiles, panels = EvenCut(m, schedule.rows).parts, -(-n // (schedule.vectors * lanes))
+    along_m, along_n = schedule.grid
+    grids = [
+        (min(tiles, max(1, rows)), min(panels, max(1, columns)))
+        for rows, columns in (
+            (along_m, along_n), (2 * along_m, along_n), (along_m, 2 * along_n), (along_m // 2, along_n),
+            (along_m, along_n // 2),
+        )
+    ]  # fmt: skip
+    packed = (schedule.pack_b, not schedule.pack_b) if b_stride == 1 else (schedule.pack_b,)
+    found = [replace(schedule, grid=grid, pack_b=pack) for pack in packed for grid in grids]
+    return list(dict.fromkeys(found))
 
 
 def choose_streamed(
