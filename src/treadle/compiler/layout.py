@@ -112,9 +112,9 @@ def is_last(value: Value) -> bool:
 
 # -- convolutions that are products
 
-LARGE_WEIGHT = 1 << 17
-"""From so many elements on the gradient of a weight is a product: of fewer, the convolution's sums over
-pixels share their work better among threads.
+LEAST_CHANNELS, LEAST_SUMS = 48, 8192
+"""On either side, and of both together, from which the gradient of a weight is a product: products pack what
+they read, which smaller ones do not pay for.
 """
 
 
@@ -147,7 +147,10 @@ def pointwise(make: Arranger, node: Node, inputs: list[Value]) -> Value | None:
 
 def pointwise_weights(make: Arranger, node: Node, inputs: list[Value]) -> Value | None:
     """The gradient by the weights: a sum over pixels."""
-    if math.prod(node.shape) < LARGE_WEIGHT or not all(map(is_last, inputs)):
+    filters, channels, *_ = node.shape
+    if min(filters, channels) < LEAST_CHANNELS or filters * channels < LEAST_SUMS:
+        return None
+    if not all(map(is_last, inputs)):
         return None
     x, g = (pixels(make, value) for value in inputs)
     product = make.make("matmul", make.make("permute_dims", g, axes=(1, 0)), x)

@@ -7,16 +7,14 @@ serve channels first, channels last and views of either; channels last is the qu
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from treadle.compiler.kernel import Instruction, Operand
 from treadle.devices.cpu import winograd
-from treadle.devices.cpu.contraction import lower
 from treadle.devices.cpu.convolution_chunks import block_cycles, choose_sums, cycles
 from treadle.devices.cpu.convolution_data import input_correlations
 from treadle.devices.cpu.convolution_forward import correlate
 from treadle.devices.cpu.convolution_packing import pack_weights
-from treadle.devices.cpu.convolution_pointwise import weight_product
 from treadle.devices.cpu.convolution_weights import add_chunks, sum_chunks
 from treadle.devices.cpu.correlation import Axis, Correlation, Packing, choose_vectors
 from treadle.devices.cpu.depthwise import reads_channels_together
@@ -175,14 +173,6 @@ def weight_gradient(convolution: Convolution, isa: Isa) -> Lowered:
     if not math.prod(c.kernel) * correlation.channels * c.out_channels:
         return Lowered(())
     label = f"convolution weight gradient {c.label}"
-    product = weight_product(correlation, c.weight_strides)
-    if product is not None:
-        lowered = lower(product, isa)
-        steps = [
-            Step(replace(step.kernel, label=f"{label}: {step.kernel.label}"), step.operands)
-            for step in lowered.steps
-        ]
-        return replace(lowered, steps=tuple(steps))
     sums = choose_sums(correlation, isa)
     if not c.exact and suits(correlation):
         winograd_cycles, winograd_sums = choose_winograd_sums(correlation, isa)
