@@ -160,7 +160,7 @@ CASES = {
     ),
     "weights channels last": Case(2, 1, 32, 48, (6, 7), (3, 3), (1, 1), ((1, 1), (1, 1)), weight_layout=last),
     "1x1": Case(2, 1, 40, 70, (9, 9), (1, 1)),
-    "1x1 as a product": Case(2, 1, 100, 90, (9, 7), (1, 1)),
+    "1x1 of many channels": Case(2, 1, 100, 90, (9, 7), (1, 1)),
     "1x1 as a product, double": Case(1, 1, 90, 100, (6, 5), (1, 1), dtype="float64", weight_layout=last),
     "1x1 of many channels, strided": Case(2, 1, 90, 100, (9, 7), (1, 1), (2, 2)),
     "tails of channels": Case(2, 1, 19, 37, (7, 7), (3, 3), (1, 1), ((1, 1), (1, 1))),
@@ -378,24 +378,3 @@ def test_tasks_suit_many_threads() -> None:
 def test_mistakes(change: dict, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         replace(CASES["1x1"].convolution(), **change)
-
-
-def test_a_1x1_convolution_of_many_channels_is_a_product() -> None:
-    """Where all pixels follow each other in memory."""
-
-    def labels(case: Case) -> str:
-        steps = weight_gradient(case.convolution(), ISAS["avx512"]).steps
-        return " ".join(step.kernel.label for step in steps)
-
-    case = CASES["1x1 as a product"]
-    assert "matmul" in labels(case)
-    for other in (
-        CASES["1x1 of many channels, strided"],
-        replace(case, channels=30),
-        replace(case, groups=2),
-        replace(case, padding=((1, 1), (0, 0))),
-        replace(case, dtype="int16"),
-        replace(case, input_layout=first),
-        replace(case, output_layout=Layout((0, 2, 3, 1), (0, 0, 1, 0))),
-    ):
-        assert "matmul" not in labels(other), other
