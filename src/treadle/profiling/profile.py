@@ -218,7 +218,7 @@ class Profile:
                     longest, row = event.took_us, event.row
             else:
                 found.append((event.us - began, began, row))
-                idle = event.took_us * max(0.0, 1 - (of.threads - 1) / (threads - 1))
+                idle = event.took_us * min(1.0, max(0.0, 1 - (of.threads - 1) / (threads - 1)))
                 found.append((idle, event.us, event.row))
                 began, longest, row = event.us + event.took_us, 0.0, event.row
             end = max(end, event.us + event.took_us)

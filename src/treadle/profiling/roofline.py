@@ -22,6 +22,10 @@ BEGINNINGS = {"conv": "convolution", "matmul": "product", "max_pool": "pooling",
 """Families by how kinds begin; those not here are their own, or other."""
 
 
+LEAST_SHARE = 1e-3
+"""Of the step's time: what takes less would only move the axes."""
+
+
 class Point(NamedTuple):
     """A kernel, at all its places together."""
 
@@ -43,11 +47,11 @@ def family(row: Row) -> str:
 
 
 def points(profile: Profile) -> list[Point]:
-    """The kernels that compute and move something, those that take longest first."""
+    """The kernels that compute and move something, those that take longest first; without the shortest."""
     found = []
     for rows in profile.grouped(lambda row: (row.label, row.tasks, row.each_nbytes)).values():
         ms, flops, nbytes = (total(rows, name) for name in ("ms", "flops", "nbytes"))
-        if ms and flops and nbytes:
+        if ms > LEAST_SHARE * profile.totals.step_ms and flops and nbytes:
             gflops = flops / ms / 1e6
             attained = sum(row.ms * row.attained for row in rows) / ms
             places = f"{len(rows)} times, e.g. {rows[0].line}" if len(rows) > 1 else rows[0].line
@@ -63,8 +67,9 @@ def axes(profile: Profile, shown: list[Point]) -> tuple[float, float, float, flo
     """The ends of both axes, powers of two: of intensity, and of 10^9 operations a second."""
     of = profile.totals
     ridges = [of.limit_gflops / rate for rate in of.roofs.values()]
-    across = [0.25, *[2 * ridge for ridge in ridges], *[point.intensity for point in shown]]
-    up = [of.limit_gflops * 1.4, of.limit_gflops / 64, *[point.gflops for point in shown]]
+    across = [0.25, *[2 * ridge for ridge in ridges], *[1.5 * point.intensity for point in shown]]
+    across += [point.intensity / 1.5 for point in shown]
+    up = [of.limit_gflops * 1.4, of.limit_gflops / 64, *[point.gflops / 2 for point in shown]]
     return (*_ends(across), *_ends(up))
 
 
