@@ -10,6 +10,7 @@ import pytest
 from guard import run_kernel
 
 from treadle.devices.cpu.expression import module_for
+from treadle.devices.cpu.ir import Index, Value
 from treadle.devices.cpu.native import NativeKernel
 from treadle.devices.cpu.target import host_isas
 from treadle.devices.cpu.winograd_transform import (
@@ -21,7 +22,8 @@ from treadle.devices.cpu.winograd_transform import (
     PATCH,
     TAPS,
     TILE,
-    transform_tile,
+    transform_in_memory,
+    work_nbytes,
 )
 
 MATRICES = {
@@ -63,14 +65,20 @@ def test_transform_code(name: str, isa) -> None:
     source, target = (f.load("ptr", f.at(f.arguments[0], 8 * i), 8) for i in range(2))
     type = f"<{lanes} x float>"
     width = 4 * lanes
-    tile = [[f.load(type, f.at(source, (r * size + c) * width)) for c in range(size)] for r in range(size)]
-    for r, row in enumerate(transform_tile(f, isa, matrix, tile)):
-        for c, value in enumerate(row):
-            f.store(value, f.at(target, (r * len(matrix) + c) * width))
+
+    def load(row: int, column: Index) -> Value:
+        return f.load(type, f.at(source, f.mul(f.add(column, row * size), width)))
+
+    def store(row: Index, values: list[Value]) -> None:
+        for c, value in enumerate(values):
+            f.store(value, f.at(target, f.mul(f.add(f.mul(row, len(matrix)), c), width)))
+
+    transform_in_memory(f, isa, matrix, type, f.arguments[3], load, store)
     f.ret()
+    scratch = work_nbytes(matrix, width)
     x = np.random.default_rng(0).standard_normal((size, size, lanes)).astype(np.float32)
     x.flags.writeable = False
     y = np.zeros((len(matrix), len(matrix), lanes), np.float32)
-    run_kernel(NativeKernel(module.text(), "transform", 1), [x, y], isa)
+    run_kernel(NativeKernel(module.text(), "transform", 1, scratch), [x, y], isa)
     m = np.array(matrix, np.float64)
     np.testing.assert_allclose(y, np.einsum("ar,bc,rcl->abl", m, m, x), rtol=0, atol=1e-4)

@@ -4,8 +4,9 @@ of a 6x6 tile.
     output = OUTPUT ((FILTER filter FILTER^T) * (INPUT input INPUT^T)) OUTPUT^T
 
 An output tile of 4x4 pixels comes from an input tile of 6x6. The transforms evaluate polynomials at 0,
-+-5/8, +-3/2 and infinity: a choice whose error stays below twice that of direct sums, where the textbook's
-0, +-1, +-2 loses several times as much. Knows matrices and registers, nothing of convolutions' layouts.
++-5/8, +-3/2 and infinity: a choice whose error is about twice that of direct sums (2 to 2.5 times in weight
+gradients), where the textbook's 0, +-1, +-2 loses several times as much. Knows matrices and registers,
+nothing of convolutions' layouts.
 
 Source: A. Lavin, S. Gray, Fast Algorithms for Convolutional Neural Networks, 2015; the construction from
 points is Toom's and Cook's.
@@ -140,14 +141,6 @@ def _differ_in_signs(a: Sequence[Fraction], b: Sequence[Fraction]) -> bool:
     pairs = list(zip(a, b, strict=True))
     negated = [x == -y for x, y in pairs if x or y]
     return all(abs(x) == abs(y) for x, y in pairs) and any(negated) and not all(negated)
-
-
-def transform_tile(
-    f: Function, isa: Isa, matrix: Matrix, tile: Sequence[Sequence[Value]]
-) -> list[list[Value]]:
-    """``matrix @ tile @ matrix^T`` of a square ``tile[row][column]`` of vectors."""
-    columns = [transform(f, isa, matrix, column) for column in zip(*tile, strict=True)]
-    return [transform(f, isa, matrix, row) for row in zip(*columns, strict=True)]
 
 
 def work_nbytes(matrix: Matrix, vector_nbytes: int) -> int:
