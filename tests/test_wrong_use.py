@@ -6,6 +6,9 @@ were. Wrong feeds are in test_doors.py, wrong gradients in test_gradients.py.
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -132,6 +135,33 @@ def test_an_error_is_also_the_kind_that_python_programs_catch():
     assert issubclass(errors.IndexingError, IndexError) and issubclass(errors.OutOfMemory, MemoryError)
     assert issubclass(errors.NameUnknown, AttributeError)
     assert not hasattr(td.asarray(1.0), "view") and not hasattr(td, "cat")
+
+
+def test_a_limit_on_the_process_is_foreseen():
+    """In a process of its own: the program that does not fit is refused, and the variable is as it was."""
+    program = """
+import resource
+import numpy as np
+import treadle as td
+w = td.Variable(np.ones(1 << 20, np.float32), "w")
+step = td.compile(lambda x: td.sort(x @ x) + w[0])
+small = step(td.ones((64, 64))).numpy()
+with open("/proc/self/statm") as file:
+    taken = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken + (200 << 20), resource.RLIM_INFINITY))
+x = td.ones((4096, 4096))
+try:
+    step(x).numpy()
+except td.errors.OutOfMemory as error:
+    print("foreseen:", str(error)[:60])
+resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+print(float(w.numpy().sum()), np.array_equal(step(td.ones((64, 64))).numpy(), small))
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert found.returncode == 0, found.stderr
+    lines = found.stdout.splitlines()
+    assert lines[0].startswith("foreseen: this program needs"), found.stdout
+    assert lines[1] == f"{float(1 << 20)} True"
 
 
 def test_too_little_memory_is_known_before_the_run(monkeypatch):
