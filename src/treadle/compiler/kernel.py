@@ -20,8 +20,7 @@ row, each row one point.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -166,31 +165,3 @@ class LoopKernel:
     stages: tuple[Stage, ...]
     label: str = "loop"
     in_place: tuple[tuple[int, int], ...] = ()
-
-
-def reordered(body: Sequence[Instruction], order: Sequence[int]) -> tuple[Instruction, ...]:
-    """A body over loop axes in another order: axis i of the new ones is axis ``order[i]`` of the old."""
-    return mapped(body, lambda index: Affine(index.offset, tuple([index.strides[axis] for axis in order])))
-
-
-def mapped(body: Sequence[Instruction], affine: Callable[[Affine], Affine]) -> tuple[Instruction, ...]:
-    """A body with every affine map replaced."""
-
-    def guards(given: Sequence[Guard]) -> tuple[Guard, ...]:
-        return tuple([Guard(affine(guard.index), guard.size) for guard in given])
-
-    def attribute(value: Any) -> Any:
-        match value:
-            case Affine():
-                return affine(value)
-            case Access():
-                return Access(value.operand, affine(value.index), guards(value.guards))
-            case Gather():
-                return replace(value, index=affine(value.index), guards=guards(value.guards))
-            case Check():
-                return replace(value, guards=guards(value.guards))
-            case (Guard(), *_):
-                return guards(value)
-        return value
-
-    return tuple([replace(step, attribute=attribute(step.attribute)) for step in body])

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from treadle.compiler.kernel import Affine, mapped
+from treadle.compiler.kernel import Affine, Stage
 from treadle.devices.cpu.correlation import Axis, Correlation
+from treadle.devices.cpu.rewrite import extend
 
 if TYPE_CHECKING:
     from treadle.devices.cpu.convolution import Convolution
@@ -42,7 +43,7 @@ def input_correlations(c: Convolution) -> tuple[Correlation, ...]:
         correlation = Correlation(
             groups, 1 if c.depthwise else c.out_channels // groups, c.in_channels // groups, axes,
             c.output_strides[1], c.input_strides[1], c.dtype, c.depthwise, base,
-            mapped(c.epilogue, partial(of_residue, firsts, c.stride)), c.extra,
+            extend(Stage("row", c.epilogue), partial(of_residue, firsts, c.stride)).body, c.extra,
         )  # fmt: skip
         if correlation.pixels:
             correlations.append(correlation)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from treadle.compiler.kernel import Access, Affine, Instruction, Operand, Store
 from treadle.devices.cpu.expression import Site, evaluate, render_body, render_store
@@ -190,7 +191,7 @@ def each_vector(
         f.loop(f.max(first, whole), last, lambda v: body(v, active))
 
 
-def rewrite_affines(value, change: Callable[[tuple[int, ...]], tuple[int, ...]]):
+def rewrite_affines(value: Any, change: Callable[[tuple[int, ...]], tuple[int, ...]]) -> Any:
     """An instruction, or anything made of its parts, with the strides of every affine map changed."""
     if isinstance(value, Affine):
         return Affine(value.offset, change(value.strides))

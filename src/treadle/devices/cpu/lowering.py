@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from treadle import config
 from treadle.compiler.costs import INLINE, REDUCTIONS
 from treadle.compiler.indexmap import MOVEMENT
-from treadle.compiler.kernel import Instruction, reordered
+from treadle.compiler.kernel import Instruction
 from treadle.compiler.program import Call, LibraryCall, LoopCall, View
 from treadle.devices.cpu import loops
 from treadle.devices.cpu.copies import copied, reach, row_major
+from treadle.devices.cpu.epilogue import rewrite_affines
 from treadle.devices.cpu.expression import supported
 from treadle.devices.cpu.native import Lowered, Step
 from treadle.devices.cpu.registers import ITEMSIZE, Unsupported
@@ -88,7 +89,7 @@ def _channels_first(node: Node, body: tuple[Instruction, ...]) -> tuple[Instruct
     """An epilogue over (batch, channel, spatial...), of one over a result's own dimensions."""
     if node.op.name not in CHANNELS_FIRST:
         return body
-    return reordered(body, (0, node.ndim - 1, *range(1, node.ndim - 1)))
+    return rewrite_affines(body, lambda strides: (strides[0], strides[-1], *strides[1:-1]))
 
 
 def _seen(view: View) -> tuple[Any, Any]:

@@ -9,8 +9,6 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
-
 from treadle.compiler.program import LibraryCall
 from treadle.devices.cpu import compilation, tuning
 from treadle.devices.cpu.lowering import lower_call
@@ -18,7 +16,9 @@ from treadle.devices.cpu.native import LoadedKernel, Lowered
 from treadle.devices.cpu.runner import Entry, Table
 from treadle.devices.cpu.section import Section
 from treadle.devices.cpu.target import Isa
-from treadle.devices.cpu.threads import Scratch
+from treadle.devices.host import HostBuffer, allocate
+from treadle.dtypes import float32
+from treadle.graph.node import Type
 
 ROUNDS = 9
 """Times each schedule is run, in turn with the others; the least counts, which others disturb the least."""
@@ -108,15 +108,14 @@ class _Memory:
 
     def __init__(self, section: Section, call: LibraryCall):
         self.section, self.call = section, call
-        self.held: dict[object, Scratch] = {}
+        self.held: dict[object, HostBuffer] = {}
 
     def of(self, key: object, nbytes: int) -> int:
         """The address of an operand's memory."""
         held = self.held.get(key)
         if held is None or held.nbytes < nbytes:
-            held = self.held[key] = Scratch(max(64, nbytes))
-            start = held.address - held._memory.ctypes.data
-            held._memory[start : start + nbytes // 4 * 4].view(np.float32).fill(1.0)
+            held = self.held[key] = allocate(max(64, -(-nbytes // 4) * 4))
+            held.writable(Type((held.nbytes // 4,), float32)).fill(1.0)
         return held.address
 
     def place(self, found: Lowered, operand: tuple[str, int]) -> int:
