@@ -45,14 +45,19 @@ def profile(
     >>> [row.flops for row in found.rows if row.kind == "matmul"]
     [2000000]
     """
-    if not callable(step):
-        raise ArgumentError(
-            f"[profile] step is a {type(step).__name__}; give a function, and what it is called with: "
-            f"td.profile(step, x, y)"
-        )
+    expect_function("profile", step)
     if rounds < 1 or warm_up < 0:
         raise ArgumentError(f"[profile] rounds={rounds}, warm_up={warm_up}: at least 1 and 0 are needed")
     return profiled(step, args, keywords, rounds, warm_up)[0]
+
+
+def expect_function(name: str, step: Any) -> None:
+    """Raise if a step is none."""
+    if not callable(step):
+        raise ArgumentError(
+            f"[{name}] step is a {type(step).__name__}; give a function, and what it is called with: "
+            f"td.{name}(step, x, y)"
+        )
 
 
 def profiled(

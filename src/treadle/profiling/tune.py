@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from treadle.compiler.executable import Executable
-from treadle.profiling.measure import profiled
+from treadle.profiling.measure import expect_function, profiled
 
 
 class Tunings(list[Any]):
@@ -41,6 +41,9 @@ def tune(function: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> T
     Returns:
         What was measured.
 
+    Raises:
+        ArgumentError: function is none.
+
     >>> import treadle as td
     >>> @td.compile
     ... def product(a, b):
@@ -49,5 +52,6 @@ def tune(function: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> T
     >>> len(rows), rows[0].label
     (1, 'matmul 64x256x512')
     """
+    expect_function("tune", function)
     programs = profiled(function, arguments, keywords, 1, 0)[1]
     return Tunings(row for program in programs if isinstance(program, Executable) for row in program.tune())

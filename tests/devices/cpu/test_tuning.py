@@ -12,6 +12,7 @@ from treadle.devices.cpu import disk, tuning
 from treadle.devices.cpu.contraction import Contraction, lower
 from treadle.devices.cpu.convolution import Convolution, forward, input_gradient
 from treadle.devices.cpu.target import Isa, host_isas
+from treadle.errors import ArgumentError
 
 every_isa = pytest.mark.parametrize("isa", host_isas(), ids=lambda isa: isa.name)
 
@@ -86,6 +87,11 @@ def test_what_is_measured_is_kept_and_used(capsys):
     tuning.forget(isa)
     tuning._tables.clear()
     assert tuning.table(isa) == {} and tuning.digest(isa) == ""
+
+
+def test_what_is_no_function_is_refused():
+    with pytest.raises(ArgumentError, match="step is a int; give a function"):
+        td.tune(3)  # type: ignore[arg-type]
 
 
 def test_a_schedule_that_is_none_any_more_is_not_used():
