@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -19,28 +20,33 @@ class ProgramCache:
         self.programs: OrderedDict[Any, Executable] = OrderedDict()
         self.hits = 0
         self.misses: list[str] = []
+        self._lock = threading.RLock()  # threads that compile must not change what others look through
 
     def get(self, key: Any, build: Callable[[], Executable], reason: Callable[[], str]) -> Executable:
         """The program of that structure, built if it is new."""
-        found = self.programs.get(key)
-        if found is not None:
-            self.hits += 1
-            self.programs.move_to_end(key)
-            return found
+        with self._lock:
+            found = self.programs.get(key)
+            if found is not None:
+                self.hits += 1
+                self.programs.move_to_end(key)
+                return found
         self.misses = [*self.misses[-19:], reason()]
         began, recorder = time.monotonic_ns(), recording.local.recorder
         program = build()
         if recorder is not None:
             recorder.compiling_ns += time.monotonic_ns() - began
-        self.programs[key] = program
-        while len(self.programs) > self.most:
-            self.programs.popitem(last=False)
+        with self._lock:
+            self.programs[key] = program
+            while len(self.programs) > self.most:
+                self.programs.popitem(last=False)
         return program
 
     def explain_miss(self, key: tuple[Any, ...]) -> str:
         """How a structure differs from the most similar one that is known."""
         best, best_same = None, -1
-        for known in list(self.programs)[-64:]:
+        with self._lock:
+            recent = list(self.programs)[-64:]
+        for known in recent:
             same = 0
             for a, b in zip(known, key, strict=False):
                 if a != b:
