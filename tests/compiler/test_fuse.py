@@ -224,6 +224,15 @@ MOVES = {
 }
 
 
+def test_parts_are_stored_with_what_is_made_of_the_same():
+    """An LSTM's cotangents: of the gates side by side, and of the memory."""
+    x, y = leaf(0, 6, 8), leaf(1, 6, 8)
+    shared = ew.tanh(ew.add(x, y))
+    parts = [movement.reshape(ew.multiply(shared, z), (6, 1, 8)) for z in (x, y)]
+    fused = check([CONCAT(parts, axis=1), ew.multiply(shared, x)], [normal(6, 8), normal(6, 8)])
+    assert len(fused.calls) == 1
+
+
 @pytest.mark.parametrize("name", MOVES)
 def test_moves_alone(name):
     check([MOVES[name](leaf(0, 6, 8))], [normal(6, 8), np.float32(7).reshape(())])

@@ -92,6 +92,16 @@ def test_the_gradients_of_weights_are_products_after_the_loop():
     assert sorted(products(graph)) == [(3, 5), (5, 5), (LENGTH * 4, 3), (LENGTH * 4, 5)]
 
 
+def test_the_gradient_of_a_bias_is_a_sum_after_the_loop():
+    """Of what is stacked for the weight's gradient anyway: the bias of the inputs has the same one."""
+    b, c = leaf(5, 5), leaf(6, 5)
+    _, hs = td.scan(lambda h, x: ((h := td.tanh(x @ W + b + (h @ U + c))), h), H, X)
+    graph = through(td.gradients((hs * hs).sum(), [U, b, c]))
+    _, backward = loops(graph)
+    assert "sum" not in body(backward) and loop_of(backward).carries == 1
+    assert graph[1] is graph[2]
+
+
 def test_what_is_the_same_in_every_iteration_is_computed_once():
     h, _ = td.scan(lambda h, x: (h @ (U @ U) + td.exp(W).sum() * x.sum(), None), H, X)
     graph = through([h])

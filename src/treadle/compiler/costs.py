@@ -14,7 +14,7 @@ LIGHT = frozenset(
     add subtract multiply negative positive square abs floor ceil trunc round copysign sign maximum minimum
     relu where astype equal not_equal less less_equal greater greater_equal isnan isinf isfinite signbit
     logical_and logical_or logical_xor logical_not bitwise_and bitwise_or bitwise_xor bitwise_invert
-    bitwise_left_shift bitwise_right_shift
+    bitwise_left_shift bitwise_right_shift copied
     """.split()  # noqa: SIM905
 )
 """Ops of one or two instructions."""

@@ -11,7 +11,7 @@ from treadle.compiler.costs import REDUCTIONS
 from treadle.compiler.epilogue import epilogue_of
 from treadle.compiler.groups import Folded, Group, Groups, Target, reduced_axes
 from treadle.compiler.indexmap import Place, identity, row_major, weighted
-from treadle.compiler.joining import fold, host
+from treadle.compiler.joining import fold, host, part_beside
 from treadle.graph.node import Node
 
 MOST_PARTS = 16
@@ -108,16 +108,16 @@ def store_parts(groups: Groups, node: Node) -> None:
     """A concatenation: parts of one shape are written by one group, each to its own place."""
     axis = node.attribute("axis")
     strides = row_major(node.shape)
-    start, latest = 0, None
+    start, shape, group, place = 0, None, None, Place(())
     for part in groups.inputs[node]:
         if groups.size[part]:
-            if latest is None or latest[0] != part.shape or len(latest[1].targets) >= MOST_PARTS:
-                latest = part.shape, groups.new_group(part.shape, range(part.ndim))
-                groups.precede(latest[1], groups.asking[node])
-            place = identity(part.shape)
+            if group is None or shape != part.shape or len(group.targets) >= MOST_PARTS:
+                shape, found = part.shape, part_beside(groups, node, part)
+                group, place = found or (groups.new_group(shape, range(part.ndim)), identity(shape))
+                groups.precede(group, groups.asking[node])
             address = weighted([((start * strides[axis], ()), 1), *zip(place.maps, strides, strict=True)])
-            latest[1].targets.append(Target(part, place, node, address))
-            groups.ask(latest[1], part, place)
+            group.targets.append(Target(part, place, node, address))
+            groups.ask(group, part, place)
         start += part.shape[axis]
 
 

@@ -213,6 +213,9 @@ class _After(_Body):
         for node in self.order:
             if node in self.late and (self.is_product(node) or self._is_outer(node)):
                 self._choose(node)
+        for node in self.sums.values():
+            if node in self.late and self._is_sum_of_kept(node):
+                self._choose(node)
 
     def _added(self, leaf: Node) -> Node | None:
         """What an iteration adds to a carry, if that is all that becomes of it."""
@@ -231,6 +234,11 @@ class _After(_Body):
     def _is_outer(self, node: Node) -> bool:
         """Whether a node is a product of two values of an iteration that is only added up."""
         return node.op is MATMUL and node in self.sums.values() and not any(map(self.same, node.inputs))
+
+    def _is_sum_of_kept(self, node: Node) -> bool:
+        """Whether a node is a sum that is only added up, of a value that is stacked anyway."""
+        value = self.below(node.inputs[0]) if node.op is SUM else None
+        return value in self.kept or value in self.parts.stacked
 
     def _choose(self, node: Node) -> None:
         """Let a node come after the loop with all that needs it, if there is room."""
@@ -289,7 +297,9 @@ class _After(_Body):
             second = reshaped(moveaxis(values[y], 0, -3), (*y.shape[:-2], inner, y.shape[-1]))
             return make(MATMUL, (first, second))
         if node.op is SUM:
-            values = self.outside(node.inputs, stacks)
-            axes = (0, *[axis + 1 for axis in node.attribute("axes")])
-            return make(SUM, (values[node.inputs[0]],), (axes,))
+            (x,), axes = node.inputs, node.attribute("axes")
+            value = self.outside([x], stacks)[x]
+            if axes == (0,) and x.ndim == 2:
+                return make(SUM, (_rows(value),), (axes,))
+            return make(SUM, (value,), ((0, *[axis + 1 for axis in axes]),))
         return make(SUM, (self.outside([node], stacks)[node],), ((0,),))

@@ -80,6 +80,30 @@ def mapped_beside(groups: Groups, node: Node) -> Group | None:
     return None
 
 
+def part_beside(groups: Groups, node: Node, part: Node) -> tuple[Group, Place] | None:
+    """A group of points that reads what a part of a concatenation, `node`, is computed from, and where it
+    meets the part: it can store the part too. Sizes of 1 are overlooked.
+    """
+    near, seen = [part], {part}
+    for value in near:
+        for group, places in groups.asking[value].items() if value is not part else ():
+            if group.inner or not group.targets or not groups.joinable(group, node):
+                continue
+            for place in sorted(places):
+                long = iter([m for m, size in zip(place.maps, value.shape, strict=False) if size != 1])
+                maps = [ZERO if size == 1 else next(long, ZERO) for size in part.shape]
+                plain = not place.flat and not place.guards
+                if plain and covers(maps, part.shape, group.rows, group.sizes):
+                    return group, Place(tuple(maps))
+        if (value.op.elementwise or value.op.name == "reshape") and len(near) < MOST_SEARCHED:
+            for child in groups.inputs[value]:
+                same = [n for n in child.shape if n != 1] == [n for n in part.shape if n != 1]
+                if same and child not in seen and not is_number(groups, child):
+                    seen.add(child)
+                    near.append(child)
+    return None
+
+
 def at_same_points(groups: Groups, node: Node) -> Iterator[tuple[Group, set[Place]]]:
     """The groups that ask for what a node is computed from element by element, and where they do: they could
     compute the node at those places.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from treadle import config
+from treadle.compiler.carries import store_carries
 from treadle.compiler.decompose import decompose
 from treadle.compiler.folding import fold_scales
 from treadle.compiler.fuse import fuse
@@ -94,6 +95,7 @@ GRAPH_PASSES: tuple[tuple[str, Callable[[list[Node]], list[Node]]], ...] = (
     ("enter loops", enter),
     ("hoist", hoist),
     ("panels", lay_panels),
+    ("carries", store_carries),
 )
 
 

@@ -782,6 +782,10 @@ STORED = register(
     Op("stored", lambda x: x, lambda x: x, lambda g, y, x: (g,), elementwise=True,
        doc="x, computed once and stored, whatever it would take to compute it again.")
 )  # fmt: skip
+COPIED = register(
+    Op("copied", lambda x: x, lambda x: x, lambda g, y, x: (g,), elementwise=True,
+       doc="x in memory of its own, written by whoever reads x.")
+)  # fmt: skip
 GELU = register(
     Op(
         "gelu",

@@ -80,6 +80,7 @@ FLOAT: dict[str, Writer] = {
     "divide": partial(instruction, "fdiv"),
     "negative": lambda f, x: f.fneg(x),
     "positive": identity,
+    "copied": identity,
     "square": partial(square, "fmul"),
     "reciprocal": lambda f, x: f.op("fdiv", f.constant(x.type, 1), x),
     "rsqrt": lambda f, x: f.op("fdiv", f.constant(x.type, 1), f.intrinsic("sqrt", x)),
@@ -124,7 +125,7 @@ def _integer(sign: str) -> dict[str, Writer]:
         "isfinite": partial(always, True),
         "isinf": partial(always, False),
         "isnan": partial(always, False),
-        **dict.fromkeys(("positive", "floor", "ceil", "trunc", "round"), identity),
+        **dict.fromkeys(("positive", "copied", "floor", "ceil", "trunc", "round"), identity),
         **_comparisons("icmp", "eq", "ne", sign),
     }
 
@@ -155,7 +156,7 @@ BOOL: dict[str, Writer] = {
     **dict.fromkeys(("multiply", "minimum", "logical_and", "bitwise_and"), partial(instruction, "and")),
     **dict.fromkeys(("logical_xor", "bitwise_xor"), partial(instruction, "xor")),
     **dict.fromkeys(("logical_not", "bitwise_invert"), complement),
-    "abs": identity,
+    **dict.fromkeys(("abs", "copied"), identity),
     "isfinite": partial(always, True),
     "isinf": partial(always, False),
     "isnan": partial(always, False),
@@ -211,6 +212,7 @@ KEEPS_NARROW = frozenset(
     [
         "negative",
         "positive",
+        "copied",
         "abs",
         "floor",
         "ceil",

@@ -32,6 +32,8 @@ from treadle.devices.cpu.walks import Carried, Walks
 
 TASK_NBYTES = 64 * 1024
 """Work of a task: see `row_work`."""
+EVEN_TASKS = 32
+"""Below so many their number is a power of two: of 11 one thread has 5 and waits for the other."""
 FEW_TASKS = 8
 """With fewer, folds over many points are cut in chunks."""
 LARGE_NBYTES = 256 * 1024
@@ -143,6 +145,8 @@ def divide(arranged: Arranged) -> Tasks:
         step = 1
     size = kernel.sizes[axis]
     pieces = max(1, -(-size * beyond // max(points, 1)) if points >= beyond else size)
+    if pieces * math.prod(kernel.sizes[:axis]) < EVEN_TASKS:
+        pieces = min(size, 1 << (pieces - 1).bit_length())
     piece = -(-size // pieces)
     piece = -(-piece // step) * step
     pieces = -(-size // piece)
