@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 # What several files of tests use: nodes.py and op_examples.py here, numeric.py among the tests of ops.
@@ -37,3 +38,16 @@ def pytest_unconfigure() -> None:
     if _own_cache is not None:
         shutil.rmtree(_own_cache, ignore_errors=True)
         del os.environ["TREADLE_CACHE_DIR"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cpu", help="where new arrays are, in tests that name no device")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    name = config.getoption("--device")
+    if name != "cpu":
+        from treadle.devices import registry
+        from treadle.graph.node import Surroundings
+
+        Surroundings.device = registry.find(name).name

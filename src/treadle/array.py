@@ -29,7 +29,7 @@ from treadle.errors import (
     user_line,
 )
 from treadle.graph.dimension import Shape, is_known, product
-from treadle.graph.node import MAPPED, STATIC, TRACKED, WEAK, Node, Type, surroundings
+from treadle.graph.node import LOCATED, MAPPED, STATIC, TRACKED, WEAK, Node, Type, surroundings
 from treadle.ops import elementwise, indexing, movement
 from treadle.ops.record import Operand, cast, expect_convertible, expect_node
 from treadle.unknown import advising
@@ -204,10 +204,10 @@ class Array(ArrayMethods):
             DeviceError: there is no such device.
         """
         target = registry.find(device)
-        if device == self.node.device:
+        if target.name == self.node.device:
             return self
         array = self.numpy()
-        return Array(evaluate.data(target.copy_in(array, self.node.type), self.node.type, device))
+        return Array(evaluate.data(target.copy_in(array, self.node.type), self.node.type, target.name))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         array = self.numpy()
@@ -465,7 +465,7 @@ def _as_key(key: Any, array: Array) -> Any:
             if values.dtype == np.bool_:
                 result.extend(_mask_indices(values, len(result), array))
             elif values.dtype.kind in "iu" or values.size == 0:
-                result.append(asarray(values.astype(np.int64)).node)
+                result.append(unlocated(values.astype(np.int64)))
             else:
                 raise IndexingError(f"an index of dtype {values.dtype}; indices are integers or booleans")
         else:
@@ -483,7 +483,7 @@ def _mask_indices(mask: np.ndarray, position: int, array: Array) -> list[Node]:
             f"a mask of shape {mask.shape} does not fit the dimensions {covered} that it indexes, of an "
             f"array of shape {array.shape}"
         )
-    return [asarray(places.astype(np.int64)).node for places in np.nonzero(mask)]
+    return [unlocated(places.astype(np.int64)) for places in np.nonzero(mask)]
 
 
 # -- between users' values and nodes
@@ -496,7 +496,7 @@ def as_operand(value: ArrayLike) -> Operand:
     if isinstance(value, (bool, int, float, complex)):
         return value
     if isinstance(value, (np.ndarray, np.generic)):
-        return asarray(value).node
+        return unlocated(value)
     if isinstance(value, Node):
         return value
     raise DTypeError(
@@ -504,6 +504,13 @@ def as_operand(value: ArrayLike) -> Operand:
         if isinstance(value, (list, tuple))
         else f"{type(value).__name__} is neither an array nor a Python number"
     )
+
+
+def unlocated(values: Any) -> Node:
+    """A constant of the host's that goes where the other operands of an expression are."""
+    node = asarray(values).node
+    node.flags &= ~LOCATED
+    return node
 
 
 def as_node(value: ArrayLike) -> Node:
@@ -597,9 +604,7 @@ def as_device(name: str | None) -> str | None:
     Raises:
         DeviceError: there is no such device.
     """
-    if name is not None:
-        registry.find(name)
-    return name
+    return None if name is None else registry.find(name).name
 
 
 def borrowed(value: Any, dtype: Any = None) -> Array:
@@ -674,7 +679,7 @@ def _operand_or_none(value: Any) -> Operand | None:
     if isinstance(value, (bool, int, float, complex)):
         return value
     if isinstance(value, (np.ndarray, np.generic)):
-        return asarray(value).node
+        return unlocated(value)
     return None
 
 

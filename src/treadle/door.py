@@ -16,7 +16,7 @@ from treadle import config, evaluate, interrupts, state
 from treadle.array import Array, borrowed
 from treadle.compiler.executable import Committed, Executable, Leaf
 from treadle.devices import registry
-from treadle.devices.host import HostBuffer
+from treadle.devices.buffer import Buffer
 from treadle.devices.reference import fail_at_its_line
 from treadle.errors import FeedError, Line, StateError, TreadleError, user_line
 from treadle.graph.dimension import Dimension, Size
@@ -163,8 +163,8 @@ class Door:
             by_target, interrupt = self._run_locked(plan, feeds, number, line)
         if interrupt is not None:
             raise interrupt
-        types, device = plan.types, plan.device
-        return [evaluate.data(by_target[node], types[node], device, line=line) for node in self.outputs]
+        types = plan.types
+        return [evaluate.data(by_target[node], types[node], node.device, line=line) for node in self.outputs]
 
     def _run_locked(
         self, plan: Plan, feeds: Any, number: int, line: Line | None
@@ -237,7 +237,6 @@ class Plan:
             leaves[leaf] = inputs[binding]
         targets = self.targets = with_sizes(door.targets, sizes, leaves)
         self.types = {target: concrete.type for target, concrete in zip(door.targets, targets, strict=True)}
-        self.device = next((node.device for node in door.targets if node.device != "cpu"), "cpu")
         self.fixed: list[Leaf] = []
         """The leaves of every run, None where the following say what they are bound to."""
         self.read: list[tuple[int, Cell]] = []
@@ -260,16 +259,17 @@ class Plan:
         lasting = frozenset(
             i
             for i, binding in enumerate(self.bindings)
-            if isinstance(binding, (HostBuffer, _Number))
+            if isinstance(binding, (Buffer, _Number))
             or (isinstance(binding, Cell) and binding not in door.updates)
         )
         structure = evaluate.structure_of(targets, lambda node: False, lambda node: node.op is INPUT)
         order = tuple([leaf.attributes[0] for leaf in structure.leaves])
-        options = config.options_key(), structure.lines()
-        key = (*structure.key, order, tuple(wanted), lasting, self.device, *options)
+        devices = tuple([target.device for target in targets])
+        options = *config.options_key(), structure.lines()
+        key = (*structure.key, order, tuple(wanted), lasting, devices, *options)
         self.executable: Executable = evaluate.programs.get(
             key,
-            lambda: registry.compile_graph(self.device, targets, wanted, lasting),
+            lambda: registry.compile_graph(targets, wanted, lasting),
             lambda: evaluate.programs.explain_miss(key),
         )
         self.donors: list[Cell | None] = [
@@ -316,7 +316,7 @@ def _twice(leaves: Sequence[Leaf]) -> set[int]:
     return {identity for identity, count in Counter(identities).items() if count > 1}
 
 
-def _free_to_overwrite(cell: Cell, twice: set[int]) -> HostBuffer | None:
+def _free_to_overwrite(cell: Cell, twice: set[int]) -> Buffer | None:
     """The variable's buffer if nothing but its current version and one leaf of the run holds it."""
     version = cell.current
     node = version.read_node() if version.read_node is not None else None

@@ -18,13 +18,26 @@ from treadle import config, interrupts, state
 from treadle.compiler import recording
 from treadle.compiler.executable import Committed, Executable, Leaf
 from treadle.devices import registry
-from treadle.devices.host import HostBuffer, allocate, from_array
+from treadle.devices.buffer import Buffer
+from treadle.devices.host import allocate
 from treadle.devices.reference import compute, fail_at_its_line, leaf_array
 from treadle.dtypes import float32
 from treadle.errors import Place, PlaceholderError, TreadleError
 from treadle.graph.closed import graphs_of
 from treadle.graph.graph import ordered, rebuild
-from treadle.graph.node import MAPPED, PINNED, STATIC, TRACKED, Node, Type, Types, bits, new, surroundings
+from treadle.graph.node import (
+    MAPPED,
+    PINNED,
+    STATIC,
+    TRACKED,
+    Node,
+    Type,
+    Types,
+    bits,
+    located,
+    new,
+    surroundings,
+)
 from treadle.ops.record import DATA, INPUT, SCALAR, held_results
 from treadle.program_cache import programs
 from treadle.state import READ, Cell, Version, pending
@@ -37,10 +50,10 @@ def data(
 ) -> Node:
     """A node whose value is there."""
     node = new(DATA, (), (), type, line=line)
-    node.flags = TRACKED if tracked else 0
     node.buffer = buffer
     if device is not None:
         node.device = device
+    node.flags = located(type, node.device) | (TRACKED if tracked else 0)
     return node
 
 
@@ -269,7 +282,6 @@ def _run(targets: list[Node], versions: dict[Cell, Version]) -> None:
     if beside:
         outputs += beside
         structure = structure_of(outputs, _stops, _is_given)
-    device = _device_of(structure.order)
     if not versions and small(structure.order) and not config.options.numerics:
         recorder = recording.local.recorder
         if recorder is None:
@@ -287,10 +299,10 @@ def _run(targets: list[Node], versions: dict[Cell, Version]) -> None:
     donors = _donors(versions, outputs, structure)
     kept_key = tuple([structure.index[node] for node in kept])
     lasting = _lasting(structure, versions)
-    key = _program_key(structure, kept_key, donors, lasting, device)
+    key = _program_key(structure, outputs, kept_key, donors, lasting)
     executable = programs.get(
         key,
-        lambda: _compile(structure, outputs, device, donors, lasting),
+        lambda: _compile(structure, outputs, donors, lasting),
         lambda: programs.explain_miss(key),
     )
     with ExitStack() as locks:
@@ -331,14 +343,14 @@ def _run(targets: list[Node], versions: dict[Cell, Version]) -> None:
 
 def _program_key(
     structure: Structure,
+    outputs: Sequence[Node],
     kept: tuple[int, ...],
     donors: Sequence[int | None],
     lasting: frozenset[int],
-    device: str,
 ) -> tuple[Any, ...]:
     """What is equal for graphs that one program serves, with all that decides how it is compiled."""
-    options = config.options_key(), structure.lines()
-    return (*structure.key, kept, tuple(donors), lasting, device, *options)
+    devices = tuple([output.device for output in outputs])
+    return (*structure.key, kept, tuple(donors), lasting, devices, *config.options_key(), structure.lines())
 
 
 def _lasting(structure: Structure, versions: Collection[Cell]) -> frozenset[int]:
@@ -353,20 +365,12 @@ def _lasting(structure: Structure, versions: Collection[Cell]) -> frozenset[int]
 def _compile(
     structure: Structure,
     outputs: list[Node],
-    device: str,
     donors: list[int | None],
     lasting: Collection[int],
 ) -> Executable:
-    executable = registry.compile_graph(device, detached(structure, outputs), donors, lasting)
+    executable = registry.compile_graph(detached(structure, outputs), donors, lasting)
     executable.reads = _leaves_below(structure, outputs)
     return executable
-
-
-def _device_of(order: Sequence[Node]) -> str:
-    for node in reversed(order):
-        if node.device != "cpu":
-            return node.device
-    return "cpu"
 
 
 class _Small(NamedTuple):
@@ -379,11 +383,11 @@ class _Small(NamedTuple):
 
 
 def _run_small(outputs: list[Node], structure: Structure) -> None:
-    """Run a graph by its references."""
+    """Run a graph by its references; the results are where they belong."""
     values = {leaf: leaf_array(leaf.type, leaf_value(leaf)) for leaf in structure.leaves}
     leaves = _leaves_below(structure, outputs)
     for node, result in zip(outputs, compute(outputs, values), strict=True):
-        node.buffer = from_array(result, node.type)
+        node.buffer = registry.find(node.device).copy_in(result, node.type)
     _release(outputs, structure, [], leaves)
 
 
@@ -459,12 +463,12 @@ def _donors(versions: dict[Cell, Version], outputs: list[Node], structure: Struc
     return [becomes.get(output) for output in outputs]
 
 
-def holders(buffer: HostBuffer) -> int:
+def holders(buffer: Buffer) -> int:
     """How many references a buffer has; compare with the calibrated counts."""
     return sys.getrefcount(buffer)
 
 
-def _free_to_overwrite(leaf: Node, held: set[Node]) -> HostBuffer | None:
+def _free_to_overwrite(leaf: Node, held: set[Node]) -> Buffer | None:
     """The leaf's buffer if only its variable's current version holds it, else None."""
     version = leaf.binding
     if leaf in held or version.cell.current is not version or version.buffer.held_by_views():
@@ -472,7 +476,7 @@ def _free_to_overwrite(leaf: Node, held: set[Node]) -> HostBuffer | None:
     return version.buffer if holders(version.buffer) <= _HELD_BY_VERSION_AND_NODE else None
 
 
-def _forget_overwritten(executable: Executable, reuse: list[HostBuffer | None], structure: Structure) -> None:
+def _forget_overwritten(executable: Executable, reuse: list[Buffer | None], structure: Structure) -> None:
     """Versions whose memory the new ones took have no value any more."""
     for leaf, buffer in zip(executable.donations, reuse, strict=True):
         if leaf is not None and buffer is not None:
@@ -585,11 +589,10 @@ def planned(nodes: Sequence[Node]) -> Executable:
     outputs = list(dict.fromkeys(node for node in nodes if node.buffer is None))
     structure = structure_of(outputs, _stops, _is_given)
     donors: list[int | None] = [None] * len(outputs)
-    device = _device_of(structure.order)
     lasting = _lasting(structure, ())
-    key = _program_key(structure, (), donors, lasting, device)
+    key = _program_key(structure, outputs, (), donors, lasting)
     return programs.get(
         key,
-        lambda: _compile(structure, outputs, device, donors, lasting),
+        lambda: _compile(structure, outputs, donors, lasting),
         lambda: programs.explain_miss(key),
     )

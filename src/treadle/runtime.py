@@ -30,21 +30,22 @@ def evaluate(*arrays: Array) -> None:
 
 
 def device(name: str) -> AbstractContextManager[None]:
-    """A block whose new arrays are on a device.
+    """A block whose new arrays are on a device. What is computed from arrays is computed where they are.
 
     Args:
-        name: "cpu", or "reference" for NumPy node by node.
+        name: "cpu"; "opencl", or "opencl:1" for the second; "reference" for NumPy node by node.
 
     Raises:
         DeviceError: there is no such device.
     """
-    registry.find(name)
-    return surrounded(device=name)
+    return surrounded(device=registry.find(name).name)
 
 
 def devices() -> list[str]:
-    """The names of the devices this build knows."""
-    return list(registry.MAKERS)
+    """The names of the devices that this machine has and Treadle can use: "cpu" and "reference" always;
+    "opencl", "opencl:1" ... where the extra `opencl` and a driver are installed.
+    """
+    return registry.names()
 
 
 def scope(name: str) -> AbstractContextManager[None]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from treadle.array import Array, ArrayLike, as_node, asarray
+from treadle.array import Array, ArrayLike, as_node, asarray, unlocated
 from treadle.errors import ArgumentError, ShapeError
 from treadle.ops import gather, movement
 from treadle.ops.record import normal_axis
@@ -188,4 +188,4 @@ def repeat(x: ArrayLike, repeats: int | ArrayLike, /, *, axis: int | None = None
         raise ArgumentError(f"[repeat] repeats has the negative number {counts.min()}")
     # NumPy repeats by int64 alone and takes no uint64.
     places = np.repeat(np.arange(node.shape[axis]), counts.reshape(-1).astype(np.int64))
-    return Array(gather.take(node, asarray(places).node, axis=axis))
+    return Array(gather.take(node, unlocated(places), axis=axis))

@@ -16,12 +16,14 @@ from typing import Any, NoReturn
 from treadle.dtypes import float32
 from treadle.errors import Line, StateError, TreadleError, user_line
 from treadle.graph.node import (
+    LOCATED,
     MAPPED,
     STATIC,
     TRACKED,
     Node,
     Op,
     Type,
+    located,
     make,
     make_static,
     new,
@@ -214,7 +216,9 @@ class Trace:
         cell = version.cell
         assert version.value is not None
         self.updates[cell] = version
-        node = self.reads[cell] = new(READ, (version.value,), (), cell.stored, TRACKED | STATIC)
+        node = self.reads[cell] = new(
+            READ, (version.value,), (), cell.stored, TRACKED | STATIC | located(cell.stored, cell.device)
+        )
         node.binding = version
         node.device = cell.device
 
@@ -237,9 +241,14 @@ def tracing() -> Iterator[Trace]:
             place.gradient = gradient
 
 
+def _of_read(cell: Cell) -> int:
+    """The flags of a node that reads the cell."""
+    return TRACKED | located(cell.stored, cell.device)
+
+
 def late_read(cell: Cell) -> Node:
     """A read bound to whatever version is current when a door runs."""
-    node = new(READ, (), (), cell.stored, TRACKED | STATIC)
+    node = new(READ, (), (), cell.stored, STATIC | _of_read(cell))
     node.binding = cell
     node.device = cell.device
     return node
@@ -275,7 +284,7 @@ def read_stored(cell: Cell) -> Node:
 def _read_version(cell: Cell, version: Version) -> Node:
     node = version.read_node() if version.read_node is not None else None
     if node is None:
-        node = new(READ, () if version.value is None else (version.value,), (), cell.stored, TRACKED)
+        node = new(READ, () if version.value is None else (version.value,), (), cell.stored, _of_read(cell))
         node.binding = version
         node.device = cell.device
         node.buffer = version.buffer
@@ -292,7 +301,7 @@ def late_twin(node: Node) -> Node:
         return node
     twin = version.late_node() if version.late_node is not None else None
     if twin is None:
-        twin = new(READ, (), (), node.type, TRACKED)
+        twin = new(READ, (), (), node.type, node.flags & (TRACKED | LOCATED))
         twin.binding, twin.line, twin.device = version, node.line, node.device
         version.late_node = weakref.ref(twin)
     return twin

@@ -10,7 +10,7 @@ from treadle.graph.node import Node
 from treadle.graph.text import graph_text
 
 if TYPE_CHECKING:
-    from treadle.devices.host import HostBuffer
+    from treadle.devices.buffer import Buffer
 
 Leaf = Any
 """What a leaf is bound to: a buffer, a Python number, or a random key (two integers)."""
@@ -29,9 +29,7 @@ class Executable:
         self.donations: list[int | None] = [None] * len(self.outputs)
         self.reads: list[tuple[int, ...]] = []
 
-    def run(
-        self, leaves: Sequence[Leaf], reuse: Sequence[HostBuffer | None], poll: bool = True
-    ) -> list[HostBuffer]:
+    def run(self, leaves: Sequence[Leaf], reuse: Sequence[Buffer | None], poll: bool = True) -> list[Buffer]:
         """Run on what the leaves are bound to. `reuse[i]`, where given, is the donated buffer to write
         output i into.
 
@@ -71,7 +69,7 @@ class Committed(BaseException):
     is raised.
     """
 
-    def __init__(self, buffers: list[HostBuffer], interrupt: BaseException):
+    def __init__(self, buffers: Sequence[Buffer], interrupt: BaseException):
         super().__init__()
         self.buffers = buffers
         self.interrupt = interrupt

@@ -7,7 +7,8 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from treadle.compiler.executable import Executable
-from treadle.devices.host import HostBuffer, allocate, from_array, nbytes_of
+from treadle.devices.buffer import Buffer
+from treadle.devices.host import allocate, from_array, nbytes_of
 from treadle.graph.node import Node, Type
 
 
@@ -19,15 +20,15 @@ class Device:
     name = ""
     describes = ""
 
-    def allocate(self, type: Type) -> HostBuffer:
+    def allocate(self, type: Type) -> Buffer:
         """Memory for a value, contents undefined."""
         return allocate(nbytes_of(type))
 
-    def copy_in(self, array: np.ndarray, type: Type, copy: bool = True) -> HostBuffer:
+    def copy_in(self, array: np.ndarray, type: Type, copy: bool = True) -> Buffer:
         """A NumPy array's values in the device's memory."""
         return from_array(array, type, copy)
 
-    def copy_out(self, buffer: HostBuffer, type: Type) -> np.ndarray:
+    def copy_out(self, buffer: Buffer, type: Type) -> np.ndarray:
         """A value as a read-only NumPy array; of host memory a view."""
         return buffer.view(type)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from treadle.devices.buffer import Buffer
 from treadle.errors import OutOfMemory
 from treadle.graph.node import Type
 
@@ -31,22 +32,20 @@ def nbytes_of(type: Type) -> int:
     return size
 
 
-class HostBuffer:
+class HostBuffer(Buffer):
     """`nbytes` bytes at `address`. `raw` is the NumPy array that owns them; views handed out keep it alive.
-
-    A borrowed buffer's memory belongs to someone who may still write it: it is never written here, and
-    never used again. `contents` stands for what is in it: another object once that changes, None if nobody
-    has asked.
+    A borrowed buffer is never written here, and its memory never used again.
     """
 
-    __slots__ = ("__weakref__", "address", "borrowed", "contents", "nbytes", "raw")
+    __slots__ = ("address", "raw")
 
     def __init__(self, raw: np.ndarray, address: int, nbytes: int, borrowed: bool = False):
+        # Not by the base's: this is on the way of every value.
         self.raw = raw
         self.address = address
         self.nbytes = nbytes
         self.borrowed = borrowed
-        self.contents: object = None
+        self.contents = None
 
     def view(self, type: Type) -> np.ndarray:
         """The buffer as a read-only array, without a copy."""

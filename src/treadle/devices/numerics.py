@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from treadle.compiler.executable import Committed, Executable, Leaf
-from treadle.devices.host import HostBuffer
+from treadle.devices.buffer import Buffer
 from treadle.devices.reference import compute, leaf_array
 from treadle.errors import NumericsError
 from treadle.graph.node import Node
@@ -29,9 +29,7 @@ class Checked(Executable):
         super().__init__(program.outputs)
         self.program = program
 
-    def run(
-        self, leaves: Sequence[Leaf], reuse: Sequence[HostBuffer | None], poll: bool = True
-    ) -> list[HostBuffer]:
+    def run(self, leaves: Sequence[Leaf], reuse: Sequence[Buffer | None], poll: bool = True) -> list[Buffer]:
         try:
             buffers = self.program.run(leaves, [None] * len(self.outputs), poll)
         except Committed as late:
@@ -46,7 +44,7 @@ class Checked(Executable):
     def explain(self) -> str:
         return self.program.explain()
 
-    def _check(self, buffers: Sequence[HostBuffer], leaves: Sequence[Leaf]) -> None:
+    def _check(self, buffers: Sequence[Buffer], leaves: Sequence[Leaf]) -> None:
         for output, buffer in zip(self.outputs, buffers, strict=True):
             if not finite(buffer.view(output.type)):
                 self._explain(output, buffer.view(output.type), leaves)

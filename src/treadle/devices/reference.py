@@ -13,7 +13,8 @@ import numpy as np
 
 from treadle.compiler import recording
 from treadle.compiler.executable import Executable, Leaf
-from treadle.devices.host import HostBuffer, allocate, from_array, nbytes_of
+from treadle.devices.buffer import Buffer
+from treadle.devices.host import allocate, from_array, nbytes_of
 from treadle.errors import OutOfMemory, TreadleError
 from treadle.graph.node import Node, Type
 from treadle.ops.record import INPUT
@@ -22,7 +23,7 @@ from treadle.ops.references import apply, compute
 
 def leaf_array(type: Type, leaf: Leaf) -> np.ndarray:
     """What a leaf is bound to, as an array."""
-    if isinstance(leaf, HostBuffer):
+    if isinstance(leaf, Buffer):
         return leaf.view(type)
     return np.asarray(leaf, dtype=type.dtype.numpy).reshape(type.shape)
 
@@ -33,9 +34,7 @@ class ReferenceExecutable(Executable):
     def __init__(self, outputs: Sequence[Node]):
         super().__init__(outputs)
 
-    def run(
-        self, leaves: Sequence[Leaf], reuse: Sequence[HostBuffer | None], poll: bool = True
-    ) -> list[HostBuffer]:
+    def run(self, leaves: Sequence[Leaf], reuse: Sequence[Buffer | None], poll: bool = True) -> list[Buffer]:
         recorder = recording.local.recorder
         if recorder is None:
             return self._run(leaves)
@@ -48,12 +47,12 @@ class ReferenceExecutable(Executable):
         """What the one row of a recorded run is."""
         return [recording.by_references(self.order)]
 
-    def _run(self, leaves: Sequence[Leaf]) -> list[HostBuffer]:
+    def _run(self, leaves: Sequence[Leaf]) -> list[Buffer]:
         values = {
             node: leaf_array(node.type, leaves[node.attributes[0]]) for node in self.order if node.op is INPUT
         }
         results = compute(self.outputs, values)
-        buffers = []
+        buffers: list[Buffer] = []
         for node, result in zip(self.outputs, results, strict=True):
             buffer = allocate(nbytes_of(node.type))
             buffer.writable(node.type)[...] = result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
 
 from treadle import config
 from treadle.compiler.executable import Executable
@@ -31,8 +32,46 @@ def _cpu() -> Device:
     return CpuDevice()
 
 
+class Family(NamedTuple):
+    """Devices of which a machine has none, one or several: "opencl" is the first, "opencl:1" the second."""
+
+    make: Callable[[str, int], Device]
+    count: Callable[[], int]
+    """How many this machine has; 0 too where the package that finds them is not installed."""
+
+
+def _opencl(name: str, number: int) -> Device:
+    from treadle.devices.opencl.device import OpenClDevice
+
+    return OpenClDevice(name, number)
+
+
+def _opencl_count() -> int:
+    from treadle.devices.opencl.device import found
+
+    try:
+        return len(found())
+    except DeviceError:
+        return 0
+
+
 MAKERS: dict[str, Callable[[], Device]] = {"cpu": _cpu, "reference": ReferenceDevice}
+"""The devices that are always there."""
+FAMILIES = {"opencl": Family(_opencl, _opencl_count)}
 _made: dict[str, Device] = {}
+
+
+def names() -> list[str]:
+    """The devices that this machine has."""
+    found = list(MAKERS)
+    for family, (_, count) in FAMILIES.items():
+        found += [family if i == 0 else f"{family}:{i}" for i in range(count())]
+    return found
+
+
+def canonical(name: str) -> str:
+    """The one spelling of a device's name: the first of a family goes without its number."""
+    return name[:-2] if name.endswith(":0") else name
 
 
 def find(name: str) -> Device:
@@ -43,21 +82,37 @@ def find(name: str) -> Device:
     """
     found = _made.get(name)
     if found is None:
-        if name not in MAKERS:
-            raise DeviceError(f"there is no device {name!r}; this build knows {', '.join(MAKERS)}")
-        found = _made[name] = MAKERS[name]()
+        found = _made[name] = _make(canonical(name))
     return found
 
 
+def _make(name: str) -> Device:
+    if name in MAKERS:
+        return MAKERS[name]()
+    if name in _made:
+        return _made[name]
+    family, _, number = name.partition(":")
+    if family not in FAMILIES or not (number.isdecimal() or name == family):
+        raise DeviceError(f"there is no device {name!r}; this build knows {', '.join([*MAKERS, *FAMILIES])}")
+    made = _made[name] = FAMILIES[family].make(name, int(number or 0))
+    return made
+
+
 def compile_graph(
-    name: str, outputs: Sequence[Node], donors: Sequence[int | None], lasting: Collection[int] = ()
+    outputs: Sequence[Node], donors: Sequence[int | None], lasting: Collection[int] = ()
 ) -> Executable:
-    """A graph as a program of a device, as the options ask for.
+    """A graph as a program of the devices that its outputs are on, as the options ask for.
 
     Raises:
         DeviceError: there is no such device.
     """
-    program = find(name).compile_graph(outputs, donors, lasting)
+    names = list(dict.fromkeys([output.device for output in outputs])) or ["cpu"]
+    if len(names) == 1:
+        program = find(names[0]).compile_graph(outputs, donors, lasting)
+    else:
+        from treadle.devices.several import SeveralDevices
+
+        program = SeveralDevices(outputs, {name: find(name) for name in names})
     if not config.options.numerics:
         return program
     from treadle.devices.numerics import Checked

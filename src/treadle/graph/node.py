@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from treadle.dtypes import DType
-from treadle.errors import Place, user_line
+from treadle.errors import DeviceError, Place, user_line
 from treadle.graph.dimension import Shape
 
 TRACKED = 1
@@ -29,6 +29,12 @@ DETACHED = 8
 """Made under `no_grad`: gradients do not go through it."""
 MAPPED = 16
 """Stands for one example of a batch that `vmap` maps over: it has no value of its own."""
+LOCATED = 64
+"""Depends on memory of a device: it is computed there. What does not, a constant or what is fed, goes where
+it is needed.
+"""
+HOSTS = frozenset(["cpu", "reference"])
+"""The devices that share the host's memory."""
 
 
 class Type:
@@ -261,18 +267,48 @@ def make(op: Op, inputs: tuple[Node, ...], attributes: tuple[Any, ...] = ()) -> 
             _inferred.clear()
         _inferred[key] = type
     flags = 0
-    device = surroundings.device
+    device, apart = surroundings.device, False
     for node in inputs:
         flags |= node.flags
-        if device == "cpu":  # where nothing else is asked for, where the inputs are
-            device = node.device
-    node = new(op, inputs, attributes, type, flags & (TRACKED | STATIC | MAPPED))
+        if node.device != device:
+            apart = True
+    if apart:
+        device = _device_of(op, inputs, device)
+    node = new(op, inputs, attributes, type, flags & (TRACKED | STATIC | MAPPED | LOCATED))
     node.device = device
     if flags & STATIC and surroundings.body is None:
         _join_static(node)
     if not surroundings.tracking:
-        node.flags = node.flags & (STATIC | MAPPED) | DETACHED
+        node.flags = node.flags & (STATIC | MAPPED | LOCATED) | DETACHED
     return node
+
+
+def _device_of(op: Op, inputs: tuple[Node, ...], asked: str) -> str:
+    """Where a node is computed whose inputs are not all where new values are asked for: where their memory
+    is.
+    """
+    located: dict[str, Node] = {}
+    for node in inputs:
+        if node.flags & LOCATED:
+            located.setdefault(node.device, node)
+    apart = [device for device in located if device not in HOSTS]
+    if len(apart) > 1 or (apart and len(located) > 1):
+        told = " and ".join([f"{node.type!r} on {device!r}" for device, node in located.items()])
+        raise DeviceError(
+            f"[{op.name}] its operands are on different devices: {told}; copy one with .to(device)"
+        )
+    if apart:
+        return apart[0]
+    if located and asked not in HOSTS:
+        return next(iter(located))
+    if asked != "cpu":
+        return asked
+    return next((node.device for node in inputs if node.device != "cpu"), "cpu")
+
+
+def located(type: Type, device: str) -> int:
+    """The flag of a value in a device's memory; none of a single number on the host, which goes anywhere."""
+    return 0 if device in HOSTS and type.shape == () else LOCATED
 
 
 def new(

@@ -19,13 +19,14 @@ import numpy as np
 from treadle import config, interrupts
 from treadle.compiler import recording
 from treadle.compiler.executable import Committed, Executable, Leaf
+from treadle.devices.buffer import Buffer
 from treadle.devices.cpu import image
 from treadle.devices.cpu.hosted import Apply, prepared
 from treadle.devices.cpu.image import HostStep
 from treadle.devices.cpu.retained import Retained
 from treadle.devices.cpu.runner import Control, Entry, Frame, Table
 from treadle.devices.cpu.target import Isa
-from treadle.devices.host import HostBuffer, allocate, nbytes_of
+from treadle.devices.host import HostBuffer, allocate, from_array, nbytes_of
 from treadle.devices.reference import ReferenceExecutable, apply, leaf_array
 from treadle.dtypes import uint8
 from treadle.errors import OutOfMemory, TreadleError
@@ -184,10 +185,14 @@ class CpuExecutable(Executable):
         reuse: Sequence[HostBuffer | None],
         run: recording.Run | None,
     ) -> list[HostBuffer]:
-        bases = [context.arena.address]
+        bases, brought = [context.arena.address], []
         for i, leaf in enumerate(leaves):
             if type(leaf) is HostBuffer:
                 bases.append(leaf.address)
+            elif isinstance(leaf, Buffer):
+                # Of another device: what is fed, and constants.
+                brought.append(from_array(leaf.view(self.image.leaves[i]), self.image.leaves[i]))
+                bases.append(brought[-1].address)
             else:
                 context.scalar_views[i][...] = leaf
                 bases.append(context.scalars.address + SCALAR_NBYTES * i)

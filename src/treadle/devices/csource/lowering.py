@@ -1,0 +1,60 @@
+"""How each call becomes launches of kernels in C: one row a library op. What has none runs its reference on
+the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from treadle.compiler.costs import INLINE, REDUCTIONS
+from treadle.compiler.indexmap import MOVEMENT
+from treadle.compiler.program import Call, LibraryCall, LoopCall
+from treadle.devices.csource import loops
+from treadle.devices.csource.body import supported
+from treadle.devices.csource.kernel import Facts, Lowered, Unsupported
+from treadle.devices.csource.products import product_of_matrices
+from treadle.devices.csource.types import ITEMSIZE
+from treadle.graph.node import Node
+
+LIBRARY: dict[str, Callable[[LibraryCall, Facts], Lowered]] = {
+    "matmul": product_of_matrices,
+}
+"""Ops with generated kernels of their own, besides those that loop kernels express."""
+
+EPILOGUES = ("matmul",)
+"""Ops whose kernels can go on computing with a result before they store it."""
+
+LOOPED = frozenset(MOVEMENT) | REDUCTIONS | INLINE | {"concat"}
+"""Ops that the fusion pass writes as loops, besides elementwise ones."""
+SPELLINGS = {"astype": "cast", "relu": "maximum"}
+"""Elementwise ops that are instructions of another name."""
+NEVER_FAIL = frozenset(["matmul"])
+"""Library ops whose kernels look nothing up."""
+
+
+def is_library(node: Node) -> bool:
+    """Whether a node is not for the fusion pass to write a loop for."""
+    name = node.op.name
+    types = [type for value in (node, *node.inputs) for type in value.types]
+    if node.op.user or name in LIBRARY or len(node.types) > 1:
+        return True
+    if any(type.dtype.name not in ITEMSIZE for type in types):
+        return True
+    if not node.op.elementwise or name in LOOPED:
+        return name not in LOOPED
+    dtypes = [child.dtype.name for child in node.inputs] + [node.dtype.name] * (name == "astype")
+    return not supported(SPELLINGS.get(name, name), tuple(dtypes))
+
+
+def lower_call(call: Call, facts: Facts) -> Lowered | None:
+    """The kernels of a call, or None where there are none."""
+    if isinstance(call, LoopCall):
+        return loops.render(call.kernel, facts)
+    lower = LIBRARY.get(call.node.op.name)
+    types = [type for value in (call.node, *call.node.inputs) for type in value.types]
+    if lower is None or any(type.dtype.name not in ITEMSIZE for type in types):
+        return None
+    try:
+        return lower(call, facts)
+    except Unsupported:
+        return None
