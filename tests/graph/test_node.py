@@ -9,7 +9,7 @@ import pytest
 import treadle as td
 from treadle.errors import ShapeError
 from treadle.graph.graph import consumers, depending, late, ordered, rebuild, rewrite, with_sizes
-from treadle.graph.node import DETACHED, PINNED, STATIC, TRACKED, Type, bits, make
+from treadle.graph.node import DETACHED, LOCATED, PINNED, STATIC, TRACKED, Type, bits, make
 from treadle.ops.record import OPS
 
 
@@ -80,7 +80,7 @@ def test_flags_spread():
     with td.no_grad():
         cut = w * 2
     assert (w * x).node.flags & TRACKED and not (x * x).node.flags & TRACKED
-    assert cut.node.flags == DETACHED and not (cut * x).node.flags & TRACKED
+    assert cut.node.flags == DETACHED | LOCATED and not (cut * x).node.flags & TRACKED
     static = before * p
     assert static.node.flags & STATIC and before.node.flags & PINNED
     assert not x.node.flags & STATIC
