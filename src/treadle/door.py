@@ -7,7 +7,6 @@ commits the updates together at the end.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
@@ -155,9 +154,16 @@ class Door:
                 "call what it computes "
                 "instead, or run it outside"
             )
-        self.check_feeds(feeds)
-        evaluate.run_pending()
-        plan = self.plan({node: type for node, (type, _) in feeds.items()})
+        try:
+            types = tuple([feeds[node][0] for node in self.placeholders])
+        except KeyError:
+            self.check_feeds(feeds)
+            raise
+        if state.pending.versions:
+            evaluate.run_pending()
+        plan = self.plans.get((types, config.options_key()))
+        if plan is None:
+            plan = self.plan(dict(zip(self.placeholders, types, strict=True)))
         line = user_line()
         with interrupts.Held() if self.updates else _NOTHING:
             by_target, interrupt = self._run_locked(plan, feeds, number, line)
@@ -190,8 +196,7 @@ class Door:
             if not self.updates:
                 while locked:
                     locked.pop().release()
-            twice = _twice(leaves) if self.updates else set()
-            reuse = [None if cell is None else _free_to_overwrite(cell, twice) for cell in plan.donors]
+            reuse = _free_to_overwrite(plan.donors)
             interrupt = None
             try:
                 buffers = plan.executable.run(leaves, reuse)
@@ -201,7 +206,9 @@ class Door:
                 fail_at_its_line(failure, plan.targets, leaves)
             by_target = dict(zip(self.targets, buffers, strict=True))
             for cell, value in self.updates.items():
-                evaluate.end_history(state.replace(cell, by_target[value], line))
+                before = state.replace(cell, by_target[value], line)
+                if before is not None:
+                    evaluate.end_history(before)
             return by_target, interrupt
         finally:
             while locked:
@@ -308,26 +315,25 @@ def _binding(leaf: Node) -> Any:
     return leaf
 
 
-def _twice(leaves: Sequence[Leaf]) -> set[int]:
-    """The identities of leaves that are there more than once."""
-    identities = list(map(id, leaves))
-    if len(set(identities)) == len(identities):
-        return set()
-    return {identity for identity, count in Counter(identities).items() if count > 1}
-
-
-def _free_to_overwrite(cell: Cell, twice: set[int]) -> Buffer | None:
-    """The variable's buffer if nothing but its current version and one leaf of the run holds it."""
-    version = cell.current
-    node = version.read_node() if version.read_node is not None else None
-    if node is not None and node.buffer is not None:
-        return None
-    buffer = version.buffer
-    if id(buffer) in twice or buffer.held_by_views():
-        return None
-    # Held by the version, by `leaves` and by the name above; one less in a version of Python that counts no
-    # names.
-    return buffer if evaluate.holders(buffer) <= evaluate.HELD_BY_THREE else None
+def _free_to_overwrite(cells: Sequence[Cell | None]) -> list[Buffer | None]:
+    """Of each variable the buffer, if nothing but its current version and one leaf of the run holds it."""
+    free: list[Buffer | None] = []
+    for cell in cells:
+        buffer = None
+        if cell is not None:
+            version = cell.current
+            buffer = version.buffer
+            node = None if version.read_node is None else version.read_node()
+            # Held by the version, by `leaves` and by the name above; one less in a version of Python that
+            # counts no names.
+            if (
+                (node is not None and node.buffer is not None)
+                or evaluate.holders(buffer) > evaluate.HELD_BY_THREE
+                or buffer.held_by_views()
+            ):
+                buffer = None
+        free.append(buffer)
+    return free
 
 
 def feed_buffer(node: Node, value: Any) -> tuple[Type, Leaf]:

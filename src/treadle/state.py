@@ -7,6 +7,7 @@ runs it. What runs, and when, is not decided here.
 from __future__ import annotations
 
 import itertools
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -404,16 +405,38 @@ def assignments(run_pending: Callable[[], None]) -> Iterator[None]:
     pending.versions.update(group)
 
 
-def replace(cell: Cell, buffer: Any, line: Line | None) -> Version:
-    """Give a cell a new current version, from a door's run at `line`; returns the one before. The caller
-    holds the cell's lock.
+def replace(cell: Cell, buffer: Any, line: Line | None) -> Version | None:
+    """Give a cell a new current version, from a door's run at `line`; returns the one before, unless nobody
+    knew it: it is then the new one itself. The caller holds the cell's lock.
     """
     before = cell.current
+    if sys.getrefcount(before) <= _KNOWN_TO_CELL:
+        before.number += 1
+        before.buffer, before.line = buffer, line or user_line()
+        before.read_node = before.late_node = None
+        if before.dependents:
+            before.dependents = []
+        return None
     cell.current = Version(cell, before.number + 1, buffer, line=line)
     cell.current.epoch = before.epoch
     # Whoever read that version has its memory in the read's node.
     before.buffer = None
     return before
+
+
+def _calibrate() -> int:
+    """How many references `replace` sees of a version that its cell alone knows."""
+    cell = Cell.__new__(Cell)
+    cell.current = object()  # type: ignore[assignment]
+
+    def count(cell: Cell) -> int:
+        before = cell.current
+        return sys.getrefcount(before)
+
+    return count(cell)
+
+
+_KNOWN_TO_CELL = _calibrate()
 
 
 def discard(versions: dict[Cell, Version], failure: BaseException) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from treadle import config
 from treadle.compiler.carries import store_carries
+from treadle.compiler.checks import check_early
 from treadle.compiler.decompose import decompose
 from treadle.compiler.folding import fold_scales
 from treadle.compiler.fuse import fuse
@@ -110,7 +111,9 @@ def run_passes(
     passes = Passes()
     graph = list(outputs)
     passes.graphs.append(("as written", 0.0, graph))
+    storing = any(leaf is not None for leaf in donors)
     late = (
+        ("check early", lambda graph: check_early(graph) if storing else graph),
         ("fold scales", lambda graph: fold_scales(graph, lasting)),
         ("layout", lambda graph: arrange(graph, target.channels_last, lasting)),
         ("decompose", lambda graph: decompose(graph, target.composed)),

@@ -46,6 +46,8 @@ class _Context:
         self.arena = allocate(program.image.arena_nbytes)
         self.scalars = allocate(SCALAR_NBYTES * max(1, len(program.image.leaves)))
         self.scalar_views = []
+        self.given: list[Leaf] = [None] * len(program.image.leaves)
+        """What the scalars were set to last."""
         raw = self.scalars.writable(Type((SCALAR_NBYTES * max(1, len(program.image.leaves)),), uint8))
         for i, type in enumerate(program.image.leaves):
             size = 1
@@ -194,19 +196,17 @@ class CpuExecutable(Executable):
                 brought.append(from_array(leaf.view(self.image.leaves[i]), self.image.leaves[i]))
                 bases.append(brought[-1].address)
             else:
-                context.scalar_views[i][...] = leaf
+                if context.given[i] is not leaf:
+                    context.scalar_views[i][...] = context.given[i] = leaf
                 bases.append(context.scalars.address + SCALAR_NBYTES * i)
         made: list[HostBuffer | None] = []
-        for (nbytes, _, _), old in zip(self.image.outputs, reuse, strict=True):
-            if nbytes is None:
-                made.append(None)
-                bases.append(0)
-            else:
-                if old is not None:
-                    old.contents = None
-                buffer = old if old is not None else allocate(nbytes)
-                made.append(buffer)
-                bases.append(buffer.address)
+        for (nbytes, _, _), buffer in zip(self.image.outputs, reuse, strict=True):
+            if buffer is not None:
+                buffer.contents = None
+            elif nbytes is not None:
+                buffer = allocate(nbytes)
+            made.append(buffer)
+            bases.append(0 if buffer is None else buffer.address)
         values, stale = None, False
         if self._retained is not None:
             values, stale = self._retained.find(leaves)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from treadle.compiler.checks import SCATTERS, is_checked
 from treadle.compiler.memory import Span, place
 from treadle.compiler.pipeline import Target, run_passes
 from treadle.compiler.program import Call, LibraryCall
@@ -127,6 +128,8 @@ def can_fail(call: Call) -> bool:
     if isinstance(call, LibraryCall):
         if call.node.op is COND:
             return any(_graph_can_fail(call.node.attribute(name)) for name in ("true", "false"))
+        if call.node.op in SCATTERS:
+            return not is_checked(call.node)
         return call.node.op.name not in NEVER_FAIL
     return any(i.op in ("gather", "checked") for stage in call.kernel.stages for i in stage.body)
 
