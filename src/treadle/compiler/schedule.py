@@ -159,14 +159,22 @@ def _in_place(call: Call, new: int, old: int) -> bool:
     """Whether the call may write `new` into the memory of `old`, which it reads."""
     if isinstance(call, LibraryCall) and call.node.op is COND:
         return _passes_through(call, call.outputs.index(new), old)
+    if isinstance(call, LibraryCall) and call.node.op.name not in IN_PLACE:
+        return False
+    return (new, old) in overwritten(call)
+
+
+def overwritten(call: Call) -> list[tuple[int, int]]:
+    """Pairs of buffers, one that a call writes and one that it reads, which may be one memory if the call's
+    kernels read each element of an epilogue's operand just before they store what replaces it.
+    """
     if isinstance(call, LibraryCall):
         operands, found = (*call.extra_buffers, *call.outputs), _epilogue_pairs(call)
-        if any(view.buffer == old for view in call.inputs):
-            return False
+        elsewhere = [view.buffer for view in call.inputs]
     else:
-        operands, found = call.buffers, call.kernel.in_place
-    pairs = {(operands[w], operands[r]) for w, r in found}
-    return (new, old) in pairs and operands.count(old) == 1
+        operands, found, elsewhere = call.buffers, call.kernel.in_place, []
+    pairs = [(operands[w], operands[r]) for w, r in found]
+    return [(new, old) for new, old in pairs if operands.count(old) == 1 and old not in elsewhere]
 
 
 def _passes_through(call: LibraryCall, result: int, old: int) -> bool:
@@ -195,7 +203,7 @@ def _epilogue_pairs(call: LibraryCall) -> tuple[tuple[int, int], ...]:
     """Of a library call's extra operands, the results coming after them: the pairs (result, read) that may be
     one memory.
     """
-    if call.node.op.name not in IN_PLACE or not call.epilogue:
+    if not call.epilogue:
         return ()
     sizes: tuple[int, ...] = call.node.shape  # type: ignore[assignment]
     made = call.strides or row_major(sizes)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from layouts import Layout, channels_first, channels_last, layouts, random
 
 from treadle.compiler.kernel import Access, Affine, Instruction, Operand
-from treadle.devices.cpu import jit
+from treadle.devices.cpu import convolution_epilogue, jit, streaming
 from treadle.devices.cpu.convolution import Convolution, forward, input_gradient, weight_gradient
 from treadle.devices.cpu.target import ISAS, Isa, host_isas
 
@@ -290,6 +290,41 @@ def test_epilogue(name: str, isa: Isa) -> None:
     y = expected(case, x, w, np.zeros(y_shape))["forward"]
     wanted = np.maximum(y + bias[:, None, None], 0) * residual
     np.testing.assert_array_equal(case.output_layout.view(memory, y_shape), wanted)
+
+
+@pytest.mark.parametrize("isa", host_isas(), ids=lambda isa: isa.name)
+@pytest.mark.parametrize(
+    "name",
+    ["tails of channels", "channels first", "depthwise, strided, tail", "groups", "weights channels last"],
+)
+def test_residual_in_the_memory_of_the_result(name: str, isa: Isa, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each element is read before it is replaced, and nothing is computed twice: the bits are the same."""
+    monkeypatch.setattr(streaming, "STREAMED_NBYTES", 0)
+    monkeypatch.setattr(convolution_epilogue, "FETCHED_NBYTES", 0)
+    case = CASES[name]
+    x_shape, w_shape, y_shape = case.shapes
+    generator = np.random.default_rng(2)
+    x, w = random(generator, x_shape, "float32"), random(generator, w_shape, "float32")
+    bias, residual = random(generator, (y_shape[1],), "float32"), random(generator, y_shape, "float32")
+    old = case.output_layout.memory(residual)
+    extra = (Operand("float32", bias.size), Operand("float32", old.size))
+    body = epilogue(extra, [(0, 1, 0, 0), case.output_layout.strides(y_shape)])
+    lowered = forward(case.convolution(epilogue=body, extra=extra), isa)
+    assert lowered.in_place
+    inputs = [case.input_layout.memory(x), case.weight_layout.memory(w), bias, old]
+    apart, over = np.empty_like(old), np.empty_like(old)
+    run_lowered(lowered, inputs, [apart], isa)
+    run_lowered(lowered, inputs, [over], isa, over=[3])
+    np.testing.assert_array_equal(over, apart)
+
+
+@pytest.mark.parametrize("isa", host_isas(), ids=lambda isa: isa.name)
+@pytest.mark.parametrize("name", ["second layer", "1x1", "groups of many", "double", "three dimensions"])
+def test_results_past_the_caches(name: str, isa: Isa, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether they can be, lying at multiples of a vector, or not, as many of these."""
+    monkeypatch.setattr(streaming, "STREAMED_NBYTES", 0)
+    check(CASES[name], isa)
+    check(replace(CASES[name], filters=32, dtype="bfloat16"), isa)
 
 
 @pytest.mark.parametrize("isa", host_isas(), ids=lambda isa: isa.name)

@@ -85,14 +85,14 @@ def lower(contraction: Contraction, isa: Isa, schedule: Schedule | DotSchedule |
     extra += [("out", i) for i in range(1, len(contraction.stores))]
     p = product_of(simple)
     if p.k == 0:
-        return Lowered((Step(combine_kernel(p, 0, isa, label), (C, C, *extra)),))
+        return Lowered((Step(combine_kernel(p, 0, isa, label), (C, C, *extra)),), in_place=True)
     facts = prod(p.batch), p.m, p.n, p.k, p.a[-2:], p.b[-2:], itemsize, isa
     schedule = schedule or choose_dot(*facts)
     if schedule is None:
         schedules = alternatives(choose(*facts), p.m, p.n, p.b[-1], isa.lanes(itemsize))
         schedule = pick(("product", facts[:-1], p.dtype), schedules, isa)
     if isinstance(schedule, DotSchedule):
-        return Lowered((Step(dot_kernel(p, schedule, isa, label), (a, b, C, *extra)),))
+        return Lowered((Step(dot_kernel(p, schedule, isa, label), (a, b, C, *extra)),), in_place=True)
     if not summed_as_stored(p.dtype):
         k_block = min(schedule.k_block, PACKED_K_BLOCK)
         schedule = replace(schedule, pack_a=schedule.pack_a or PACKED_TILES, k_block=k_block)
@@ -101,13 +101,13 @@ def lower(contraction: Contraction, isa: Isa, schedule: Schedule | DotSchedule |
         waits = p.epilogue is None or (p.epilogue.dtype == p.dtype and summed_as_stored(p.dtype))
         # Sums that wait in c between blocks of k would destroy what an epilogue reads there.
         if writer.at_once or (waits and not contraction.in_place):
-            return Lowered((Step(writer.kernel(label), (a, b, C, *extra)),))
+            return Lowered((Step(writer.kernel(label), (a, b, C, *extra)),), in_place=writer.at_once)
     sizes = (*p.batch, p.m, p.n)
     dense, size, sums = tuple(prod(sizes[axis + 1 :]) for axis in range(len(sizes))), prod(sizes), ("temp", 0)
     writer = ProductWriter(replace(p, c=dense, epilogue=None), schedule, isa, size)
     combine = combine_kernel(p, writer.splits.parts, isa, f"combine {label}")
     steps = Step(writer.kernel(label), (a, b, sums)), Step(combine, (sums, C, *extra))
-    return Lowered(steps, (size * writer.splits.parts * itemsize,))
+    return Lowered(steps, (size * writer.splits.parts * itemsize,), in_place=True)
 
 
 def product_of(c: Contraction) -> Product:

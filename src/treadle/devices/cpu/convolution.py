@@ -7,7 +7,7 @@ serve channels first, channels last and views of either; channels last is the qu
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from treadle.compiler.kernel import Instruction, Operand
 from treadle.devices.cpu import winograd
@@ -128,14 +128,15 @@ def forward(convolution: Convolution, isa: Isa) -> Lowered:
     out, into = c.weight_strides[:2]
     if not c.exact and winograd.pays(correlation, isa):
         weights = Weights(0, out, into, c.weight_strides[2:])
-        return winograd.lower(correlation, weights, isa, f"convolution {c.label}, Winograd")
+        lowered = winograd.lower(correlation, weights, isa, f"convolution {c.label}, Winograd")
+        return replace(lowered, in_place=True)
     packing = packing_of((correlation,), c.kernel, isa)
     group = correlation.filters * out
     pack = pack_weights(packing, isa, c.dtype, group, out, into, c.weight_strides[2:])
     kernel = correlate((correlation,), packing, isa, f"convolution {c.label}")
     extra = tuple(("in", 2 + i) for i in range(len(c.extra)))
     steps = (Step(pack, (("in", 1), ("temp", 0))), Step(kernel, (("in", 0), ("temp", 0), ("out", 0), *extra)))
-    return Lowered(steps, (packing.nbytes,), prepared=1)
+    return Lowered(steps, (packing.nbytes,), in_place=True, prepared=1)
 
 
 def input_gradient(convolution: Convolution, isa: Isa) -> Lowered:
@@ -152,7 +153,8 @@ def input_gradient(convolution: Convolution, isa: Isa) -> Lowered:
     flipped = tuple(-stride for stride in taps)
     if not c.exact and winograd.pays(correlations[0], isa):
         label = f"convolution input gradient {c.label}, Winograd"
-        return winograd.lower(correlations[0], Weights(base, into, out, flipped), isa, label)
+        lowered = winograd.lower(correlations[0], Weights(base, into, out, flipped), isa, label)
+        return replace(lowered, in_place=True)
     packing = packing_of(correlations, c.kernel, isa)
     group = c.out_channels // c.groups * out
     if correlations[0].depthwise:
@@ -161,7 +163,7 @@ def input_gradient(convolution: Convolution, isa: Isa) -> Lowered:
     kernel = correlate(correlations, packing, isa, f"convolution input gradient {c.label}")
     extra = tuple(("in", 2 + i) for i in range(len(c.extra)))
     steps = (Step(pack, (("in", 1), ("temp", 0))), Step(kernel, (("in", 0), ("temp", 0), ("out", 0), *extra)))
-    return Lowered(steps, (packing.nbytes,), prepared=1)
+    return Lowered(steps, (packing.nbytes,), in_place=True, prepared=1)
 
 
 def weight_gradient(convolution: Convolution, isa: Isa) -> Lowered:

@@ -5,14 +5,21 @@ layout.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from treadle.devices.cpu.correlation import Correlation
 from treadle.devices.cpu.elements import ITEMSIZES, store_vector
+from treadle.devices.cpu.epilogue import Corner, movable
 from treadle.devices.cpu.expression import Site, render_body
 from treadle.devices.cpu.ir import Function, Index, Value, lanes_of, scalar_of
 from treadle.devices.cpu.packing import transpose
-from treadle.devices.cpu.registers import cast, to_storage, widen
+from treadle.devices.cpu.registers import ITEMSIZE, cast, to_storage, widen
+from treadle.devices.cpu.streaming import store_streamed
 from treadle.devices.cpu.target import Isa
+
+LINE_NBYTES = 64
+FETCHED_NBYTES = 1 << 20
+"""Of an operand from which it is fetched while a tile's sums are made: it is in no near cache."""
 
 
 def finish_tile(
@@ -43,6 +50,43 @@ def finish_tile(
     return finished
 
 
+def at_corner(
+    f: Function, correlation: Correlation, extra: Sequence[Value], corner: Sequence[Index]
+) -> tuple[Correlation, Sequence[Value], bool]:
+    """The correlation and its epilogue's operands counted from an output (batch, channel, spatial...), so
+    that offsets from there are constants; and whether they can be.
+    """
+    if not movable(correlation.epilogue):
+        return correlation, extra, False
+    local = Corner(f, correlation.extra, extra, corner)
+    body = local.body(correlation.epilogue)
+    return replace(correlation, epilogue=body, extra=tuple(local.operands)), local.pointers, True
+
+
+def fetch_tile(
+    f: Function,
+    correlation: Correlation,
+    extra: Sequence[Value],
+    pixels: Sequence[Sequence[int]],
+    filters: int,
+) -> None:
+    """Fetch into the second-level cache what the epilogue of a tile will read of large operands, while the
+    sums are made. `pixels`, and the operands, are counted from the tile's corner.
+    """
+    for instruction in correlation.epilogue:
+        if instruction.op != "load":
+            continue
+        operand, affine = instruction.attribute.operand, instruction.attribute.index
+        batch, channel, *spatial = affine.strides
+        itemsize = ITEMSIZE[correlation.extra[operand].dtype]
+        if channel != 1 or correlation.extra[operand].size * itemsize < FETCHED_NBYTES:
+            continue
+        for pixel in pixels:
+            place = sum(i * stride for i, stride in zip(pixel, (batch, *spatial), strict=True)) * itemsize
+            for line in range(0, filters * itemsize, LINE_NBYTES):
+                f.prefetch(f.at(extra[operand], place + line), locality=2)
+
+
 def store_tile(
     f: Function,
     sums: Sequence[Sequence[Value]],
@@ -50,14 +94,24 @@ def store_tile(
     places: Sequence[int],
     stride: int,
     filters: int,
+    streamed: Value | None = None,
 ) -> None:
     """Store ``sums[pixel][vector]``, numbers as they lie in memory: the vectors of `filters` filters,
-    `stride` elements apart, at pixels `places` (elements).
+    `stride` elements apart, at pixels `places` (elements). `streamed`: past the caches, where that can
+    be and this holds.
 
     Filters that are not neighbours in memory are turned in registers if the pixels are.
     """
     type = sums[0][0].type
     lanes, itemsize = lanes_of(type), ITEMSIZES[scalar_of(type)]
+    if streamed is not None and stride == 1:
+        vectors = [
+            (row[v], (place + v * lanes) * itemsize, max(0, min(lanes, filters - v * lanes)) % lanes)
+            for row, place in zip(sums, places, strict=True)
+            for v in range(len(row))
+        ]
+        store_streamed(f, into, vectors, streamed)
+        return
     neighbours = all(place == places[0] + i for i, place in enumerate(places))
     for v in range(len(sums[0])):
         active = min(lanes, filters - v * lanes)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from treadle.devices.cpu.convolution_depthwise import accumulate_lanes
-from treadle.devices.cpu.convolution_epilogue import finish_tile, store_tile
+from treadle.devices.cpu.convolution_epilogue import at_corner, fetch_tile, finish_tile, store_tile
 from treadle.devices.cpu.convolution_strip import Strip, copy_strip, dot
 from treadle.devices.cpu.correlation import Axis, Correlation, Packing, Tiling, choose_tiling, strip_pitch
 from treadle.devices.cpu.depthwise import DepthwiseWriter, reads_channels_together
@@ -21,6 +21,7 @@ from treadle.devices.cpu.ir import Index, Module, Value, vector
 from treadle.devices.cpu.microkernel import Tile, accumulate, offsets, zeros
 from treadle.devices.cpu.native import NativeKernel
 from treadle.devices.cpu.registers import ITEMSIZE
+from treadle.devices.cpu.streaming import apart, streams
 from treadle.devices.cpu.target import Isa
 
 LINE_NBYTES = 64
@@ -100,6 +101,8 @@ class TaskWriter:
             tuple(axis.input_stride for axis in self.axes) if self.in_place else self.strip.strides
         )
         """Elements from one input pixel to the next, as the tiles see the input."""
+        made = correlation.pixels * correlation.filters * correlation.groups * self.stored_nbytes
+        self.streams = streams(isa, made)
 
     def write(self) -> None:
         """Find the task's place, copy what it reads, and run its tiles."""
@@ -108,6 +111,7 @@ class TaskWriter:
         source, weights, output, *self.extra = [
             f.load("ptr", f.at(arguments, 8 * i), 8) for i in range(3 + len(correlation.extra))
         ]
+        self.apart = apart(f, output, self.extra) if self.streams else None
         if self.packing.stays_cached:
             # Neighbours in the image are neighbours in time: the next kernel finds them in its caches.
             rest, part = f.divmod(task, tiling.filter_parts.parts)
@@ -218,11 +222,16 @@ class TaskWriter:
         steps = [axis.stride * stride for axis, stride in zip(axes, self.input_strides, strict=True)]
         a = f.at(a, f.mul(dot(f, relative, steps), itemsize))
         rows = [itemsize * sum(i * s for i, s in zip(pixel, steps, strict=True)) for pixel in pixels]
-        sums = self.sums(a, b, tuple(rows), filters)
         filter = f.add(self.first_filter, begin)
-        if self.correlation.epilogue:
-            indices = [[f.add(i, j) for i, j in zip(absolute, pixel, strict=True)] for pixel in pixels]
-            sums = finish_tile(f, self.isa, self.correlation, self.extra, sums, indices, filter, filters)
+        batch, *spatial = absolute
+        correlation, extra, moved = at_corner(f, self.correlation, self.extra, (batch, filter, *spatial))
+        if moved:
+            fetch_tile(f, correlation, extra, pixels, filters)
+        sums = self.sums(a, b, tuple(rows), filters)
+        if correlation.epilogue:
+            corner, lane = ([0] * len(axes), 0) if moved else (absolute, filter)
+            indices = [[f.add(i, j) for i, j in zip(corner, pixel, strict=True)] for pixel in pixels]
+            sums = finish_tile(f, self.isa, correlation, extra, sums, indices, lane, filters)
         else:
             sums = [[narrowed(f, self.isa, self.correlation.dtype, v) for v in row] for row in sums]
         strides = [axis.output_stride for axis in axes]
@@ -234,7 +243,7 @@ class TaskWriter:
             if self.correlation.filters * self.correlation.groups == 1
             else self.correlation.output_channel_stride
         )
-        store_tile(f, sums, into, places, stride, filters)
+        store_tile(f, sums, into, places, stride, filters, self.apart)
 
     def sums(self, a: Value, b: Value, rows: tuple[int, ...], filters: int) -> list[list[Value]]:
         """The tile's sums over taps and channels."""

@@ -87,6 +87,8 @@ class Lowered:
 
     steps: tuple[Step, ...]
     temporaries: tuple[int, ...] = ()
+    in_place: bool = False
+    """Whether an operand that an epilogue reads element by element may lie where the result does."""
     prepared: int = 0
     """How many of the first steps only prepare operands: each writes temporaries that later steps only read,
     and can be left out as long as the operands are the same.

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from treadle.compiler.checks import SCATTERS, is_checked
 from treadle.compiler.memory import Span, place
 from treadle.compiler.pipeline import Target, run_passes
-from treadle.compiler.program import Call, LibraryCall
+from treadle.compiler.program import Call, LibraryCall, LoopCall
+from treadle.compiler.schedule import overwritten
 from treadle.devices.cpu.lowering import EPILOGUES, has_kernel, is_library, lower_call, runs_channels_last
 from treadle.devices.cpu.native import Lowered, Step
 from treadle.devices.cpu.prologue import prologue
@@ -77,9 +78,11 @@ class Section:
                 last[buffer] = step
         spans: list[Span] = []
         owners: list[Any] = []
+        over = self._overwriting(first, last, {*kept}, whole, len(units))
+        ends = {**last, **{old: last[new] for new, old in over.items()}}
         for b, info in enumerate(self.fused.buffers):
-            if info.source == "temporary" and b in first and b not in kept:
-                spans.append(Span(info.nbytes, first[b], last[b]))
+            if info.source == "temporary" and b in first and b not in kept and b not in over:
+                spans.append(Span(info.nbytes, first[b], ends[b]))
                 owners.append(b)
         moments = {i: len(units) + i for i in range(len(self.calls))}
         moments.update({unit.call: i for i, unit in enumerate(units) if unit.whole})
@@ -91,6 +94,27 @@ class Section:
         offsets, self.nbytes = place(spans)
         self.offsets = dict(zip(owners, offsets, strict=True))
         """By number of the buffer, or ("temp", call, i); of what is kept, see `prologue`."""
+        self.offsets.update({new: self.offsets[old] for new, old in over.items()})
+
+    def _overwriting(
+        self, first: dict[int, int], last: dict[int, int], kept: set[Any], whole: set[int], start: int
+    ) -> dict[int, int]:
+        """Temporary values that take the memory of others, which end where they begin and are read element by
+        element there: by each the first in a chain of such. Calls begin at moment `start`.
+        """
+        found: dict[int, int] = {}
+        taken: set[int] = set()
+        for i, (call, lowered) in enumerate(zip(self.calls, self.lowered, strict=True)):
+            usable = isinstance(lowered, Lowered) and (lowered.in_place or isinstance(call, LoopCall))
+            for new, old in overwritten(call) if usable and i not in whole else ():
+                pair = [self.fused.buffers[b] for b in (new, old)]
+                temporary = all(info.source == "temporary" for info in pair) and kept.isdisjoint((new, old))
+                ends = last[old] == first[new] == start + i and first[old] < last[old]
+                same = pair[0].nbytes == pair[1].nbytes
+                if temporary and ends and same and new not in found and old not in taken:
+                    taken.add(old)
+                    found[new] = found.get(old, old)
+        return found
 
     def steps_of(self, call: int) -> Sequence[Step]:
         """The kernels of a call that run every time."""
