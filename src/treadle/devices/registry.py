@@ -55,9 +55,24 @@ def _opencl_count() -> int:
         return 0
 
 
+def _cuda(name: str, number: int) -> Device:
+    from treadle.devices.cuda.device import CudaDevice
+
+    return CudaDevice(name, number)
+
+
+def _cuda_count() -> int:
+    from treadle.devices.cuda.driver import Driver
+
+    try:
+        return Driver().count()
+    except DeviceError:
+        return 0
+
+
 MAKERS: dict[str, Callable[[], Device]] = {"cpu": _cpu, "reference": ReferenceDevice}
 """The devices that are always there."""
-FAMILIES = {"opencl": Family(_opencl, _opencl_count)}
+FAMILIES = {"cuda": Family(_cuda, _cuda_count), "opencl": Family(_opencl, _opencl_count)}
 _made: dict[str, Device] = {}
 
 

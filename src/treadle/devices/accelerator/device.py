@@ -7,7 +7,7 @@ call returns; `synchronize` and whatever brings bytes to the host wait for it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -86,6 +86,17 @@ class Accelerator(Device):
 
     def launch(self, kernel: Any, buffers: Sequence[DeviceBuffer]) -> None:
         """Let a kernel run on operands when all that was launched before is done."""
+        raise NotImplementedError
+
+    plans = False
+    """Whether launches that follow each other can be made one piece of work."""
+
+    def plan(self, launches: Sequence[tuple[Any, Sequence[DeviceBuffer]]]) -> Callable[[], None]:
+        """Launches as one piece of work, to be done again and again on the same addresses."""
+        raise NotImplementedError
+
+    def address(self, buffer: DeviceBuffer) -> int:
+        """Where a buffer begins in the device's memory, where `plans` holds."""
         raise NotImplementedError
 
     def synchronize(self) -> None:

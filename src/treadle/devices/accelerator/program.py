@@ -25,6 +25,8 @@ from treadle.devices.reference import ReferenceExecutable, apply
 from treadle.errors import OutOfMemory, TreadleError
 from treadle.graph.node import Node, Type
 
+MOST_PLANS = 8
+"""How many combinations of addresses are kept of a stretch."""
 SCALAR_NBYTES = 256
 """The room of a leaf that is a number: what a device wants an address to be a multiple of."""
 
@@ -61,6 +63,9 @@ class _Context:
         self.scalars = DeviceBuffer(device, device.reserve(self.staged.nbytes), 0, self.staged.nbytes)
         self.sent: bytes | None = None
         self.parts: dict[tuple[int, int], DeviceBuffer] = {}
+        self.plans: dict[int, dict[Any, Any]] = {}
+        """By the first step of a stretch and the addresses it works on, what does it as one; None: seen once.
+        """
 
     def part(self, offset: int, nbytes: int) -> DeviceBuffer:
         """A place of the arena."""
@@ -88,6 +93,22 @@ class AcceleratorExecutable(Executable):
         }
         self._outputs = [self._made(i, b) for i, b in enumerate(self.build.fused.outputs)]
         self._free: list[_Context] = []
+        self._stretches = self._divided()
+
+    def _divided(self) -> list[tuple[int, int]]:
+        """The steps in stretches, first and last: launches that follow each other, where a device can do them
+        as one; nothing else with another.
+        """
+        steps, stretches = self.build.steps, []
+        for i, step in enumerate(steps):
+            joins = (
+                self.device.plans
+                and i not in (0, self.build.commit)
+                and isinstance(step, LaunchStep)
+                and isinstance(steps[i - 1], LaunchStep)
+            )
+            stretches.append((stretches.pop()[0] if joins else i, i + 1))
+        return stretches
 
     def _made(self, i: int, buffer: int) -> tuple[bool, str, int]:
         """Whether an output has memory of its own, and otherwise whose it has."""
@@ -185,23 +206,52 @@ class AcceleratorExecutable(Executable):
             return context.part(index, nbytes) if space == "arena" else spaces[space][index]
 
         checked = not build.fails or status is not None
-        for number, step in enumerate(build.steps):
-            if number == build.commit and not checked:
+        for first, last in self._stretches:
+            if first == build.commit and not checked:
                 checked = True
                 self._check(word, leaves)
             try:
                 interrupts.deliver()
             except BaseException as interrupt:
-                if number <= build.commit:
+                if first <= build.commit:
                     raise
                 # Something has been stored: the rest follows, then it is raised.
-                for later in build.steps[number:]:
-                    self._step(later, at, word, leaves)
+                for number in range(first, len(build.steps)):
+                    self._step(build.steps[number], at, word, leaves)
                 raise Committed(self._results(made, given), interrupt) from None
-            self._step(step, at, word, leaves)
+            if last - first > 1:
+                self._stretch(context, first, last, at)
+            else:
+                self._step(build.steps[first], at, word, leaves)
         if not checked:
             self._check(word, leaves)
         return self._results(made, given)
+
+    def _stretch(self, context: _Context, first: int, last: int, at: Any) -> None:
+        """Launches that follow each other: as one piece of work, if they have come with the same memory
+        before.
+        """
+        launches = []
+        for step in self.build.steps[first:last]:
+            assert isinstance(step, LaunchStep)
+            launches.append(
+                (self.kernels[step.kernel], [at(where, nbytes) for where, nbytes in step.operands])
+            )
+        plans = context.plans.setdefault(first, {})
+        # By addresses, which are this run's own: whose memory they were before is no matter.
+        key = tuple([self.device.address(buffer) for _, buffers in launches for buffer in buffers])
+        plan = plans.get(key)
+        if plan is None and key in plans:
+            plan = plans[key] = self.device.plan(launches)
+        elif plan is None:
+            if len(plans) >= MOST_PLANS:
+                del plans[next(iter(plans))]
+            plans[key] = None
+        if plan is not None:
+            plan()
+            return
+        for kernel, buffers in launches:
+            self.device.launch(kernel, buffers)
 
     def _step(self, step: Any, at: Any, word: DeviceBuffer, leaves: Sequence[Leaf]) -> None:
         if isinstance(step, LaunchStep):

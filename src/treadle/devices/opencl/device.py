@@ -6,9 +6,6 @@ Binaries are kept on the disk by the text of the program, the device, and its dr
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tempfile
 import threading
 from collections.abc import Sequence
 from functools import cache
@@ -17,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from treadle.devices.accelerator.device import Accelerator, DeviceBuffer
+from treadle.devices.accelerator.sources import kept_source
 from treadle.devices.cpu import disk
 from treadle.devices.csource import dialect
 from treadle.devices.csource.kernel import Facts, SourceKernel
@@ -234,15 +232,6 @@ class _Kernel:
         self.handle = handle
         self.total, self.lanes = (kernel.groups * kernel.lanes,), (kernel.lanes,)
         self.itemsizes = [ITEMSIZE[dtype] for dtype in kernel.operands]
-
-
-def kept_source(text: str, words: str, suffix: str) -> str:
-    """Keep a source that does not compile, and what the compiler said of it; the file's name."""
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    path = os.path.join(tempfile.gettempdir(), f"treadle-{digest}{suffix}")
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text + "\n/*\n" + words.replace("*/", "* /") + "\n*/\n")
-    return path
 
 
 def _words(error: Exception) -> str:
