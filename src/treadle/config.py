@@ -22,6 +22,13 @@ PRECISIONS = {
 """How sums may be computed. Each is deterministic."""
 
 
+KERNELS = {
+    "vendor": "a device's own libraries where they have a kernel, generated ones elsewhere",
+    "generated": "generated kernels alone, so that the two can be compared",
+}
+"""Whose kernels run on a GPU."""
+
+
 def known_precision(name: str, where: str) -> str:
     """The name, if it is a key of `PRECISIONS`; `where` is what it was given to."""
     if name not in PRECISIONS:
@@ -40,6 +47,8 @@ class Options(threading.local):
     """Look for NaNs and infinities in what programs give."""
     precision = known_precision(os.environ.get("TREADLE_PRECISION", "") or "fast", "TREADLE_PRECISION")
     """A key of `PRECISIONS`."""
+    kernels = "vendor"
+    """A key of `KERNELS`."""
     isa = os.environ.get("TREADLE_ISA", "")
     """Instruction set to generate for; empty: the widest the machine runs."""
 
@@ -58,7 +67,7 @@ def options_key() -> tuple[Any, ...]:
 
 def compile_key() -> tuple[Any, ...]:
     """What it depends on, in any."""
-    return (options.debug, options.isa, options.numerics, options.precision)
+    return (options.debug, options.isa, options.numerics, options.precision, options.kernels)
 
 
 @contextmanager

@@ -4,7 +4,8 @@ the program cache.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from treadle import config
@@ -13,6 +14,7 @@ from treadle.array import Array, as_node
 from treadle.compiled import Compiled
 from treadle.compiler.executable import Executable
 from treadle.devices import registry
+from treadle.errors import ArgumentError
 from treadle.function import Function
 from treadle.graph.node import surrounded, surroundings
 
@@ -29,21 +31,33 @@ def evaluate(*arrays: Array) -> None:
     _evaluate.evaluate([as_node(array) for array in arrays])
 
 
-def device(name: str) -> AbstractContextManager[None]:
+def device(name: str, *, kernels: str | None = None) -> AbstractContextManager[None]:
     """A block whose new arrays are on a device. What is computed from arrays is computed where they are.
 
     Args:
-        name: "cpu"; "opencl", or "opencl:1" for the second; "reference" for NumPy node by node.
+        name: "cpu"; "cuda" or "opencl", "cuda:1" for the second; "reference" for NumPy node by node.
+        kernels: "vendor" lets a GPU's libraries (cuBLASLt, cuDNN) run what they have kernels for, "generated"
+            does without them; None: as it is around the block, "vendor" at first.
 
     Raises:
         DeviceError: there is no such device.
+        ArgumentError: there are no such kernels.
     """
-    return surrounded(device=registry.find(name).name)
+    found = registry.find(name).name
+    if kernels not in (None, *config.KERNELS):
+        raise ArgumentError(f"[device] kernels={kernels!r}; there are {', '.join(map(repr, config.KERNELS))}")
+    return _on(found, kernels or config.options.kernels)
+
+
+@contextmanager
+def _on(device: str, kernels: str) -> Iterator[None]:
+    with surrounded(device=device), config.configured(kernels=kernels):
+        yield
 
 
 def devices() -> list[str]:
     """The names of the devices that this machine has and Treadle can use: "cpu" and "reference" always;
-    "opencl", "opencl:1" ... where the extra `opencl` and a driver are installed.
+    "cuda", "cuda:1" ..., "opencl", "opencl:1" ... where the extra of that name and a driver are installed.
     """
     return registry.names()
 

@@ -10,6 +10,7 @@ from op_examples import OPS, REAL, examples
 from treadle import dtypes
 from treadle.devices.accelerator.build import Build
 from treadle.devices.csource.kernel import Facts
+from treadle.devices.csource.lowering import Generator
 from treadle.graph.node import Type, new
 from treadle.ops.record import INPUT
 
@@ -18,7 +19,7 @@ if not nvrtc_check.available():
 
 APART = {"result", "cond", "loop"}
 FAMILIES = sorted({op_examples.family(op) for op in OPS.values() if not op.leaf and op.name not in APART})
-GPU = Facts(barriers=True, units=132)
+GPU = Generator(Facts(barriers=True, units=132))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

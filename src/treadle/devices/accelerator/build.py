@@ -5,23 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from treadle.compiler.memory import Span, place
-from treadle.compiler.pipeline import Target, run_passes
+from treadle.compiler.pipeline import run_passes
 from treadle.compiler.program import BufferInfo, Call, LibraryCall, View
 from treadle.devices.csource.copies import contiguous, copied
-from treadle.devices.csource.kernel import Facts, SourceKernel, product
-from treadle.devices.csource.lowering import EPILOGUES, NEVER_FAIL, is_library, lower_call
-from treadle.graph.closed import Closed
+from treadle.devices.csource.kernel import Kernel, product
+from treadle.devices.csource.lowering import Generator
 from treadle.graph.graph import ordered
 from treadle.graph.node import Node, Type
 from treadle.graph.text import graph_text
-from treadle.ops.control import COND
 
 ALIGNMENT = 256
-TARGET = Target("accelerator", is_library, EPILOGUES)
-
 Where = tuple[str, int]
 """Where a value is: ("arena", offset in bytes), ("leaf", i), ("output", i) or ("status", 0)."""
 
@@ -60,26 +55,27 @@ Step = LaunchStep | NodeStep
 class Build:
     """A graph that went through the passes: `steps` are what runs, the rest is there to be looked at."""
 
-    def __init__(self, outputs: Sequence[Node], donors: Sequence[int | None], facts: Facts):
+    def __init__(self, outputs: Sequence[Node], donors: Sequence[int | None], generator: Generator):
         self.outputs = outputs
-        self.passes = run_passes(outputs, donors, TARGET, can_fail)
+        self.passes = run_passes(outputs, donors, generator.target, generator.can_fail)
         began = time.perf_counter()
         self.fused, self.calls = self.passes.fused, self.passes.schedule.calls
-        self.facts = facts
-        self.lowered = [lower_call(call, facts) for call in self.calls]
+        self.facts = generator.facts
+        self.lowered = [generator.lower(call) for call in self.calls]
         self.fails = any(info.source == "status" for info in self.fused.buffers) or any(
-            isinstance(call, LibraryCall) and call.node.op.of_graphs and can_fail(call) for call in self.calls
+            isinstance(call, LibraryCall) and call.node.op.of_graphs and generator.can_fail(call)
+            for call in self.calls
         )
         """Whether something may be reported in the status word."""
         self.leaves = _leaf_types(outputs)
         self._place()
-        self.kernels: list[SourceKernel] = []
+        self.kernels: list[Kernel] = []
         self.steps: list[Step] = []
         self.origins: list[Call] = []
         """The call that each step belongs to."""
         self.commit = 0
         """The first step that may store into a variable."""
-        numbers: dict[SourceKernel, int] = {}
+        numbers: dict[Kernel, int] = {}
         for i, call in enumerate(self.calls):
             if i == self.passes.schedule.commit:
                 self.commit = len(self.steps)
@@ -138,7 +134,7 @@ class Build:
                 return "status", 0
         return "arena", self.offsets[buffer]
 
-    def _steps(self, number: int, call: Call, numbers: dict[SourceKernel, int]) -> list[Step]:
+    def _steps(self, number: int, call: Call, numbers: dict[Kernel, int]) -> list[Step]:
         lowered = self.lowered[number]
         if lowered is None:
             assert isinstance(call, LibraryCall), call
@@ -225,8 +221,7 @@ class Build:
                 lines.append("-- commit: from here on variables are written")
             if isinstance(step, LaunchStep):
                 k = self.kernels[step.kernel]
-                work = f"{k.groups} groups of {k.lanes}, {k.flops} flops, {k.nbytes} bytes"
-                lines.append(f"  [{step.kernel}] {k.label}: {work}")
+                lines.append(f"  [{step.kernel}] {k.label}: {k.work}, {k.flops} flops, {k.nbytes} bytes")
             else:
                 how = "driven from" if step.node.op.of_graphs else "reference on"
                 lines.append(f"  {step.node.op.name} {step.node.type!r}: {how} the host")
@@ -241,18 +236,3 @@ def _leaf_types(outputs: Sequence[Node]) -> list[Type | None]:
     """The types of the graph's leaves by number; None for one that is in no graph."""
     inputs = {node.attributes[0]: node.type for node in ordered(outputs) if node.op.name == "input"}
     return [inputs.get(i) for i in range(1 + max(inputs, default=-1))]  # type: ignore[misc]
-
-
-def can_fail(call: Call) -> bool:
-    """Whether a call may report a failure: it looks values up, or runs on the host."""
-    if isinstance(call, LibraryCall):
-        if call.node.op is COND:
-            return any(_graph_can_fail(call.node.attribute(name)) for name in ("true", "false"))
-        return call.node.op.name not in NEVER_FAIL
-    return any(i.op in ("gather", "checked") for stage in call.kernel.stages for i in stage.body)
-
-
-@lru_cache(maxsize=64)
-def _graph_can_fail(graph: Closed) -> bool:
-    passes = run_passes(graph.outputs, [None] * len(graph.outputs), TARGET, can_fail)
-    return any(can_fail(call) for call in passes.schedule.calls)

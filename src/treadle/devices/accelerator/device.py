@@ -16,7 +16,8 @@ from treadle import config
 from treadle.compiler.executable import Executable
 from treadle.devices.base import Device
 from treadle.devices.buffer import Buffer
-from treadle.devices.csource.kernel import Facts, SourceKernel
+from treadle.devices.csource.kernel import Kernel
+from treadle.devices.csource.lowering import Generator
 from treadle.devices.host import nbytes_of
 from treadle.devices.reference import ReferenceExecutable
 from treadle.graph.node import Node, Type
@@ -48,7 +49,8 @@ class DeviceBuffer(Buffer):
 class Accelerator(Device):
     """A device whose kernels are C. What follows is what each brings of its own."""
 
-    facts: Facts
+    generator: Generator
+    """How calls become launches; what it knows of the device is its `facts`."""
     lock: threading.RLock
     """Held while a run is launched."""
 
@@ -76,7 +78,7 @@ class Accelerator(Device):
         """Make bytes zero."""
         raise NotImplementedError
 
-    def compile(self, kernels: Sequence[SourceKernel]) -> list[Any]:
+    def compile(self, kernels: Sequence[Kernel]) -> list[Any]:
         """Kernels ready to be launched, from the disk where they have been compiled before.
 
         Raises:

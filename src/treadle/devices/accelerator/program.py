@@ -82,7 +82,7 @@ class AcceleratorExecutable(Executable):
         super().__init__(outputs)
         self.device = device
         self._check_dtypes()
-        self.build = Build(outputs, donors, device.facts)
+        self.build = Build(outputs, donors, device.generator)
         self._check_memory()
         self.kernels = device.compile(self.build.kernels)
         self.donations = list(self.build.passes.schedule.donations)

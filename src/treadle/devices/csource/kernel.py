@@ -17,29 +17,40 @@ class Unsupported(Exception):
 
 
 @dataclass(frozen=True)
-class SourceKernel:
-    """A kernel's code, not yet compiled. Equal text means the same kernel, wherever it came from.
+class Kernel:
+    """Something that a device can be made to launch. Equal ones are the same."""
+
+    text: str
+    """What there is to be read of it."""
+    label: str
+    """What a person reads in a profile."""
+    operands: tuple[str, ...]
+    """The dtypes of the operands."""
+    flops: int
+    nbytes: int
+    """Bytes read and written if every operand is touched once."""
+
+    @property
+    def work(self) -> str:
+        """How much of the device it takes, in words."""
+        return "a library's"
+
+
+@dataclass(frozen=True)
+class SourceKernel(Kernel):
+    """A kernel's code, not yet compiled.
 
     The entry point is named `entry` and takes the addresses of its operands. `groups` groups of `lanes` work
     items run it; a work item finds its place by `GROUP` and `LANE`.
     """
 
-    text: str
     entry: str
-    label: str
-    """What a person reads in a profile."""
     groups: int
     lanes: int
-    operands: tuple[str, ...]
-    """The dtypes of the operands."""
-    flops: int = 0
-    nbytes: int = 0
-    """Bytes read and written if every operand is touched once."""
 
     @property
-    def dtypes(self) -> frozenset[str]:
-        """The dtypes that the device must have in memory."""
-        return frozenset(self.operands)
+    def work(self) -> str:
+        return f"{self.groups} groups of {self.lanes}"
 
 
 Place = tuple[str, int]
@@ -50,7 +61,7 @@ Place = tuple[str, int]
 class Launch:
     """A kernel applied to operands."""
 
-    kernel: SourceKernel
+    kernel: Kernel
     operands: tuple[Place, ...]
 
 

@@ -8,13 +8,16 @@ from collections.abc import Callable
 
 from treadle.compiler.costs import INLINE, REDUCTIONS
 from treadle.compiler.indexmap import MOVEMENT
+from treadle.compiler.pipeline import Target, run_passes
 from treadle.compiler.program import Call, LibraryCall, LoopCall
 from treadle.devices.csource import loops
 from treadle.devices.csource.body import supported
 from treadle.devices.csource.kernel import Facts, Lowered, Unsupported
 from treadle.devices.csource.products import product_of_matrices
 from treadle.devices.csource.types import ITEMSIZE
+from treadle.graph.closed import Closed
 from treadle.graph.node import Node
+from treadle.ops.control import COND
 
 LIBRARY: dict[str, Callable[[LibraryCall, Facts], Lowered]] = {
     "matmul": product_of_matrices,
@@ -46,15 +49,38 @@ def is_library(node: Node) -> bool:
     return not supported(SPELLINGS.get(name, name), tuple(dtypes))
 
 
-def lower_call(call: Call, facts: Facts) -> Lowered | None:
-    """The kernels of a call, or None where there are none."""
-    if isinstance(call, LoopCall):
-        return loops.render(call.kernel, facts)
-    lower = LIBRARY.get(call.node.op.name)
-    types = [type for value in (call.node, *call.node.inputs) for type in value.types]
-    if lower is None or any(type.dtype.name not in ITEMSIZE for type in types):
-        return None
-    try:
-        return lower(call, facts)
-    except Unsupported:
-        return None
+class Generator:
+    """How a device of the C family makes launches of calls: by generated kernels alone."""
+
+    def __init__(self, facts: Facts):
+        self.facts = facts
+        self.target = Target("accelerator", self.is_library, EPILOGUES)
+
+    def is_library(self, node: Node) -> bool:
+        """Whether a node is not for the fusion pass to write a loop for."""
+        return is_library(node)
+
+    def lower(self, call: Call) -> Lowered | None:
+        """The launches of a call, or None where its reference must run on the host."""
+        if isinstance(call, LoopCall):
+            return loops.render(call.kernel, self.facts)
+        lower = LIBRARY.get(call.node.op.name)
+        types = [type for value in (call.node, *call.node.inputs) for type in value.types]
+        if lower is None or any(type.dtype.name not in ITEMSIZE for type in types):
+            return None
+        try:
+            return lower(call, self.facts)
+        except Unsupported:
+            return None
+
+    def can_fail(self, call: Call) -> bool:
+        """Whether a call may report a failure: it looks values up, or runs on the host."""
+        if isinstance(call, LibraryCall):
+            if call.node.op is COND:
+                return any(self._graph_can_fail(call.node.attribute(name)) for name in ("true", "false"))
+            return call.node.op.name not in NEVER_FAIL
+        return any(i.op in ("gather", "checked") for stage in call.kernel.stages for i in stage.body)
+
+    def _graph_can_fail(self, graph: Closed) -> bool:
+        passes = run_passes(graph.outputs, [None] * len(graph.outputs), self.target, self.can_fail)
+        return any(self.can_fail(call) for call in passes.schedule.calls)

@@ -35,7 +35,7 @@ def kernel_text(
     ]
     nbytes = sum(ITEMSIZE[operand.dtype] * operand.size for operand in operands)
     dtypes = tuple([operand.dtype for operand in operands])
-    return SourceKernel("\n".join(parts) + "\n", entry, label, groups, lanes, dtypes, flops, nbytes)
+    return SourceKernel("\n".join(parts) + "\n", label, dtypes, flops, nbytes, entry, groups, lanes)
 
 
 def index_type(operands: Sequence[Operand], sizes: Sequence[int]) -> str:

@@ -6,6 +6,8 @@ Machine code is kept on the disk by its source, the compute capability and the c
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +19,8 @@ from treadle.devices.accelerator.device import Accelerator, DeviceBuffer
 from treadle.devices.accelerator.sources import kept_source
 from treadle.devices.cpu import disk
 from treadle.devices.csource import dialect
-from treadle.devices.csource.kernel import Facts, SourceKernel
+from treadle.devices.csource.kernel import Facts, Kernel, SourceKernel
+from treadle.devices.csource.lowering import Generator
 from treadle.devices.cuda import nvrtc
 from treadle.devices.cuda.driver import Driver
 from treadle.errors import DeviceError, OutOfMemory
@@ -58,7 +61,7 @@ class CudaDevice(Accelerator):
         self.driver.enter(self.context)
         self.driver.keep_memory(number)
         self.stream = self.driver.stream()
-        self.facts = Facts(True, 256, found.multiprocessors, True)
+        self.generator = Generator(Facts(True, 256, found.multiprocessors, True))
         self.preamble = dialect.cuda()
         self._compile_code = compile_code
         self._kernels: dict[Any, Any] = {}
@@ -112,10 +115,14 @@ class CudaDevice(Accelerator):
 
     # -- kernels
 
-    def compile(self, kernels: Sequence[SourceKernel]) -> list[Any]:
+    def compile(self, kernels: Sequence[Kernel]) -> list[Any]:
         with self.lock:
             self.driver.enter(self.context)
-            new = [kernel for kernel in dict.fromkeys(kernels) if kernel not in self._kernels]
+            new = [
+                kernel
+                for kernel in dict.fromkeys(kernels)
+                if isinstance(kernel, SourceKernel) and kernel not in self._kernels
+            ]
             # NVRTC works without Python's lock.
             if len(new) > 1:
                 with ThreadPoolExecutor(min(MOST_COMPILERS, len(new))) as pool:
@@ -183,7 +190,9 @@ class Memory:
     def __init__(self, device: CudaDevice, address: int):
         self.device, self.address = device, address
 
-    def __del__(self) -> None:
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if ending():
+            return
         self.device.driver.enter(self.device.context)
         self.device.driver.free(self.address, self.device.stream)
 
@@ -211,8 +220,9 @@ class _Plan:
         self.device.driver.enter(self.device.context)
         self.device.driver.launch_graph(self.work, self.device.stream)
 
-    def __del__(self) -> None:
-        self.device.driver.free_graph(self.work)
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not ending():
+            self.device.driver.free_graph(self.work)
 
 
 class _Staging:
@@ -228,8 +238,6 @@ class _Staging:
 
     def hold(self, array: np.ndarray) -> int:
         """The address of a copy of the array that stays as it is until the device has it."""
-        import ctypes
-
         if self.used + array.nbytes > self.nbytes:
             self.device.synchronize()
             self.used = 0

@@ -6,8 +6,9 @@ Binaries are kept on the disk by the text of the program, the device, and its dr
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -17,7 +18,8 @@ from treadle.devices.accelerator.device import Accelerator, DeviceBuffer
 from treadle.devices.accelerator.sources import kept_source
 from treadle.devices.cpu import disk
 from treadle.devices.csource import dialect
-from treadle.devices.csource.kernel import Facts, SourceKernel
+from treadle.devices.csource.kernel import Facts, Kernel, SourceKernel
+from treadle.devices.csource.lowering import Generator
 from treadle.devices.csource.types import ITEMSIZE
 from treadle.errors import DeviceError, OutOfMemory
 
@@ -83,9 +85,9 @@ class OpenClDevice(Accelerator):
         gpu = bool(device.type & cl.device_type.GPU)
         double = bool(device.double_fp_config)
         lanes = min(256, device.max_work_group_size)
-        self.facts = Facts(gpu, lanes, device.max_compute_units, double)
+        self.generator = Generator(Facts(gpu, lanes, device.max_compute_units, double))
         self.preamble = dialect.opencl(double)
-        self._kernels: dict[SourceKernel, Any] = {}
+        self._kernels: dict[Kernel, Any] = {}
         self._pool: dict[int, list[Any]] = {}
         self._pooled_nbytes = 0
         self.taken_nbytes = 0
@@ -163,12 +165,13 @@ class OpenClDevice(Accelerator):
 
     # -- kernels
 
-    def compile(self, kernels: Sequence[SourceKernel]) -> list[Any]:
+    def compile(self, kernels: Sequence[Kernel]) -> list[Any]:
         return [self._compiled(kernel) for kernel in kernels]
 
-    def _compiled(self, kernel: SourceKernel) -> Any:
+    def _compiled(self, kernel: Kernel) -> Any:
         compiled = self._kernels.get(kernel)
         if compiled is None:
+            assert isinstance(kernel, SourceKernel)
             program = self._program(self.preamble + kernel.text, kernel.label)
             compiled = _Kernel(self.cl.Kernel(program, kernel.entry), kernel)
             self._kernels[kernel] = compiled
@@ -206,7 +209,7 @@ class OpenClDevice(Accelerator):
         self.queue.finish()
 
     def unsupported(self, dtype: str) -> str | None:
-        if dtype in ("float64", "complex128", "complex64") and not self.facts.double:
+        if dtype in ("float64", "complex128", "complex64") and not self.generator.facts.double:
             return f"{self.describes} does not compute in float64; convert to float32"
         return None
 
@@ -219,8 +222,9 @@ class _Memory:
     def __init__(self, device: OpenClDevice, handle: Any, nbytes: int):
         self.device, self.handle, self.nbytes = device, handle, nbytes
 
-    def __del__(self) -> None:
-        self.device.release(self.handle, self.nbytes)
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not ending():
+            self.device.release(self.handle, self.nbytes)
 
 
 class _Kernel:
