@@ -77,7 +77,7 @@ def test_an_integer_variable_counts():
 def test_a_layout_trains_saves_and_reads_back():
     start = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     plain, packed = td.Variable(start), td.Variable(start, layout=(2, 0, 1), name="packed")
-    assert packed.cell.stored.shape == (4, 2, 3) and packed.shape == (2, 3, 4)
+    assert packed.cell.current.layout == (2, 0, 1) and packed.shape == (2, 3, 4)
     scale = td.asarray(np.linspace(0, 1, 4, dtype=np.float32))
     for w in (plain, packed):
         for _ in range(3):

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import ml_dtypes  # noqa: F401  registers bfloat16 with NumPy
 import numpy as np
 
-from treadle import dtypes, evaluate, state
+from treadle import dtypes, evaluate, packing, state
 from treadle.array_methods import ArrayMethods
 from treadle.devices import dlpack, registry
 from treadle.dtypes import DType, as_dtype
@@ -703,9 +703,8 @@ class Variable(Array):
         name: what messages and pictures call it.
         dtype: element type; None takes it from the value.
         trainable: whether `backward` gives it a gradient.
-        layout: the order in which its dimensions are stored; None for the order of the shape. What is read
-            and saved does not
-            depend on it.
+        layout: the order in which its dimensions are stored; None to leave that to the first compiled step
+            that trains it. What is read and saved does not depend on it.
 
     >>> import treadle as td
     >>> w = td.Variable([1.0, 2.0], name="w")
@@ -741,10 +740,7 @@ class Variable(Array):
                 f"layout={layout} is not an order of the {array.ndim} dimensions of {name or 'the variable'}"
             )
         self.cell = state.Cell(name, node.type, node.device, None, trainable, order)
-        values = array.numpy() if order is None else np.transpose(array.numpy(), order)
-        self.cell.current.buffer = registry.find(node.device).copy_in(
-            np.ascontiguousarray(values), self.cell.stored
-        )
+        self.cell.current.buffer = packing.packed(self.cell, array.numpy())
         self._inside = ()
 
     def _begin_without_value(self, shape: Shape, dtype: Any, name: str, trainable: bool) -> None:

@@ -82,9 +82,9 @@ def gradients(
     results = autodiff.gradients(y_nodes, x_nodes, given, unconnected, why_not)
     parts = iter(results)
     found = []
-    for x, nodes in zip(targets, reads, strict=True):
+    for nodes in reads:
         g = reduce(add, [next(parts) for _ in nodes])
-        found.append(Array(state.unpacked(x.cell, g) if isinstance(x, Variable) else g))
+        found.append(Array(g))
     if isinstance(xs, dict):
         return dict(zip(xs, found, strict=True))
     return found if many else found[0]
@@ -104,7 +104,7 @@ def _x_nodes(x: Any, order: Sequence[Node]) -> list[Node]:
             f"[gradients] ys read several versions of {x.name}: {lines}; differentiate by one of them, "
             f"held in an array"
         )
-    return reads or [state.read_stored(x.cell)]
+    return reads or [state.read(x.cell)]
 
 
 def _epoch(read: Node) -> Any:
@@ -425,9 +425,8 @@ def backward(y: Array, gradient: ArrayLike | None = None) -> None:
     given = None if gradient is None else [as_node(asarray(gradient))]
     for leaf, g in zip(leaves, autodiff.gradients([node], leaves, given, unconnected="zero"), strict=True):
         place: Any = state.cell_of(leaf) or leaf.binding
-        part = state.unpacked(place, g) if isinstance(place, Cell) else g
         earlier = _earlier(place)
-        place.gradient = Array(part if earlier is None else add(earlier.node, part))
+        place.gradient = Array(g if earlier is None else add(earlier.node, g))
 
 
 def _earlier(place: Any) -> Array | None:

@@ -2,7 +2,8 @@
 variables hold then.
 
 Every run first runs what the thread has pending, reads every variable at its value at that moment, and
-commits the updates together at the end.
+commits the updates together at the end. Variables are read and written in the order in which they are stored,
+which the first door that trains them chooses.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
-from treadle import config, evaluate, interrupts, state
+from treadle import config, evaluate, interrupts, packing, state
 from treadle.array import Array, borrowed
 from treadle.compiler.executable import Committed, Executable, Leaf
+from treadle.compiler.storage import storage_orders
 from treadle.devices import registry
 from treadle.devices.buffer import Buffer
 from treadle.devices.reference import fail_at_its_line
@@ -67,6 +69,8 @@ class Door:
         self.targets = list(dict.fromkeys([*self.outputs, *self.updates.values()]))
         self.leaves = [node for node in self.order if _given(node)]
         self.placeholders = [node for node in self.leaves if node.op is PLACEHOLDER]
+        self.cells = list(dict.fromkeys([*filter(None, map(state.cell_of, self.leaves)), *self.updates]))
+        """What it reads and updates."""
         self._check_versions()
         self.plans: dict[Any, Plan] = {}
 
@@ -127,7 +131,7 @@ class Door:
         """The program for fed types."""
         key = (tuple([feeds[node] for node in self.placeholders]), config.options_key())
         found = self.plans.get(key)
-        if found is None:
+        if found is None or not found.fits():
             if len(self.plans) >= 64:
                 self.plans.pop(next(iter(self.plans)))
             found = self.plans[key] = Plan(self, feeds)
@@ -161,21 +165,26 @@ class Door:
             raise
         if state.pending.versions:
             evaluate.run_pending()
-        plan = self.plans.get((types, config.options_key()))
-        if plan is None:
-            plan = self.plan(dict(zip(self.placeholders, types, strict=True)))
         line = user_line()
-        with interrupts.Held() if self.updates else _NOTHING:
-            by_target, interrupt = self._run_locked(plan, feeds, number, line)
+        done = None
+        while done is None:
+            plan = self.plans.get((types, config.options_key()))
+            if plan is None or not plan.fits():
+                plan = self.plan(dict(zip(self.placeholders, types, strict=True)))
+            with interrupts.Held() if self.updates else _NOTHING:
+                done = self._run_locked(plan, feeds, number, line)
+        made, interrupt = done
         if interrupt is not None:
             raise interrupt
         types = plan.types
-        return [evaluate.data(by_target[node], types[node], node.device, line=line) for node in self.outputs]
+        return [evaluate.data(made[node], types[node], node.device, line=line) for node in self.outputs]
 
     def _run_locked(
         self, plan: Plan, feeds: Any, number: int, line: Line | None
-    ) -> tuple[dict[Node, Any], BaseException | None]:
-        """The values of the targets, and an interrupt that came after the commit."""
+    ) -> tuple[dict[Any, Any], BaseException | None] | None:
+        """What the plan makes, and an interrupt that came after the commit. None if another thread has chosen
+        how a variable is stored since the plan was made.
+        """
         # A variable is locked while its memory is looked up: another thread's program may be writing it.
         # Always in one order, and those that are written for the whole run.
         locked: list[Any] = []
@@ -183,11 +192,14 @@ class Door:
             for lock in plan.locks:
                 lock.acquire()
                 locked.append(lock)
+            if not plan.fits():
+                return None
             leaves = plan.fixed.copy()
             for i, cell in plan.read:
-                buffer = cell.current.buffer
-                leaves[i] = state.raise_failure(cell.current) if buffer is None else buffer
-            buffer = None
+                version = cell.current
+                buffer = version.buffer if version.layout is cell.layout else packing.pack(cell)
+                leaves[i] = state.raise_failure(version) if buffer is None else buffer
+            version = buffer = None
             for i, node in plan.fed:
                 leaves[i] = feeds[node][1]
             for i, (high, low) in plan.keys:
@@ -204,12 +216,13 @@ class Door:
                 buffers, interrupt = late.buffers, late.interrupt
             except TreadleError as failure:
                 fail_at_its_line(failure, plan.targets, leaves)
-            by_target = dict(zip(self.targets, buffers, strict=True))
+            made = dict(zip(plan.made, buffers, strict=True))
             for cell, value in self.updates.items():
-                before = state.replace(cell, by_target[value], line)
+                layout = plan.layouts[cell]
+                before = state.replace(cell, made[value if layout is None else cell], line, layout)
                 if before is not None:
                     evaluate.end_history(before)
-            return by_target, interrupt
+            return made, interrupt
         finally:
             while locked:
                 locked.pop().release()
@@ -229,6 +242,10 @@ class Plan:
     """A door's program for one combination of sizes, and what its leaves are bound to."""
 
     def __init__(self, door: Door, feeds: Mapping[Node, Type]):
+        choose_layouts(door)
+        self._fitted = state.layouts_chosen
+        self.layouts = {cell: cell.layout for cell in door.cells}
+        """How variables were stored when this was made."""
         sizes = door.sizes_of({node: feeds[node] for node in door.placeholders})
         self.bindings: list[Any] = []
         inputs: dict[Any, Node] = {}
@@ -237,13 +254,23 @@ class Plan:
             binding = _binding(leaf)
             if binding not in inputs:
                 type = feeds[leaf] if leaf.op is PLACEHOLDER else leaf.type
-                copy = inputs[binding] = new(INPUT, (), (len(self.bindings),), type)
+                layout = self.layouts[binding] if isinstance(binding, Cell) else None
+                copy = new(INPUT, (), (len(self.bindings),), packing.stored(type, layout))
                 copy.line, copy.scope, copy.device, copy.role = leaf.line, leaf.scope, leaf.device, leaf.role
-                copy.binding = evaluate.leaf_name(leaf)
+                copy.binding = evaluate.leaf_name(leaf, layout)
                 self.bindings.append(binding)
+                inputs[binding] = packing.seen(copy, layout)
             leaves[leaf] = inputs[binding]
-        targets = self.targets = with_sizes(door.targets, sizes, leaves)
-        self.types = {target: concrete.type for target, concrete in zip(door.targets, targets, strict=True)}
+        concrete = dict(zip(door.targets, with_sizes(door.targets, sizes, leaves), strict=True))
+        self.types = {target: node.type for target, node in concrete.items()}
+        plain = [value for cell, value in door.updates.items() if self.layouts[cell] is None]
+        plain = list(dict.fromkeys([*door.outputs, *plain]))
+        packed = [cell for cell in door.updates if self.layouts[cell] is not None]
+        self.made: list[Node | Cell] = [*plain, *packed]
+        """What a run makes: targets, and the next values of variables in the orders they are stored in."""
+        targets = [concrete[node] for node in plain]
+        targets += [packing.laid(concrete[door.updates[cell]], self.layouts[cell]) for cell in packed]
+        self.targets = targets
         self.fixed: list[Leaf] = []
         """The leaves of every run, None where the following say what they are bound to."""
         self.read: list[tuple[int, Cell]] = []
@@ -260,8 +287,8 @@ class Plan:
             value = binding.value if isinstance(binding, _Number) else binding
             self.fixed.append(None if moves else value.binding if isinstance(value, Node) else value)
         place = {binding: i for i, binding in enumerate(self.bindings)}
-        cell_of_value = {value: cell for cell, value in door.updates.items()}
-        wanted = [place.get(cell_of_value.get(target)) for target in door.targets]
+        cell_of_value = {value: cell for cell, value in door.updates.items() if self.layouts[cell] is None}
+        wanted = [place.get(one if isinstance(one, Cell) else cell_of_value.get(one)) for one in self.made]
         # What a run neither is fed, nor draws, nor writes.
         lasting = frozenset(
             i
@@ -284,6 +311,29 @@ class Plan:
         ]
         cells = {cell for _, cell in self.read}
         self.locks = [cell.lock for cell in sorted(cells.union(door.updates), key=id)]
+
+    def fits(self) -> bool:
+        """Whether the variables are stored as they were when this was made."""
+        chosen = state.layouts_chosen
+        if self._fitted != chosen:
+            if any(cell.layout is not layout for cell, layout in self.layouts.items()):
+                return False
+            self._fitted = chosen
+        return True
+
+
+def choose_layouts(door: Door) -> None:
+    """Let a door's variables be stored as its kernels want them, where that was not chosen before."""
+    if any(cell.layout is None for cell in door.updates):
+        found = storage_orders(
+            door.order,
+            door.updates,
+            state.cell_of,
+            lambda node: registry.find(node.device).weights_order(node),
+            lambda cell: cell.layout,
+        )
+        for cell, layout in found.items():
+            cell.choose(layout)
 
 
 def _late(nodes: list[Node]) -> list[Node]:
@@ -327,7 +377,7 @@ def _free_to_overwrite(cells: Sequence[Cell | None]) -> list[Buffer | None]:
             # Held by the version, by `leaves` and by the name above; one less in a version of Python that
             # counts no names.
             if (
-                (node is not None and node.buffer is not None)
+                (node is not None and (node.buffer is None) is (version.layout is not None))
                 or evaluate.holders(buffer) > evaluate.HELD_BY_THREE
                 or buffer.held_by_views()
             ):

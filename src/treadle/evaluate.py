@@ -9,12 +9,12 @@ from __future__ import annotations
 import sys
 import time
 import weakref
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from treadle import config, interrupts, state
+from treadle import config, interrupts, packing, state
 from treadle.compiler import recording
 from treadle.compiler.executable import Committed, Executable, Leaf
 from treadle.devices import registry
@@ -40,7 +40,7 @@ from treadle.graph.node import (
 )
 from treadle.ops.record import DATA, INPUT, SCALAR, held_results
 from treadle.program_cache import programs
-from treadle.state import READ, Cell, Version, pending
+from treadle.state import READ, Cell, Layout, Version, pending
 
 # -- leaves: what a program is given
 
@@ -109,7 +109,8 @@ def structure_of(
         if given(node):
             index[node] = position
             leaves.append(node)
-            key.append(node.type)
+            packed = node.op is READ and packing.is_packed(node)
+            key.append((node.type, packing.layout_of(node)) if packed else node.type)
         elif node.op is READ:
             index[node] = index[node.inputs[0]]
             key.append(None)
@@ -129,10 +130,11 @@ def detached(structure: Structure, outputs: Sequence[Node]) -> list[Node]:
     """
     copies: dict[Node, Node] = {}
     for i, leaf in enumerate(structure.leaves):
-        copy = new(INPUT, (), (i,), leaf.type)
+        layout = packing.layout_of(leaf) if packing.is_packed(leaf) else None
+        copy = new(INPUT, (), (i,), packing.stored(leaf.type, layout))
         copy.line, copy.scope, copy.device, copy.role = leaf.line, leaf.scope, leaf.device, leaf.role
-        copy.binding = leaf_name(leaf)
-        copies[leaf] = copy
+        copy.binding = leaf_name(leaf, layout)
+        copies[leaf] = packing.seen(copy, layout)
     for node in structure.order:
         if node in copies:
             continue
@@ -146,11 +148,11 @@ def detached(structure: Structure, outputs: Sequence[Node]) -> list[Node]:
     return [copies[output] for output in outputs]
 
 
-def leaf_name(leaf: Node) -> str:
+def leaf_name(leaf: Node, layout: Layout = None) -> str:
     """What a person calls a leaf: a variable's or placeholder's name, or what kind it is."""
     cell = state.cell_of(leaf)
     if cell is not None:
-        return cell.name
+        return cell.name if layout is None else f"{cell.name} stored as {list(layout)}"
     return leaf.attributes[0] if leaf.op.name == "placeholder" else leaf.op.name
 
 
@@ -259,6 +261,7 @@ def evaluate(nodes: Sequence[Node]) -> None:
         StateError: a node reads a variable's version that never came to be, or another thread has replaced
             one.
     """
+    unpack(nodes)
     targets = [node for node in nodes if node.buffer is None]
     if nodes and not targets:
         return
@@ -275,8 +278,17 @@ def evaluate(nodes: Sequence[Node]) -> None:
         raise
 
 
+def unpack(nodes: Iterable[Node]) -> None:
+    """Give those that read a version in another order their values in that of the shape."""
+    for node in nodes:
+        if packing.is_packed(node):
+            packing.unpack(node)
+
+
 def _run(targets: list[Node], versions: dict[Cell, Version]) -> None:
-    outputs = list(dict.fromkeys([*targets, *[v.value for v in versions.values() if v.value is not None]]))
+    values = [version.value for version in versions.values() if version.value is not None]
+    unpack(values)
+    outputs = list(dict.fromkeys([*targets, *values]))
     structure = structure_of(outputs, _stops, _is_given)
     beside = _results_beside(structure)
     if beside:
@@ -452,14 +464,17 @@ def _results_beside(structure: Structure) -> list[Node]:
 
 
 def _donors(versions: dict[Cell, Version], outputs: list[Node], structure: Structure) -> list[int | None]:
-    """For every output, the leaf whose variable's next version it is: its buffer may be written over."""
+    """For every output, the leaf whose variable's next version it is: its buffer may be written over. Not
+    where it is in another order.
+    """
     position = {leaf: i for i, leaf in enumerate(structure.leaves)}
     becomes: dict[Node, int | None] = {}
     for version in versions.values():
         base = version.base
         node = base.read_node() if base is not None and base.read_node is not None else None
         if version.value is not None and version.value not in becomes and version.value.buffer is None:
-            becomes[version.value] = position.get(node) if node is not None else None
+            in_order = node is not None and not packing.is_packed(node)
+            becomes[version.value] = position.get(node) if node is not None and in_order else None
     return [becomes.get(output) for output in outputs]
 
 
@@ -471,7 +486,9 @@ def holders(buffer: Buffer) -> int:
 def _free_to_overwrite(leaf: Node, held: set[Node]) -> Buffer | None:
     """The leaf's buffer if only its variable's current version holds it, else None."""
     version = leaf.binding
-    if leaf in held or version.cell.current is not version or version.buffer.held_by_views():
+    if leaf in held or version.cell.current is not version or version.layout is not None:
+        return None
+    if version.buffer.held_by_views():
         return None
     return version.buffer if holders(version.buffer) <= _HELD_BY_VERSION_AND_NODE else None
 

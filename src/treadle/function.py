@@ -75,7 +75,7 @@ class Function:
             node = variable.value_node(value)
             state.check_assignable(variable.cell, node)
             cells.append(variable.cell)
-            values.append(state.packed(variable.cell, node))
+            values.append(node)
         nodes = _substituted([*targets, *values], givens)
         changes = list(zip(cells, nodes[len(targets) :], strict=True))
         self.door = Door(nodes[: len(targets)], changes, debug)

@@ -129,10 +129,7 @@ class Session:
                 self._doors.pop(next(iter(self._doors)))
             # A variable is fetched as itself, not as the version that it has now.
             door = self._doors[key] = Door(
-                [
-                    item if isinstance(item, Node) else state.unpacked(item, state.late_read(item))
-                    for item in fetches
-                ],
+                [item if isinstance(item, Node) else state.late_read(item) for item in fetches],
                 debug=self.debug,
             )
         return door

@@ -31,7 +31,6 @@ from treadle.graph.node import (
     surrounded,
     surroundings,
 )
-from treadle.ops.movement import permute_dims
 from treadle.ops.record import register
 
 READ = register(
@@ -78,13 +77,19 @@ def note_mode_change() -> None:
     mode_changes = next(_changes)
 
 
+layouts_chosen = 0
+"""How many cells have been given a layout: until it changes nobody need look at layouts again."""
+
+Layout = tuple[int, ...] | None
+"""The order in which dimensions lie in memory; None: that of the shape."""
+
 _names = itertools.count()
 _kept_in_order = itertools.count()
 
 
 class Version:
-    """One value of a cell: `buffer` once there, `value` (a node) while pending, `failure` if it never came to
-    be.
+    """One value of a cell: `buffer` once there, in the order `layout`; `value` (a node) while pending;
+    `failure` if it never came to be.
     """
 
     __slots__ = (
@@ -96,6 +101,7 @@ class Version:
         "epoch",
         "failure",
         "late_node",
+        "layout",
         "line",
         "number",
         "read_node",
@@ -109,10 +115,12 @@ class Version:
         buffer: Any = None,
         value: Node | None = None,
         line: Line | None = None,
+        layout: Layout = None,
     ):
         self.cell = cell
         self.number = number
         self.buffer = buffer
+        self.layout = layout
         self.value = value
         self.base = (pending.versions.get(cell) or cell.current) if value is not None else None
         """The version that this one replaces: what the assigning code saw."""
@@ -139,8 +147,8 @@ class Version:
 class Cell:
     """A named place for a value of one type on one device.
 
-    In memory its dimensions stand in the order `layout` (None: that of the shape), as the type `stored`: what
-    reads and assigns a cell goes through a permutation, which the compiler sees through.
+    Programs of doors store it in the order `layout`, once that has been chosen; a version that comes from
+    elsewhere is in the order of the shape until one of them reads it.
     """
 
     __slots__ = (
@@ -151,7 +159,6 @@ class Cell:
         "layout",
         "lock",
         "name",
-        "stored",
         "trainable",
         "type",
     )
@@ -163,20 +170,27 @@ class Cell:
         device: str,
         buffer: Any,
         trainable: bool = True,
-        layout: tuple[int, ...] | None = None,
+        layout: Layout = None,
     ):
         self.name = name or f"variable{next(_names)}"
         self.type = type
         self.device = device
         self.trainable = trainable
-        self.layout = layout
-        self.stored = type if layout is None else Type([type.shape[axis] for axis in layout], type.dtype)
+        self.layout = layout or None
         self.gradient: Any = None
         self.lock = threading.RLock()
-        self.current = Version(self, 0, buffer)
+        self.current = Version(self, 0, buffer, layout=self.layout)
 
     def __repr__(self) -> str:
         return f"{self.name} {self.type!r}"
+
+    def choose(self, layout: tuple[int, ...]) -> None:
+        """Store it in that order from now on, if no order was chosen before."""
+        global layouts_chosen
+        with self.lock:
+            if self.layout is None:
+                self.layout = layout
+                layouts_chosen += 1
 
 
 class Pending(threading.local):
@@ -217,9 +231,7 @@ class Trace:
         cell = version.cell
         assert version.value is not None
         self.updates[cell] = version
-        node = self.reads[cell] = new(
-            READ, (version.value,), (), cell.stored, TRACKED | STATIC | located(cell.stored, cell.device)
-        )
+        node = self.reads[cell] = new(READ, (version.value,), (), cell.type, STATIC | _of_read(cell))
         node.binding = version
         node.device = cell.device
 
@@ -244,36 +256,18 @@ def tracing() -> Iterator[Trace]:
 
 def _of_read(cell: Cell) -> int:
     """The flags of a node that reads the cell."""
-    return TRACKED | located(cell.stored, cell.device)
+    return TRACKED | located(cell.type, cell.device)
 
 
 def late_read(cell: Cell) -> Node:
     """A read bound to whatever version is current when a door runs."""
-    node = new(READ, (), (), cell.stored, STATIC | _of_read(cell))
+    node = new(READ, (), (), cell.type, STATIC | _of_read(cell))
     node.binding = cell
     node.device = cell.device
     return node
 
 
 def read(cell: Cell) -> Node:
-    """The value that the running code sees, in the cell's own shape."""
-    node = read_stored(cell)
-    return node if cell.layout is None else unpacked(cell, node)
-
-
-def unpacked(cell: Cell, node: Node) -> Node:
-    """A stored value in the order of the cell's shape."""
-    if cell.layout is None:
-        return node
-    return permute_dims(node, [cell.layout.index(axis) for axis in range(len(cell.layout))])
-
-
-def packed(cell: Cell, value: Node) -> Node:
-    """A value in the order in which the cell stores it."""
-    return value if cell.layout is None else permute_dims(value, cell.layout)
-
-
-def read_stored(cell: Cell) -> Node:
     """The read node of the version that the running code sees: one node a version."""
     trace: Trace | None = pending.trace
     if trace is not None:
@@ -285,10 +279,10 @@ def read_stored(cell: Cell) -> Node:
 def _read_version(cell: Cell, version: Version) -> Node:
     node = version.read_node() if version.read_node is not None else None
     if node is None:
-        node = new(READ, () if version.value is None else (version.value,), (), cell.stored, _of_read(cell))
+        node = new(READ, () if version.value is None else (version.value,), (), cell.type, _of_read(cell))
         node.binding = version
         node.device = cell.device
-        node.buffer = version.buffer
+        node.buffer = version.buffer if version.layout is None else None
         version.read_node = weakref.ref(node)
     return node
 
@@ -357,7 +351,6 @@ def assign(cell: Cell, value: Node, run_pending: Callable[[], None]) -> None:
             f"[assign] the value for {cell.name} depends on a placeholder, so it is not known here: "
             f"pass td.update({cell.name}, value) among the fetches, or updates= of td.function"
         )
-    value = packed(cell, value)
     if pending.groups:
         _join(pending.groups[-1], Version(cell, 0, value=value))
         return
@@ -405,23 +398,31 @@ def assignments(run_pending: Callable[[], None]) -> Iterator[None]:
     pending.versions.update(group)
 
 
-def replace(cell: Cell, buffer: Any, line: Line | None) -> Version | None:
+def replace(cell: Cell, buffer: Any, line: Line | None, layout: Layout) -> Version | None:
     """Give a cell a new current version, from a door's run at `line`; returns the one before, unless nobody
     knew it: it is then the new one itself. The caller holds the cell's lock.
     """
     before = cell.current
     if sys.getrefcount(before) <= _KNOWN_TO_CELL:
         before.number += 1
-        before.buffer, before.line = buffer, line or user_line()
+        before.buffer, before.layout, before.line = buffer, layout, line or user_line()
         before.read_node = before.late_node = None
         if before.dependents:
             before.dependents = []
         return None
-    cell.current = Version(cell, before.number + 1, buffer, line=line)
+    cell.current = Version(cell, before.number + 1, buffer, line=line, layout=layout)
     cell.current.epoch = before.epoch
-    # Whoever read that version has its memory in the read's node.
-    before.buffer = None
+    if not is_read(before):
+        before.buffer = None
     return before
+
+
+def is_read(version: Version) -> bool:
+    """Whether somebody who read a version needs the version's memory. A read's node has it itself, but where
+    it is in another order: then it is looked up in the version.
+    """
+    node = version.read_node() if version.read_node is not None else None
+    return version.layout is not None and node is not None and node.buffer is None
 
 
 def _calibrate() -> int:
@@ -455,7 +456,8 @@ def commit(versions: dict[Cell, Version]) -> None:
     """
     for cell, version in versions.items():
         version.value = version.base = None
-        cell.current.buffer = None
+        if not is_read(cell.current):
+            cell.current.buffer = None
         cell.current = version
         node = version.read_node() if version.read_node is not None else None
         if node is not None:
@@ -516,18 +518,18 @@ def keep(cell: Cell, x: Node, next_value: Callable[[Node], Node]) -> Node:
     trace: Trace | None = pending.trace
     if trace is None and x.flags & STATIC:
         before = late_read(cell)
-        value = next_value(unpacked(cell, before))
+        value = next_value(before)
         check_assignable(cell, value)
-        node = make(KEEP, (x, packed(cell, value)))
+        node = make(KEEP, (x, value))
         node.binding = Kept(cell, before)
         return node
     value = next_value(read(cell))
     check_assignable(cell, value)
     if trace is not None:
-        trace.assign(Version(cell, 0, value=packed(cell, value)))
+        trace.assign(Version(cell, 0, value=value))
         return x
     earlier = pending.versions.get(cell)
-    version = Version(cell, cell.current.number + 1, value=packed(cell, value))
+    version = Version(cell, cell.current.number + 1, value=value)
     if earlier is not None:
         # The one before never becomes current: what replaces it replaces what it would have replaced.
         version.base, version.epoch = earlier.base, earlier.epoch
@@ -538,7 +540,7 @@ def keep(cell: Cell, x: Node, next_value: Callable[[Node], Node]) -> Node:
 def update(cell: Cell, value: Node) -> Node:
     """A node that stores the value into the cell when a door computes it."""
     check_assignable(cell, value)
-    node = make(UPDATE, (packed(cell, value),))
+    node = make(UPDATE, (value,))
     make_static(node)
     node.binding = cell
     node.role = "update"

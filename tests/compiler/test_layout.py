@@ -192,3 +192,16 @@ def test_a_network_has_native_kernels_alone():
     (gradient,) = autodiff.gradients([reduction.sum(ew.square(y))], [w])
     section = Section([y, gradient], [None, None], host_isas()[0])
     assert not section.on_the_host()
+
+
+def test_gradients_of_weights_that_are_stored_with_the_filters_last_are_given_so():
+    x, held, momentum = leaf(0, 2, 3, 6, 6), leaf(1, 3, 3, 3, 5), leaf(2, 3, 3, 3, 5)
+    w, m = (movement.permute_dims(value, (3, 2, 0, 1)) for value in (held, momentum))
+    (g,) = autodiff.gradients([reduction.sum(ew.square(window.conv(x, w)))], [w])
+    m = ew.add(ew.multiply(m, 0.5), g)
+    outputs = [movement.permute_dims(value, (2, 3, 1, 0)) for value in (m, ew.subtract(w, m))]
+    result = arranged(outputs, [normal(2, 3, 6, 6), normal(3, 3, 3, 5), normal(3, 3, 3, 5)])
+    assert "conv_weight_gradient_channels_last" in names(result)
+    full = [node for node in ordered(result) if node.op.elementwise and sorted(node.shape) == [3, 3, 3, 5]]
+    assert full and {node.shape for node in full} == {(3, 3, 3, 5)}
+    assert "conv_weight_gradient" in names(arranged([g], [normal(2, 3, 6, 6), normal(3, 3, 3, 5)]))

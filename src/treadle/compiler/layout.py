@@ -8,22 +8,27 @@ value sees its dimensions permuted back, which costs nothing where a kernel take
 
 A convolution that looks at each pixel alone is a product of matrices then, and becomes one.
 
+What lies in memory in another order than the graph's, as variables do whose storage was chosen (`storage`),
+has that order; and a gradient of weights that goes into one of these is given in it.
+
 Nothing here knows memory: orders are of dimensions, and each value is stored row-major in its own.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from treadle.compiler.lasting import lasting_nodes
 from treadle.compiler.simplify import Simplifier
 from treadle.graph.graph import ordered
 from treadle.graph.node import Node
-from treadle.ops.channels_last import CHANNELS_LAST
+from treadle.ops.channels_last import CHANNELS_LAST, channels_last, order_of
+from treadle.ops.record import INPUT
 
 POOLINGS = frozenset(name for name in CHANNELS_LAST if "pool" in name)
+WEIGHTS = "conv_weight_gradient"
 
 
 class Value(NamedTuple):
@@ -46,15 +51,35 @@ def arrange(
     if not any(node.op.name in CHANNELS_LAST and wanted(node) for node in order):
         return list(outputs)
     kept = lasting_nodes(order, {node: node.inputs for node in order}, lasting) if lasting else ()
-    return Arranger(wanted, kept).graph(outputs, order)
+    return Arranger(wanted, kept, asked(outputs, order)).graph(outputs, order)
+
+
+def asked(outputs: Sequence[Node], order: Sequence[Node]) -> dict[Node, tuple[int, ...]]:
+    """The order in which a value is stored in the end, it or what is made of it element by element."""
+    found: dict[Node, tuple[int, ...]] = {}
+    for output in outputs:
+        if output.op.name == "permute_dims":
+            found.setdefault(output.inputs[0], output.attribute("axes"))
+    for node in reversed(order):
+        if node in found and node.op.elementwise:
+            for child in node.inputs:
+                if child.shape == node.shape:
+                    found.setdefault(child, found[node])
+    return found
 
 
 class Arranger:
     """Rebuilds a graph with orders of dimensions."""
 
-    def __init__(self, wanted: Callable[[Node], bool], kept: Collection[Node]):
+    def __init__(
+        self,
+        wanted: Callable[[Node], bool],
+        kept: Collection[Node],
+        asked: Mapping[Node, tuple[int, ...]],
+    ):
         self.wanted = wanted
         self.kept = kept
+        self.asked = asked
         self.make = Simplifier()
 
     def graph(self, outputs: Sequence[Node], order: Sequence[Node]) -> list[Node]:
@@ -78,10 +103,12 @@ class Arranger:
             found = PRODUCTS[name](self, node, inputs)
             if found is not None:
                 return found
-        if name in CHANNELS_LAST and self.wanted(node) and (name not in POOLINGS or is_last(inputs[0])):
+        if name in CHANNELS_LAST and self.wanted(node) and self.suits(node, inputs):
             seen = [self.seen(value, None) for value in inputs]
             twin = self.make.node(CHANNELS_LAST[name], tuple(seen), node.attributes)
-            return Value(twin, last(node.ndim))
+            return Value(twin, order_of(name, node.ndim))
+        if name == "permute_dims" and inputs[0].node.op is INPUT:
+            return permuted(self, node, [Value(inputs[0].node, tuple(range(node.ndim)))])
         if any(value.order is not None for value in inputs):
             rule = elementwise if node.op.elementwise else RULES.get(name)
             found = None if rule is None else rule(self, node, inputs)
@@ -90,6 +117,14 @@ class Arranger:
                 return Value(found.node) if trivial else found
         seen = [self.seen(value, None) for value in inputs]
         return Value(self.make.node(node.op, tuple(seen), node.attributes, node))
+
+    def suits(self, node: Node, inputs: list[Value]) -> bool:
+        """Whether a twin's order is of use: for a pooling, that of its operand; for weights, that of who
+        reads them.
+        """
+        if node.op.name == WEIGHTS:
+            return self.asked.get(node) == order_of(WEIGHTS, node.ndim)
+        return node.op.name not in POOLINGS or is_last(inputs[0])
 
     def seen(self, value: Value, order: tuple[int, ...] | None) -> Node:
         """A value with its dimensions in an order; None: in the graph's own."""
@@ -101,13 +136,8 @@ class Arranger:
         return value.node if axes == own else self.make("permute_dims", value.node, axes=axes)
 
 
-def last(ndim: int) -> tuple[int, ...]:
-    """The order with dimension 1 at the end."""
-    return (0, *range(2, ndim), 1)
-
-
 def is_last(value: Value) -> bool:
-    return value.order == last(value.node.ndim)
+    return value.order == channels_last(value.node.ndim)
 
 
 # -- convolutions that are products
@@ -142,7 +172,7 @@ def pointwise(make: Arranger, node: Node, inputs: list[Value]) -> Value | None:
         matrix = make.make("permute_dims", matrix, axes=(1, 0))
     product = make.make("matmul", pixels(make, inputs[0]), matrix)
     shape = (*inputs[0].node.shape[:-1], node.shape[1])
-    return Value(make.make("reshape", product, shape=shape), last(node.ndim))
+    return Value(make.make("reshape", product, shape=shape), channels_last(node.ndim))
 
 
 def pointwise_weights(make: Arranger, node: Node, inputs: list[Value]) -> Value | None:

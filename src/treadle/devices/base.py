@@ -32,6 +32,10 @@ class Device:
         """A value as a read-only NumPy array; of host memory a view."""
         return buffer.view(type)
 
+    def weights_order(self, gradient: Node) -> tuple[int, ...] | None:
+        """In which order of dimensions weights had better lie, of which a node is the gradient; None: any."""
+        return None
+
     def compile_graph(
         self, outputs: Sequence[Node], donors: Sequence[int | None], lasting: Collection[int] = ()
     ) -> Executable:

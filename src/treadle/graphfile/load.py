@@ -287,20 +287,20 @@ class _Template:
         """
         values = {cell: copies[value] for cell, value in self.signature.updates.items()}
         if state.is_static(values.values()):
-            stores = [state.update(cell, state.unpacked(cell, value)) for cell, value in values.items()]
+            stores = [state.update(cell, value) for cell, value in values.items()]
             for store in stores:
                 outputs = [make(BARRIER, (output, store)) for output in outputs]
             return outputs
         with state.assignments(run_pending):
             for cell, value in values.items():
-                state.assign(cell, state.unpacked(cell, value), run_pending)
+                state.assign(cell, value, run_pending)
         return outputs
 
 
 def _leaf(node: Node, sizes: dict[str, Size], number: int) -> Node:
     """A leaf as the running code sees it: a variable's value, another random key; others as they are."""
     if node.op is READ:
-        return state.read_stored(node.binding)
+        return state.read(node.binding)
     if node.op is KEY:
         high, low = node.binding
         copy = new(KEY, (), (), node.type)

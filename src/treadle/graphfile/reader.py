@@ -168,7 +168,7 @@ class Reader:
             name, value = pair[0], self.node(pair[1])
             expect(isinstance(name, str) and name in self.variables, f"there is no variable {said(name)}")
             cell = self.variables[name].cell
-            expect(value.type is cell.stored, f"{name!r} is {cell.stored!r} and updated with {value.type!r}")
+            expect(value.type is cell.type, f"{name!r} is {cell.type!r} and updated with {value.type!r}")
             updates[cell] = value
         signature = Signature(tuple(parameters), (positional, keywords), inputs, result, outputs, updates)
         needed = [node for node in ordered(signature.values()) if node.op is PLACEHOLDER]

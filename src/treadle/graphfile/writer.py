@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import treadle
-from treadle import state
+from treadle import packing, state
 from treadle.autodiff import CUSTOM
 from treadle.devices import registry
 from treadle.door import PLACEHOLDER
@@ -146,8 +146,7 @@ class Writer:
 def value_of(cell: Cell) -> np.ndarray:
     """A variable's value in the order of its shape."""
     with cell.lock:
-        array = registry.find(cell.device).copy_out(cell.current.buffer, cell.stored)
-    return array if cell.layout is None else np.transpose(array, np.argsort(cell.layout))
+        return packing.values(cell.current)
 
 
 # -- what leaves, and users' rules, are bound to
@@ -163,8 +162,7 @@ def _write_read(writer: Writer, node: Node) -> dict[str, Any]:
     assert cell is not None
     if not writer.freeze:
         return {"variable": writer.variable(cell)}
-    array = registry.find(cell.device).copy_out(cell.current.buffer, cell.stored)
-    return {"op": "data", "tensor": writer.constant(id(cell), cell.stored, array)}
+    return {"op": "data", "tensor": writer.constant(id(cell), cell.type, value_of(cell))}
 
 
 def _write_placeholder(writer: Writer, node: Node) -> dict[str, Any]:

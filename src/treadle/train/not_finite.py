@@ -1,7 +1,8 @@
 """Where the first NaN or infinity of a run arose: an earlier state is kept in mind, and the steps since then
 are made again, each looked at.
 
-Keeping a state is no copy: the variables' buffers stay, and the next step writes fresh ones.
+Keeping a state is no copy, but of what is stored in another order: the variables' buffers stay, and the next
+step writes fresh ones.
 """
 
 from __future__ import annotations

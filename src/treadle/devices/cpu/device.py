@@ -11,6 +11,7 @@ from treadle.devices.base import Device
 from treadle.devices.reference import ReferenceExecutable
 from treadle.errors import DeviceError
 from treadle.graph.node import Node
+from treadle.ops.channels_last import filters_last
 
 if TYPE_CHECKING:
     from treadle.devices.cpu.target import Isa
@@ -20,6 +21,13 @@ class CpuDevice(Device):
     """This machine's cores, with generated code."""
 
     name = "cpu"
+
+    def weights_order(self, gradient: Node) -> tuple[int, ...] | None:
+        """Vectors hold filters, so these lie side by side. Weights of single pixels are matrices, as good in
+        one order as in the other.
+        """
+        window, *_ = gradient.attributes
+        return None if set(window) == {1} or gradient.dtype.kind != "float" else filters_last(gradient.ndim)
 
     def compile_graph(
         self, outputs: Sequence[Node], donors: Sequence[int | None], lasting: Collection[int] = ()

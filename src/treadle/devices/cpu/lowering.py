@@ -19,7 +19,7 @@ from treadle.devices.cpu.native import Lowered, Step
 from treadle.devices.cpu.registers import ITEMSIZE, Unsupported
 from treadle.devices.cpu.target import Isa
 from treadle.graph.node import Node, Type
-from treadle.ops.channels_last import CHANNELS_FIRST
+from treadle.ops.channels_last import CHANNELS_FIRST, order_of
 
 if TYPE_CHECKING:
     from treadle.devices.cpu.attention_problem import Attention
@@ -85,11 +85,18 @@ def _convolution(
     )
 
 
+def _in_order(node: Node, items: Sequence[int]) -> tuple[int, ...]:
+    """What stands for a result's dimensions, for those of the record that users' functions make."""
+    name = CHANNELS_FIRST.get(node.op.name)
+    if name is None:
+        return tuple(items)
+    order = order_of(name, len(items))
+    return tuple([items[order.index(axis)] for axis in range(len(items))])
+
+
 def _channels_first(node: Node, body: tuple[Instruction, ...]) -> tuple[Instruction, ...]:
     """An epilogue over (batch, channel, spatial...), of one over a result's own dimensions."""
-    if node.op.name not in CHANNELS_FIRST:
-        return body
-    return rewrite_affines(body, lambda strides: (strides[0], strides[-1], *strides[1:-1]))
+    return rewrite_affines(body, lambda strides: _in_order(node, strides))
 
 
 def _seen(view: View) -> tuple[Any, Any]:
@@ -97,12 +104,9 @@ def _seen(view: View) -> tuple[Any, Any]:
 
 
 def _made(node: Node) -> tuple[Any, Any]:
-    """Shape and strides of a result as [batch, channel, spatial...]."""
+    """Shape and strides of a result as [batch, channel, spatial...], or [filter, channel, spatial...]."""
     shape = _sizes(node.type)
-    strides = row_major(shape)
-    if node.op.name not in CHANNELS_FIRST:
-        return shape, strides
-    return (shape[0], shape[-1], *shape[1:-1]), (strides[0], strides[-1], *strides[1:-1])
+    return _in_order(node, shape), _in_order(node, row_major(shape))
 
 
 def _conv(call: LibraryCall, isa: Isa) -> Lowered:

@@ -30,7 +30,7 @@ TARGET = Target("cpu", is_library, EPILOGUES, runs_channels_last, has_kernel)
 NEVER_FAIL = frozenset(
     """
     matmul conv conv_input_gradient conv_weight_gradient conv_channels_last conv_input_gradient_channels_last
-    attention attention_gradient
+    conv_weight_gradient_channels_last attention attention_gradient
     """.split()  # noqa: SIM905
 )
 """Library ops whose kernels look nothing up."""
