@@ -39,7 +39,7 @@ class Driver:
 
     def __init__(self) -> None:
         try:
-            from cuda.bindings import driver  # pyright: ignore[reportMissingImports]
+            from cuda.bindings import driver  # pyright: ignore
         except ImportError:
             raise DeviceError(f"the device 'cuda' needs cuda-bindings: type `{INSTALL}`") from None
         self.calls = driver

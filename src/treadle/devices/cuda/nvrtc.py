@@ -21,7 +21,7 @@ def library() -> Any:
         DeviceError: they or the library itself are not installed.
     """
     try:
-        from cuda.bindings import nvrtc  # pyright: ignore[reportMissingImports]
+        from cuda.bindings import nvrtc  # pyright: ignore
     except ImportError:
         raise DeviceError(f"the device 'cuda' needs cuda-bindings: type `{INSTALL}`") from None
     try:
