@@ -15,10 +15,10 @@ from ml_dtypes import finfo
 
 from treadle.compiler.kernel import Access, Affine, Instruction, Operand
 from treadle.devices.cpu import jit
-from treadle.devices.cpu.contraction import Contraction, lower, product_of, simplify
+from treadle.devices.cpu.contraction import Contraction, is_stack, lower, product_of, simplify
 from treadle.devices.cpu.elements import fuses
 from treadle.devices.cpu.target import ISAS, Isa, host_isas
-from treadle.devices.cpu.tiling import Schedule, choose
+from treadle.devices.cpu.tiling import Schedule, choose, choose_stack
 from treadle.dtypes import as_dtype
 
 TARGETS = [(isa, dtype) for isa in host_isas() for dtype in ("float32", "float64")]
@@ -229,6 +229,21 @@ def test_long_rows_of_b(isa: Isa, dtype: str) -> None:
     a, b, c = plain(1, 1030, 523, dtype)
     assert schedule_of(a, b, c, isa).k_block < 10
     check(a, b, c, isa)
+
+
+@targets
+@pytest.mark.parametrize(("batch", "m", "k"), [(5, 32, 40), (3, 17, 300), (2, 61, 7)])
+def test_a_stack_divided_by_rows(isa: Isa, dtype: str, batch: int, m: int, k: int) -> None:
+    """One matrix by every panel of another, as a loop multiplies: tasks are rows of all panels."""
+    n = 128 // as_dtype(dtype).itemsize
+    a, b = Layout((batch, m, k), dtype, repeat=(0,)), Layout((batch, k, n), dtype)
+    c = Layout((batch, m, n), dtype, (1, 0, 2))
+    p = product_of(simplify(contraction_of(a, b, c))[0])
+    schedule = choose_stack(batch, p.m, p.n, p.k, p.b[-2:], as_dtype(dtype).itemsize, isa)
+    assert is_stack(p) and schedule is not None and schedule.rows_first and schedule.grid[0] % 2 == 0
+    by_rows = check(a, b, c, isa)
+    by_panels = check(a, b, c, isa, replace(schedule, rows_first=False, grid=(1, 1)))
+    np.testing.assert_array_equal(by_rows, by_panels)
 
 
 @targets

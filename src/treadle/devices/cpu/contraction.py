@@ -19,7 +19,14 @@ from treadle.devices.cpu.epilogue import Epilogue, rewrite_affines
 from treadle.devices.cpu.native import Lowered, Step
 from treadle.devices.cpu.product import Product, ProductWriter
 from treadle.devices.cpu.target import Isa
-from treadle.devices.cpu.tiling import DotSchedule, Schedule, alternatives, choose, choose_dot
+from treadle.devices.cpu.tiling import (
+    DotSchedule,
+    Schedule,
+    alternatives,
+    choose,
+    choose_dot,
+    choose_stack,
+)
 from treadle.devices.cpu.tuning import pick
 
 PACKED_TILES, PACKED_K_BLOCK = 8, 512
@@ -89,7 +96,8 @@ def lower(contraction: Contraction, isa: Isa, schedule: Schedule | DotSchedule |
     facts = prod(p.batch), p.m, p.n, p.k, p.a[-2:], p.b[-2:], itemsize, isa
     schedule = schedule or choose_dot(*facts)
     if schedule is None:
-        schedules = alternatives(choose(*facts), p.m, p.n, p.b[-1], isa.lanes(itemsize))
+        first = choose_stack(*facts[:4], facts[5], itemsize, isa) if is_stack(p) else None
+        schedules = alternatives(first or choose(*facts), p.m, p.n, p.b[-1], isa.lanes(itemsize))
         schedule = pick(("product", facts[:-1], p.dtype), schedules, isa)
     if isinstance(schedule, DotSchedule):
         return Lowered((Step(dot_kernel(p, schedule, isa, label), (a, b, C, *extra)),), in_place=True)
@@ -108,6 +116,11 @@ def lower(contraction: Contraction, isa: Isa, schedule: Schedule | DotSchedule |
     combine = combine_kernel(p, writer.splits.parts, isa, f"combine {label}")
     steps = Step(writer.kernel(label), (a, b, sums)), Step(combine, (sums, C, *extra))
     return Lowered(steps, (size * writer.splits.parts * itemsize,), in_place=True)
+
+
+def is_stack(p: Product) -> bool:
+    """Whether one matrix is multiplied by all of a batch."""
+    return prod(p.batch) > 1 and not any(p.a[:-2])
 
 
 def product_of(c: Contraction) -> Product:

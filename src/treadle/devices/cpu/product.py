@@ -154,7 +154,10 @@ class ProductWriter:
 
     def task(self, task: Index) -> None:
         f, p = self.f, self.product
-        rest, along_m = f.divmod(task, self.schedule.grid[0])
+        if self.schedule.rows_first:
+            along_m, rest = f.divmod(task, self.tasks // self.schedule.grid[0])
+        else:
+            rest, along_m = f.divmod(task, self.schedule.grid[0])
         rest, along_n = f.divmod(rest, self.schedule.grid[1])
         split, batch = f.divmod(rest, prod(p.batch)) if self.splits.parts > 1 else (0, rest)
         self.digits = batch_digits(f, p.batch, batch)

@@ -63,6 +63,10 @@ HALVED_READS = 16
 the rows of a weight are then read and updated by one thread, and stay in its cache.
 """
 HALVED_FLOPS = 4_000_000
+STACKED_ROWS, STACKED_ROW_NBYTES, STACKED_NBYTES = (16, 64), 128, 5 << 18
+"""Of a, and of b, for which a stack of products is divided by rows: by panels, an LSTM's gates are read from
+the other core, which wrote them (32 x 256 x 1024 in a loop on two threads).
+"""
 MOST_TASKS = 64
 TASK_COLUMNS = 128, 256
 """Columns of c of a task, where there are many rows: a tile of a is used for all of them."""
@@ -146,6 +150,23 @@ class Schedule:
     """
     pack_b: bool
     """Each task copies the panels of b that it needs to its scratch."""
+    rows_first: bool = False
+    """Tasks of the same rows of c follow each other, over the whole batch, so that a thread has them all."""
+
+
+def choose_stack(
+    batch: int, m: int, n: int, k: int, b_strides: tuple[int, ...], itemsize: int, isa: Isa
+) -> Schedule | None:
+    """The schedule of one a times a stack of b, where threads divide the rows: what is computed of each row
+    before and after stays in one core's cache, and each has room for all of b. None where that is not so.
+    """
+    if not STACKED_ROWS[0] <= m <= STACKED_ROWS[1] or batch * n * k * itemsize > STACKED_NBYTES:
+        return None
+    if b_strides != (n, 1) or n * itemsize > STACKED_ROW_NBYTES:
+        return None
+    rows, vectors = register_tile(m, n, itemsize, isa)
+    tiles = 2 * EvenCut(m, 2 * rows).parts
+    return Schedule(-(-m // tiles), vectors, 4, K_BLOCK_NBYTES // itemsize, 1, (tiles, 1), 0, False, True)
 
 
 def choose(
