@@ -6,13 +6,18 @@ LLVM compiles one module at a time in a process, so several are needed to compil
 the standard library.
 
 LLVM's IR passes are skipped: the generators write SSA form that the code generator takes as it is, and the
-passes cost up to ten times what code generation does.
+passes cost up to ten times what code generation does. Of the code generator's own, the one that rewrites
+loops' addresses is left out: it takes a third of the time or more, and kernels, whose loops move a few
+pointers by constants, are as quick without it (docs/results.md).
 """
 
 from __future__ import annotations
 
 import struct
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import IO
 
@@ -22,6 +27,8 @@ LEVEL = 1
 """Of code generation. Level 0 spills every register and is 3 to 10 times slower; 2 and 3 gave the
 same speed.
 """
+UNUSED = ("-disable-lsr",)
+"""What is said to LLVM of passes that are left out."""
 REQUEST = struct.Struct("<QQQ")
 """Lengths of features, triple and text, which follow."""
 REPLY = struct.Struct("<?Q")
@@ -31,13 +38,35 @@ REPLY = struct.Struct("<?Q")
 def object_code(text: str, features: str, triple: str) -> bytes:
     """Relocatable object code of a module."""
     machine = _machine(features, triple)
-    return machine.emit_object(_parsed(text, machine, triple))
+    module = _parsed(text, machine, triple)
+    with _without_unused():
+        return machine.emit_object(module)
 
 
 def assembly(text: str, features: str, triple: str) -> str:
     """The same as a person reads it."""
     machine = _machine(features, triple)
-    return machine.emit_assembly(_parsed(text, machine, triple))
+    module = _parsed(text, machine, triple)
+    with _without_unused():
+        return machine.emit_assembly(module)
+
+
+_options = threading.Lock()
+
+
+@contextmanager
+def _without_unused() -> Iterator[None]:
+    """A block in which those passes are left out. LLVM's options are the process's, in which others may
+    compile too.
+    """
+    with _options:
+        for option in UNUSED:
+            llvm.set_option("", f"{option}=1")
+        try:
+            yield
+        finally:
+            for option in UNUSED:
+                llvm.set_option("", f"{option}=0")
 
 
 @cache

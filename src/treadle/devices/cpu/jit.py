@@ -59,7 +59,8 @@ def assembly(kernel: NativeKernel | str, isa: Isa | None = None, triple: str | N
 def file_name(text: str, isa: Isa) -> str:
     """The name of a module's object code: all that decides it."""
     version = ".".join(map(str, llvm.llvm_version_info))
-    return disk.name(version, llvm.get_process_triple(), isa.features, str(codegen.LEVEL), text)
+    how = version, llvm.get_process_triple(), isa.features, str(codegen.LEVEL), *codegen.UNUSED
+    return disk.name(*how, text)
 
 
 def _compiled_for(kernel: NativeKernel | str, isa: Isa | None, triple: str | None) -> tuple[str, str, str]:
