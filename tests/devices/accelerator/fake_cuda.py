@@ -74,15 +74,15 @@ class FakeDriver:
     def enter(self, context: str) -> None:
         assert context.startswith("context")
 
-    def stream(self) -> str:
-        return "stream"
+    def stream(self) -> int:
+        return 5
 
     def keep_memory(self, number: int) -> None:
         pass
 
     # -- memory
 
-    def allocate(self, nbytes: int, stream: str) -> int:
+    def allocate(self, nbytes: int, stream: int) -> int:
         assert self.capturing is None, "memory is asked for while a graph is captured"
         self.calls.append("allocate")
         if sum(self.sizes.values()) + nbytes > self.nbytes:
@@ -100,7 +100,7 @@ class FakeDriver:
         self.sizes[address] = nbytes
         return address
 
-    def free(self, address: int, stream: str) -> None:
+    def free(self, address: int, stream: int) -> None:
         assert address in self.live, "memory is given back twice"
         self.returned.setdefault(self.sizes[address], []).append(address)
         del self.live[address], self.sizes[address]
@@ -128,7 +128,7 @@ class FakeDriver:
         )
         return self.live[places[i]], start
 
-    def copy_in(self, target: int, source: int, nbytes: int, stream: str) -> None:
+    def copy_in(self, target: int, source: int, nbytes: int, stream: int) -> None:
         self.calls.append("copy_in")
         held = np.frombuffer((ctypes.c_char * nbytes).from_address(source), np.uint8).copy()
 
@@ -138,14 +138,14 @@ class FakeDriver:
 
         self._now(work)
 
-    def copy_out(self, target: int, source: int, nbytes: int, stream: str) -> None:
+    def copy_out(self, target: int, source: int, nbytes: int, stream: int) -> None:
         assert self.capturing is None, "the host waits while a graph is captured"
         self.calls.append("copy_out")
         buffer, start = self.at(source, nbytes)
         held = np.frombuffer((ctypes.c_char * nbytes).from_address(target), np.uint8)
         cl.enqueue_copy(self.queue, held, buffer, src_offset=start)
 
-    def copy(self, target: int, source: int, nbytes: int, stream: str) -> None:
+    def copy(self, target: int, source: int, nbytes: int, stream: int) -> None:
         self.calls.append("copy")
 
         def work() -> None:
@@ -154,7 +154,7 @@ class FakeDriver:
 
         self._now(work)
 
-    def fill_zeros(self, target: int, nbytes: int, stream: str) -> None:
+    def fill_zeros(self, target: int, nbytes: int, stream: int) -> None:
         self.calls.append("fill")
 
         def work() -> None:
@@ -172,7 +172,7 @@ class FakeDriver:
             self.functions[code] = cl.Kernel(program, entry)
         return "module", self.functions[code]
 
-    def launch(self, function: Any, groups: int, lanes: int, addresses: Sequence[int], stream: str) -> None:
+    def launch(self, function: Any, groups: int, lanes: int, addresses: Sequence[int], stream: int) -> None:
         assert groups > 0 and 0 < lanes <= 1024, (groups, lanes)
         self.calls.append("launch")
         self._now(lambda: self._run(function, groups, lanes, addresses))
@@ -191,24 +191,24 @@ class FakeDriver:
         else:
             self.capturing.append(work)
 
-    def synchronize(self, stream: str) -> None:
+    def synchronize(self, stream: int) -> None:
         assert self.capturing is None, "the host waits while a graph is captured"
         self.queue.finish()
 
     # -- graphs
 
-    def begin_capture(self, stream: str) -> None:
+    def begin_capture(self, stream: int) -> None:
         assert self.capturing is None
         self.calls.append("begin_capture")
         self.capturing = []
 
-    def end_capture(self, stream: str) -> list[Any]:
+    def end_capture(self, stream: int) -> list[Any]:
         self.calls.append("end_capture")
         work, self.capturing = self.capturing, None
         assert work is not None
         return work
 
-    def launch_graph(self, work: list[Any], stream: str) -> None:
+    def launch_graph(self, work: list[Any], stream: int) -> None:
         self.calls.append("launch_graph")
         for do in work:
             do()

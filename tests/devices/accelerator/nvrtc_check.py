@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from treadle.devices.csource import dialect
-from treadle.devices.csource.kernel import SourceKernel
+from treadle.devices.csource.kernel import Kernel, SourceKernel
 from treadle.devices.cuda import nvrtc
 
 CAPABILITIES = ((8, 0), (9, 0))
@@ -21,13 +21,13 @@ def available() -> bool:
     return True
 
 
-def check(kernels: Iterable[SourceKernel]) -> int:
+def check(kernels: Iterable[Kernel]) -> int:
     """Compile all of them for the GPUs that are asked for; how many there were.
 
     Raises:
         nvrtc.CompileError: one does not compile; the message names its lines in the source.
     """
-    different = list(dict.fromkeys(kernels))
+    different = [kernel for kernel in dict.fromkeys(kernels) if isinstance(kernel, SourceKernel)]
     for first in range(0, len(different), TOGETHER):
         parts = [dialect.cuda()]
         for i, kernel in enumerate(different[first : first + TOGETHER]):

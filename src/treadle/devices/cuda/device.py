@@ -20,9 +20,10 @@ from treadle.devices.accelerator.sources import kept_source
 from treadle.devices.cpu import disk
 from treadle.devices.csource import dialect
 from treadle.devices.csource.kernel import Facts, Kernel, SourceKernel
-from treadle.devices.csource.lowering import Generator
 from treadle.devices.cuda import nvrtc
+from treadle.devices.cuda.blas import Blas, Product
 from treadle.devices.cuda.driver import Driver
+from treadle.devices.cuda.library import VendorGenerator
 from treadle.errors import DeviceError, OutOfMemory
 
 STAGED_NBYTES = 64 * 1024
@@ -31,7 +32,9 @@ MOST_COMPILERS = 8
 
 
 class CudaDevice(Accelerator):
-    """One GPU. `compile_code` turns a source into machine code for its capability."""
+    """One GPU. `compile_code` turns a source into machine code for its capability; `blas` has the functions
+    of cuBLASLt's bindings.
+    """
 
     def __init__(
         self,
@@ -39,6 +42,7 @@ class CudaDevice(Accelerator):
         number: int,
         driver: Any = None,
         compile_code: Callable[[str, tuple[int, int], str], bytes] = nvrtc.cubin,
+        blas: Any = None,
     ):
         self.driver = Driver() if driver is None else driver
         count = self.driver.count()
@@ -61,11 +65,12 @@ class CudaDevice(Accelerator):
         self.driver.enter(self.context)
         self.driver.keep_memory(number)
         self.stream = self.driver.stream()
-        self.generator = Generator(Facts(True, 256, found.multiprocessors, True))
+        self.generator = VendorGenerator(Facts(True, 256, found.multiprocessors, True))
         self.preamble = dialect.cuda()
         self._compile_code = compile_code
         self._kernels: dict[Any, Any] = {}
         self._staging: _Staging | None = None
+        self._blas = blas
 
     # -- memory
 
@@ -131,7 +136,17 @@ class CudaDevice(Accelerator):
                 codes = [self.code(kernel) for kernel in new]
             for kernel, code in zip(new, codes, strict=True):
                 self._kernels[kernel] = Loaded(kernel, *self.driver.load(code, kernel.entry))
+            for kernel in kernels:
+                if isinstance(kernel, Product) and kernel not in self._kernels:
+                    self._kernels[kernel] = self.blas.prepared(kernel)
             return [self._kernels[kernel] for kernel in kernels]
+
+    @property
+    def blas(self) -> Blas:
+        """cuBLASLt on this device, opened when first needed."""
+        if not isinstance(self._blas, Blas):
+            self._blas = Blas(self, self._blas)
+        return self._blas
 
     def code(self, kernel: SourceKernel) -> bytes:
         """The machine code of a kernel, from the disk where it has been compiled before."""
