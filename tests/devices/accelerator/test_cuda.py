@@ -31,6 +31,7 @@ from treadle.devices.cuda.device import CudaDevice
 def fake(monkeypatch):
     """The driver behind "cuda"; nothing it gave is left when a test ends."""
     monkeypatch.setattr(config, "SMALL_NODES", 0)
+    monkeypatch.setattr(config.options, "kernels", "generated")
     driver = FakeDriver()
     monkeypatch.setitem(registry._made, "cuda", CudaDevice("cuda", 0, driver, keep_source))
     from treadle.program_cache import programs

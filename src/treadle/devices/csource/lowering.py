@@ -54,7 +54,11 @@ class Generator:
 
     def __init__(self, facts: Facts):
         self.facts = facts
-        self.target = Target("accelerator", self.is_library, EPILOGUES)
+
+    @property
+    def target(self) -> Target:
+        """What passes may know of the device."""
+        return Target("accelerator", self.is_library, EPILOGUES)
 
     def is_library(self, node: Node) -> bool:
         """Whether a node is not for the fusion pass to write a loop for."""

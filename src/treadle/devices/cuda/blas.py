@@ -78,7 +78,7 @@ def lower(call: LibraryCall, facts: Facts) -> Lowered:
     result = _matrix(n, m, made[-1], made[-2], _collapsed(batch, made[:-2]), None)
     if result.transposed:
         raise Unsupported("a transposed result")
-    epilogue, bias = _known(call)
+    epilogue, bias = bias_and_relu(call, len(shape) - 1)
     operands: list[Place] = [("in", 1), ("in", 0)]
     if bias is not None:
         operands.append(("extra", bias))
@@ -137,8 +137,10 @@ def _collapsed(batch: tuple[int, ...], strides: tuple[int, ...]) -> int:
     return kept[-1][1]
 
 
-def _known(call: LibraryCall) -> tuple[str, int | None]:
-    """The epilogue of cuBLASLt's that a body is, and which extra operand is its bias; DEFAULT: it is none."""
+def bias_and_relu(call: LibraryCall, channel: int) -> tuple[str, int | None]:
+    """The epilogue, by cuBLASLt's names, that a body is, and which extra operand is its bias: one value for
+    each place of dimension `channel`. DEFAULT: it is none of them.
+    """
     body = list(call.epilogue)
     if len(call.stores) != 1 or not body or call.stores[0] != len(body) - 1:
         return "DEFAULT", None
@@ -149,7 +151,7 @@ def _known(call: LibraryCall) -> tuple[str, int | None]:
         found = None
         if instruction.op == "accumulator":
             found = "sum"
-        elif instruction.op == "load" and bias is None and _is_row(call, instruction.attribute):
+        elif instruction.op == "load" and bias is None and _is_row(call, instruction.attribute, channel):
             bias, found = instruction.attribute.operand, "bias"
         elif instruction.op == "constant" and instruction.attribute == 0:
             found = "zero"
@@ -165,13 +167,13 @@ def _known(call: LibraryCall) -> tuple[str, int | None]:
     return name, bias if name.endswith("BIAS") else None
 
 
-def _is_row(call: LibraryCall, access: Any) -> bool:
-    """Whether a load reads one value a column, contiguous, of the result's dtype."""
-    strides, n = access.index.strides, call.node.shape[-1]
+def _is_row(call: LibraryCall, access: Any, channel: int) -> bool:
+    """Whether a load reads one value for each channel, contiguous, of the result's dtype."""
+    strides, channels = access.index.strides, call.node.shape[channel]
     return (
         not access.guards
-        and not any(strides[:-1])
-        and (strides[-1] == 1 or n == 1)
+        and not any(strides[:channel] + strides[channel + 1 :])
+        and (strides[channel] == 1 or channels == 1)
         and access.index.offset == 0
         and call.extra[access.operand].dtype == call.node.dtype.name
     )

@@ -22,6 +22,7 @@ from treadle.devices.csource import dialect
 from treadle.devices.csource.kernel import Facts, Kernel, SourceKernel
 from treadle.devices.cuda import nvrtc
 from treadle.devices.cuda.blas import Blas, Product
+from treadle.devices.cuda.dnn import Convolution, Dnn
 from treadle.devices.cuda.driver import Driver
 from treadle.devices.cuda.library import VendorGenerator
 from treadle.errors import DeviceError, OutOfMemory
@@ -43,6 +44,7 @@ class CudaDevice(Accelerator):
         driver: Any = None,
         compile_code: Callable[[str, tuple[int, int], str], bytes] = nvrtc.cubin,
         blas: Any = None,
+        cudnn: Any = None,
     ):
         self.driver = Driver() if driver is None else driver
         count = self.driver.count()
@@ -70,7 +72,7 @@ class CudaDevice(Accelerator):
         self._compile_code = compile_code
         self._kernels: dict[Any, Any] = {}
         self._staging: _Staging | None = None
-        self._blas = blas
+        self._blas, self._dnn = blas, cudnn
 
     # -- memory
 
@@ -139,6 +141,8 @@ class CudaDevice(Accelerator):
             for kernel in kernels:
                 if isinstance(kernel, Product) and kernel not in self._kernels:
                     self._kernels[kernel] = self.blas.prepared(kernel)
+                elif isinstance(kernel, Convolution) and kernel not in self._kernels:
+                    self._kernels[kernel] = self.dnn.prepared(kernel)
             return [self._kernels[kernel] for kernel in kernels]
 
     @property
@@ -147,6 +151,13 @@ class CudaDevice(Accelerator):
         if not isinstance(self._blas, Blas):
             self._blas = Blas(self, self._blas)
         return self._blas
+
+    @property
+    def dnn(self) -> Dnn:
+        """cuDNN on this device, opened when first needed."""
+        if not isinstance(self._dnn, Dnn):
+            self._dnn = Dnn(self, self._dnn)
+        return self._dnn
 
     def code(self, kernel: SourceKernel) -> bytes:
         """The machine code of a kernel, from the disk where it has been compiled before."""
