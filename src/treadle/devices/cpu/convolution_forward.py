@@ -23,6 +23,7 @@ from treadle.devices.cpu.native import NativeKernel
 from treadle.devices.cpu.registers import ITEMSIZE
 from treadle.devices.cpu.streaming import apart, streams
 from treadle.devices.cpu.target import Isa
+from treadle.devices.cpu.tiling import share
 
 LINE_NBYTES = 64
 STREAMED_NBYTES = 32 * 1024
@@ -40,9 +41,9 @@ def correlate(correlations: Sequence[Correlation], packing: Packing, isa: Isa, l
     epilogue.
     """
     module = module_for(isa)
-    starts, scratch_nbytes, total, names = [], 0, 0, []
+    scratch_nbytes, parts = 0, []
     for correlation in correlations:
-        name = f"part{len(names)}"
+        name = f"part{len(parts)}"
         if packing.vectors == 1 and reads_channels_together(correlation):
             writer = DepthwiseWriter(module, name, correlation, packing, isa)
         else:
@@ -50,28 +51,36 @@ def correlate(correlations: Sequence[Correlation], packing: Packing, isa: Isa, l
                 module, name, correlation, packing, choose_tiling(correlation, packing, isa), isa
             )
         writer.write()
-        names.append(writer.f.name)
-        starts.append(total)
-        total += writer.tasks
+        parts.append((writer.f.name, writer.tasks))
         scratch_nbytes = max(scratch_nbytes, writer.scratch_nbytes)
-    dispatch(module, names, [*starts, total])
+    tasks = dispatch(module, parts)
     flops = sum(2 * c.pixels * c.taps * c.channels * c.filters * c.groups for c in correlations)
-    return NativeKernel(module.text(), label, total, scratch_nbytes, flops, 0)
+    return NativeKernel(module.text(), label, tasks, scratch_nbytes, flops, 0)
 
 
-def dispatch(module: Module, names: Sequence[str], starts: Sequence[int]) -> None:
-    """The entry point of a kernel whose tasks ``starts[i] <= task < starts[i + 1]`` are done by function
-    ``names[i]``.
+def dispatch(module: Module, parts: Sequence[tuple[str, int]]) -> int:
+    """The entry point of a kernel of several functions, each with its number of tasks; how many tasks the
+    kernel has. Each does its share of all of them: they differ in work, as residues of strides do, and read
+    the same pixels.
     """
     f = module.function("kernel", ["ptr", "i64", "i64", "ptr"])
     arguments, first, last, scratch = f.arguments
-    for name, (start, stop) in zip(names, itertools.pairwise(starts), strict=True):
+    tasks = max(count for _, count in parts)
 
-        def task(index: Index, name: str = name, start: int = start) -> None:
-            f.call("void", name, arguments, f.i64(f.sub(index, start)), scratch)
+    def task(index: Index) -> None:
+        for name, count in parts:
 
-        f.loop(f.max(first, start), f.min(last, stop), task)
+            def call(i: Index, name: str = name) -> None:
+                f.call("void", name, arguments, f.i64(i), scratch)
+
+            if count == tasks:
+                call(index)
+            else:
+                f.loop(*share(f, count, tasks, index), call)
+
+    f.loop(first, last, task)
     f.ret()
+    return tasks
 
 
 class TaskWriter:
