@@ -193,6 +193,10 @@ CASES = {
     "depthwise with a multiplier": Case(2, 6, 1, 3, (9, 11), (3, 3), (1, 1), ((1, 1), (1, 1))),
     "wide depthwise": Case(1, 8, 1, 1, (3, 40), (1, 35), (1, 1), ((0, 0), (17, 17))),
     "double": Case(2, 1, 9, 17, (8, 8), (3, 3), (1, 1), ((1, 1), (1, 1)), dtype="float64"),
+    "few rows for many taps": Case(2, 1, 9, 17, (8, 7), (5, 5)),
+    "few pixels for dilated taps": Case(1, 1, 8, 9, (6, 7), (3, 3), (1, 1), ((2, 2), (4, 4)), (2, 3)),
+    "more taps than pixels": Case(2, 1, 8, 16, (5,), (7,), (2,), ((5, 4),)),
+    "few planes for many taps": Case(1, 1, 9, 8, (3, 4, 5), (3, 3, 4), (1, 1, 2), ((2, 2), (2, 1), (3, 3))),
     "no batch": Case(0, 1, 4, 5, (6, 6), (3, 3)),
     "no output": Case(2, 1, 4, 5, (2, 6), (3, 3)),
 }  # fmt: skip

@@ -15,6 +15,7 @@ from treadle.devices.cpu.convolution_chunks import block_cycles, choose_sums, cy
 from treadle.devices.cpu.convolution_data import input_correlations
 from treadle.devices.cpu.convolution_forward import correlate
 from treadle.devices.cpu.convolution_packing import pack_weights
+from treadle.devices.cpu.convolution_pixels import looks_at_pixels, pixel_weight_gradient
 from treadle.devices.cpu.convolution_weights import add_chunks, sum_chunks
 from treadle.devices.cpu.correlation import Axis, Correlation, Packing, choose_vectors
 from treadle.devices.cpu.depthwise import reads_channels_together
@@ -174,6 +175,8 @@ def weight_gradient(convolution: Convolution, isa: Isa) -> Lowered:
     correlation = forward_correlation(c)
     if not math.prod(c.kernel) * correlation.channels * c.out_channels:
         return Lowered(())
+    if correlation.pixels and looks_at_pixels(c):
+        return pixel_weight_gradient(c, isa)
     label = f"convolution weight gradient {c.label}"
     sums = choose_sums(correlation, isa)
     if not c.exact and suits(correlation):

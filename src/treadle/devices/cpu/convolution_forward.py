@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from treadle.devices.cpu.convolution_depthwise import accumulate_lanes
 from treadle.devices.cpu.convolution_epilogue import at_corner, fetch_tile, finish_tile, store_tile
@@ -30,10 +31,24 @@ STREAMED_NBYTES = 32 * 1024
 """Weights of a tile beyond this are fetched ahead of their use, `AHEAD_NBYTES` of them."""
 AHEAD_NBYTES = 2048
 
-Level = tuple[int, int, int]
-"""One loop of a sum: how often, and the bytes from one round to the next in the input and in the packed
-weights.
+LEAST_CLIPPED, LEAST_SPARED, LEAST_CHANNELS = 0.05, 0.15, 8
+"""The share of an axis' taps that fall beside the input from which they are left out: by loops of their own
+lengths, or, where a tile has the whole axis, by code of its own for each tap; and the least channels to sum.
 """
+MOST_WRITTEN = 7
+"""Taps that have code of their own."""
+
+
+class Level(NamedTuple):
+    """One loop of a sum: how often, and the bytes from one round to the next in the input and in the packed
+    weights.
+    """
+
+    count: int
+    a_step: int
+    b_step: int
+    clipped: int = 0
+    """The axis whose taps it goes over, if those that fall beside the input are left out."""
 
 
 def correlate(correlations: Sequence[Correlation], packing: Packing, isa: Isa, label: str) -> NativeKernel:
@@ -110,8 +125,23 @@ class TaskWriter:
             tuple(axis.input_stride for axis in self.axes) if self.in_place else self.strip.strides
         )
         """Elements from one input pixel to the next, as the tiles see the input."""
+        self.clipped = self.clipped_axes()
         made = correlation.pixels * correlation.filters * correlation.groups * self.stored_nbytes
         self.streams = streams(isa, made)
+
+    def clipped_axes(self) -> set[int]:
+        """Axes along which taps that fall beside the input are left out."""
+        axes, split, last = self.axes, self.tiling.split, len(self.axes) - 1
+        if self.correlation.channels < LEAST_CHANNELS:
+            return set()
+        found = {
+            axis
+            for axis in range(1, split + 1)
+            if axes[axis].beside(self.tiling.tiles.large if axis == split else 1) >= LEAST_CLIPPED
+        }
+        if last > split and axes[last].taps <= MOST_WRITTEN and axes[last].beside(1) >= LEAST_SPARED:
+            found.add(last)
+        return found
 
     def write(self) -> None:
         """Find the task's place, copy what it reads, and run its tiles."""
@@ -236,7 +266,12 @@ class TaskWriter:
         correlation, extra, moved = at_corner(f, self.correlation, self.extra, (batch, filter, *spatial))
         if moved:
             fetch_tile(f, correlation, extra, pixels, filters)
-        sums = self.sums(a, b, tuple(rows), filters)
+        taps = {
+            axis: self.taps_inside(axis, absolute[axis], size)
+            for axis in self.clipped
+            if axis <= self.tiling.split
+        }
+        sums = self.sums(a, b, pixels, tuple(rows), filters, taps)
         if correlation.epilogue:
             corner, lane = ([0] * len(axes), 0) if moved else (absolute, filter)
             indices = [[f.add(i, j) for i, j in zip(corner, pixel, strict=True)] for pixel in pixels]
@@ -254,8 +289,29 @@ class TaskWriter:
         )
         store_tile(f, sums, into, places, stride, filters, self.apart)
 
-    def sums(self, a: Value, b: Value, rows: tuple[int, ...], filters: int) -> list[list[Value]]:
-        """The tile's sums over taps and channels."""
+    def taps_inside(self, axis: int, first: Index, size: int) -> tuple[Index, Index]:
+        """The first and last + 1 of an axis' taps that meet the input for a tile's outputs along it, `size`
+        of them if it is the split axis.
+        """
+        f, a = self.f, self.axes[axis]
+        place = f.add(f.mul(first, a.stride), a.offset)
+        last = f.add(place, (size - 1) * a.stride if axis == self.tiling.split else 0)
+        begin = f.divmod(f.max(0, f.sub(a.dilation - 1, last)), a.dilation)[0]
+        end = f.divmod(f.max(0, f.sub(a.size + a.dilation - 1, place)), a.dilation)[0]
+        return begin, f.min(a.taps, end)
+
+    def sums(
+        self,
+        a: Value,
+        b: Value,
+        pixels: Sequence[Sequence[int]],
+        rows: tuple[int, ...],
+        filters: int,
+        taps: Mapping[int, tuple[Index, Index]],
+    ) -> list[list[Value]]:
+        """The sums of a tile's pixels over taps and channels; along some axes only over some `taps`, from the
+        first to before the last.
+        """
         f, itemsize = self.f, self.itemsize
         vectors = -(-filters // self.lanes)
         width = vectors * self.lanes * itemsize
@@ -272,39 +328,50 @@ class TaskWriter:
             and not self.correlation.depthwise
         ):
             # Nothing has brought these pixels near: while a line of each is used, fetch the next tile's.
-            count, a_step, b_step = levels.pop()
-            levels += [(count // line, line * a_step, line * b_step), (line, a_step, b_step)]
+            count, a_step, b_step, _ = levels.pop()
+            levels += [
+                Level(count // line, line * a_step, line * b_step), Level(line, a_step, b_step)
+            ]  # fmt: skip
             ahead = rows[-1] + (rows[1] if len(rows) > 1 else 0)
-        *outer, (count, a_step, b_step) = levels
+        *outer, (count, a_step, b_step, _) = levels
         streamed = math.prod(self.packing.kernel) * self.packing.channels * width > STREAMED_NBYTES
         # Pixels that overlap from step to step would be kept in registers that are not there.
         apart = all(after - before >= 4 * a_step for before, after in itertools.pairwise(rows))
-        unroll = max(1, min(4, 24 // (len(rows) * vectors))) if apart else 1
         active = filters % self.lanes if self.correlation.depthwise and self.in_place else 0
-        tile = Tile(
-            self.scalar,
-            self.lanes,
-            rows,
-            a_step,
-            offsets(vectors, self.lanes * itemsize),
-            b_step,
-            active,
-            unroll,
-            b_prefetch=AHEAD_NBYTES if streamed else 0,
-        )
+
+        def innermost(a: Value, b: Value, flat: Sequence[Value], rows: tuple[int, ...]) -> list[Value]:
+            acc = [list(flat[i : i + vectors]) for i in range(0, len(flat), vectors)]
+            unroll = max(1, min(4, 24 // (len(rows) * vectors))) if apart else 1
+            tile = Tile(
+                self.scalar, self.lanes, rows, a_step, offsets(vectors, self.lanes * itemsize), b_step,
+                active, unroll, b_prefetch=AHEAD_NBYTES if streamed else 0,
+            )  # fmt: skip
+            return [value for row in self.accumulate(f, self.isa, tile, acc, a, b, count) for value in row]
+
+        def spared(a: Value, b: Value, flat: Sequence[Value], taps: Level) -> list[Value]:
+            """Each tap for those pixels of which it meets the input."""
+            flat, axis = list(flat), self.axes[taps.clipped]
+            for tap in range(taps.count):
+                met = [i for i, p in enumerate(pixels) if axis.meets(p[taps.clipped], p[taps.clipped], tap)]
+                if not met:
+                    continue
+                places = [i * vectors + v for i in met for v in range(vectors)]
+                at, by = f.at(a, tap * taps.a_step), f.at(b, tap * taps.b_step)
+                found = innermost(at, by, [flat[i] for i in places], tuple([rows[i] for i in met]))
+                for i, value in zip(places, found, strict=True):
+                    flat[i] = value
+            return flat
 
         def level(depth: int, a: Value, b: Value, flat: Sequence[Value]) -> list[Value]:
-            acc = [list(flat[i : i + vectors]) for i in range(0, len(flat), vectors)]
             if depth == len(outer):
                 for row in rows if ahead else ():
                     f.prefetch(f.at(a, row + ahead))
-                return [
-                    value for row in self.accumulate(f, self.isa, tile, acc, a, b, count) for value in row
-                ]
-            trips, a_move, b_move = outer[depth]
+                return innermost(a, b, flat, rows)
+            trips, a_move, b_move, axis = outer[depth]
+            if axis > self.tiling.split:
+                return spared(a, b, flat, outer[depth])
             return f.loop(
-                0,
-                trips,
+                *taps.get(axis, (0, trips)),
                 lambda i, *flat: level(depth + 1, f.at(a, f.mul(i, a_move)), f.at(b, f.mul(i, b_move)), flat),
                 list(flat),
             )
@@ -318,20 +385,21 @@ class TaskWriter:
         """
         packing, itemsize = self.packing, self.itemsize
         block = packing.channel_block
-        levels: list[Level] = [(block, itemsize, width)]
+        levels = [Level(block, itemsize, width)]
         tap_nbytes, start = block * width, 0
-        for axis, stride, kernel in zip(
-            self.axes[:0:-1], self.input_strides[:0:-1], packing.kernel[::-1], strict=True
-        ):
+        for number in range(len(self.axes) - 1, 0, -1):
+            axis, stride = self.axes[number], self.input_strides[number]
             start += axis.first_tap * tap_nbytes
+            clipped = number if number in self.clipped else 0
             if axis.taps > 1:
-                levels.insert(0, (axis.taps, axis.dilation * stride * itemsize, axis.tap_step * tap_nbytes))
-            tap_nbytes *= kernel
+                steps = axis.dilation * stride * itemsize, axis.tap_step * tap_nbytes
+                levels.insert(0, Level(axis.taps, *steps, clipped))
+            tap_nbytes *= packing.kernel[number - 1]
         if packing.channels > block:
-            levels.insert(0, (packing.channels // block, block * itemsize, tap_nbytes))
+            levels.insert(0, Level(packing.channels // block, block * itemsize, tap_nbytes))
         while len(levels) > 1:
-            (outer, outer_a, outer_b), (count, a_step, b_step) = levels[-2:]
-            if outer_a != count * a_step or outer_b != count * b_step:
+            (outer, outer_a, outer_b, clipped), (count, a_step, b_step, _) = levels[-2:]
+            if clipped or outer_a != count * a_step or outer_b != count * b_step:
                 break
-            levels[-2:] = [(outer * count, a_step, b_step)]
+            levels[-2:] = [Level(outer * count, a_step, b_step)]
         return levels, start

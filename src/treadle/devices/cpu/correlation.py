@@ -66,6 +66,17 @@ class Axis:
         """How many input elements `outs` neighbouring outputs span."""
         return (outs - 1) * self.stride + max(self.taps - 1, 0) * self.dilation + 1
 
+    def meets(self, first: int, last: int, tap: int) -> bool:
+        """Whether a tap of some output of a range meets the input."""
+        begin, end = (out * self.stride + self.offset + tap * self.dilation for out in (first, last))
+        return end >= 0 and begin < self.size
+
+    def beside(self, together: int) -> float:
+        """The share of taps that fall beside the input for all of `together` neighbouring outputs."""
+        runs = [(first, min(first + together, self.out) - 1) for first in range(0, self.out, together)]
+        missed = sum(not self.meets(*run, tap) for run in runs for tap in range(self.taps))
+        return missed / max(1, len(runs) * self.taps)
+
     @property
     def has_halo(self) -> bool:
         """Whether some tap of some output falls outside the input."""
