@@ -10,10 +10,10 @@ from collections.abc import Collection, Sequence
 
 from treadle.compiler.memory import ALIGNMENT
 from treadle.compiler.program import BufferInfo, Call, LibraryCall
-from treadle.devices.cpu import compilation, jit
+from treadle.devices.cpu.compilation import Compilers
 from treadle.devices.cpu.emit import Emitter, Placed
 from treadle.devices.cpu.image import HostStep, Image, Part
-from treadle.devices.cpu.native import LoadedKernel, Lowered, NativeKernel, Step
+from treadle.devices.cpu.native import Lowered, NativeKernel, Step
 from treadle.devices.cpu.section import Section, can_fail
 from treadle.devices.cpu.target import Isa
 from treadle.graph.node import Node, Type
@@ -27,12 +27,17 @@ class Build:
     """A graph that went through the passes: `image` is what runs, the rest is there to be looked at."""
 
     def __init__(
-        self, outputs: Sequence[Node], donors: Sequence[int | None], isa: Isa, lasting: Collection[int] = ()
+        self,
+        outputs: Sequence[Node],
+        donors: Sequence[int | None],
+        isa: Isa,
+        lasting: Collection[int] = (),
+        compilers: Compilers | None = None,
     ):
         self.outputs = outputs
         self.isa = isa
         began = time.perf_counter()
-        self.section = Section(outputs, donors, isa, lasting)
+        self.section = Section(outputs, donors, isa, lasting, None if compilers is None else compilers.add)
         self.passes, self.fused, self.calls = self.section.passes, self.section.fused, self.section.calls
         leaves, first = self.section.leaves, 1 + len(self.section.leaves)
         # The word in which kernels report a fault, for the whole run, comes after all that is temporary.
@@ -54,7 +59,8 @@ class Build:
             self.placed.emit_prologue(self.emitter, self.emitter.register())
         segments = self._segments()
         self.kernels = self.emitter.kernels
-        names = [(jit.file_name(kernel.text, isa), kernel.facts) for kernel in self.kernels]
+        name = (compilers or Compilers(isa)).name
+        names = [(name(kernel.text), kernel.facts) for kernel in self.kernels]
         self.image = Image(
             tuple(names),
             segments,
@@ -68,10 +74,6 @@ class Build:
             None if prologue is None else (prologue.nbytes, prologue.leaves),
         )
         self.times_ms = {**self.passes.times_ms, "emit": (time.perf_counter() - began) * 1e3}
-
-    def load(self) -> list[LoadedKernel]:
-        """The image's kernels, compiled where they are new."""
-        return compilation.load_many(self.kernels, self.isa)
 
     def _output(self, i: int, buffer: int) -> tuple[int | None, str, int]:
         info = self.fused.buffers[buffer]

@@ -13,6 +13,7 @@ pointers by constants, are as quick without it (docs/results.md).
 
 from __future__ import annotations
 
+import queue
 import struct
 import sys
 import threading
@@ -111,15 +112,25 @@ def reply(stream: IO[bytes]) -> bytes | None:
 
 
 def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
-    """Answer requests until there are no more."""
-    while len(head := requests.read(REQUEST.size)) == REQUEST.size:
-        features, triple, text = (requests.read(length).decode() for length in REQUEST.unpack(head))
+    """Answer requests until there are no more. They are read all the time, so that whoever asks for much
+    before it takes an answer does not wait for ever.
+    """
+    waiting: queue.SimpleQueue[tuple[str, ...] | None] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(requests, waiting), daemon=True).start()
+    while (asked := waiting.get()) is not None:
+        features, triple, text = asked
         try:
             payload, worked = object_code(text, features, triple), True
         except Exception as error:
             payload, worked = str(error).encode(), False
         replies.write(REPLY.pack(worked, len(payload)) + payload)
         replies.flush()
+
+
+def _read(requests: IO[bytes], waiting: queue.SimpleQueue[tuple[str, ...] | None]) -> None:
+    while len(head := requests.read(REQUEST.size)) == REQUEST.size:
+        waiting.put(tuple([requests.read(length).decode() for length in REQUEST.unpack(head)]))
+    waiting.put(None)
 
 
 if __name__ == "__main__":

@@ -1,127 +1,158 @@
-"""Compiling many kernels at once: what is not on the disk is shared among this process and a few that are
-started for it.
+"""Compiling many kernels: what is not on the disk is shared among this process and a few that are started for
+it, and those begin while this one is still writing kernels.
 
-That pays from about half a second of work: a compiler process takes 0.1 s to start. Whatever becomes of those
-processes, this one finishes the work; it alone decides what an error is.
+Whatever becomes of those processes, this one finishes the work; it alone decides what an error is.
 """
 
 from __future__ import annotations
 
-import contextlib
-import subprocess
-import sys
+import heapq
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import llvmlite.binding as llvm
 
-from treadle.devices.cpu import codegen, jit
+from treadle.devices.cpu import codegen, jit, objects, servers
 from treadle.devices.cpu.native import ENTRY, LoadedKernel, NativeKernel
+from treadle.devices.cpu.servers import Server
 from treadle.devices.cpu.target import Isa, host_isas
-from treadle.devices.cpu.threads import num_threads
 
-MODULE_S, CHARACTER_S = 2e-3, 1.2e-6
+MODULE_S, CHARACTER_S = 2e-3, 0.4e-6
 """About what compiling takes: for each module, and for each character of its text."""
-PROCESS_S = 0.5
-"""As many processes, this one among them, as there are such portions of work."""
-MAXIMUM_PROCESSES = 16
+AHEAD = 2
+"""How many texts a server has at a time, since this process is slow to answer while it writes others."""
+SERVER_S = 0.25
+"""There is a server for each such portion of work, if so many may be: one takes 0.1 s to start."""
 
 
 def load_many(kernels: Sequence[NativeKernel], isa: Isa | None = None) -> list[LoadedKernel]:
     """`jit.load` of each, sooner where many must be compiled."""
-    isa = isa or host_isas()[0]
-    texts = {kernel.text for kernel in kernels if not jit.is_loaded(kernel.text, isa)}
-    missing = [text for text in texts if not jit.is_kept(text, isa)]
-    work_s = sum(MODULE_S + CHARACTER_S * len(text) for text in missing)
-    processes = min(int(work_s / PROCESS_S), num_threads(), len(missing), MAXIMUM_PROCESSES)
-    codes = compile_texts(missing, isa, processes) if processes > 1 else {}
-    # Held until every kernel has taken hold of its own.
-    libraries = [jit.load_module(text, (ENTRY,), isa, code) for text, code in codes.items()]
-    loaded = [jit.load(kernel, isa) for kernel in kernels]
-    del libraries
-    return loaded
+    with Compilers(isa or host_isas()[0]) as compilers:
+        compilers.add(kernels)
+        return compilers.load(kernels)
 
 
-def compile_texts(texts: Sequence[str], isa: Isa, processes: int) -> dict[str, bytes]:
-    """Object code of each text, by so many processes, this one among them.
-
-    Raises RuntimeError with LLVM's message where a text is wrong.
+class Compilers:
+    """A block in which kernels are compiled by other processes as they become known. `started` are servers
+    that are there already.
     """
-    # The longest come first, so that no process is left alone with one at the end.
-    waiting = deque(sorted(texts, key=len, reverse=True))
-    codes: dict[str, bytes] = {}
-    servers = [server for server in (_start_server() for _ in range(processes - 1)) if server is not None]
-    feeders = [threading.Thread(target=_feed, args=(s, waiting, codes, isa), daemon=True) for s in servers]
-    for feeder in feeders:
-        feeder.start()
-    try:
-        _compile_here(waiting, codes, isa)
-        for feeder in feeders:
-            feeder.join()
-        _compile_here(waiting, codes, isa)  # what servers gave back
-    finally:
-        waiting.clear()
-        for server in servers:
+
+    def __init__(self, isa: Isa, started: Iterable[Server] = ()):
+        self.isa = isa
+        self.codes: dict[str, bytes] = {}
+        """Object code by name."""
+        self._names: dict[str, str] = {}
+        # The longest come first, so that no process is left alone with one at the end.
+        self._waiting: list[tuple[int, str]] = []
+        self._change = threading.Condition()
+        self._all_known = False
+        self._work_s = 0.0
+        self._servers: list[Server] = []
+        self._feeders: list[threading.Thread] = []
+        for server in started:
+            self._employ(server)
+
+    def __enter__(self) -> Compilers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._change:
+            self._waiting.clear()
+            self._all_known = True
+            self._change.notify_all()
+        for server in self._servers:
             server.kill()
-        for feeder in feeders:
+        for feeder in self._feeders:
             feeder.join()
-        for server in servers:
-            _close(server)
-    return codes
+        for server in self._servers:
+            servers.close(server)
 
+    def name(self, text: str) -> str:
+        """What the object code of a text is kept under."""
+        name = self._names.get(text)
+        if name is None:
+            name = self._names[text] = jit.file_name(text, self.isa)
+        return name
 
-def _compile_here(waiting: deque[str], codes: dict[str, bytes], isa: Isa) -> None:
-    while waiting:
+    def add(self, kernels: Iterable[NativeKernel]) -> None:
+        """Kernels that will be loaded: those that are new may be compiled from now on."""
+        for kernel in kernels:
+            text = kernel.text
+            if text in self._names:
+                continue
+            name = self.name(text)
+            if objects.is_loaded(name, (ENTRY,)) or objects.is_kept(name):
+                continue
+            with self._change:
+                heapq.heappush(self._waiting, (-len(text), text))
+                self._change.notify()
+            self._work_s += MODULE_S + CHARACTER_S * len(text)
+            if min(int(self._work_s / SERVER_S), servers.most()) > len(self._servers):
+                server = servers.start()
+                if server is not None:
+                    self._employ(server)
+
+    def load(self, kernels: Sequence[NativeKernel]) -> list[LoadedKernel]:
+        """All of them, in order. Ends what this object is for.
+
+        Raises RuntimeError with LLVM's message where a text is wrong.
+        """
+        self.add(kernels)
+        self._finish()
+        return [LoadedKernel(kernel.facts, self._library(kernel.text)) for kernel in kernels]
+
+    def _library(self, text: str) -> objects.Library:
+        name = self.name(text)
+        return objects.load(name, (ENTRY,), lambda: self.codes.get(name) or jit.object_code(text, self.isa))
+
+    def _finish(self) -> None:
+        """Compile what is waiting, here too."""
+        with self._change:
+            self._all_known = True
+            self._change.notify_all()
+        self._compile_here()
+        for feeder in self._feeders:
+            feeder.join()
+        self._compile_here()  # what servers gave back
+
+    def _compile_here(self) -> None:
+        while (text := self._next()) is not None:
+            self.codes[self.name(text)] = jit.object_code(text, self.isa)
+
+    def _next(self, wait: bool = True) -> str | None:
+        """The longest text that waits, or None: there is none, and with `wait` there will be no more."""
+        with self._change:
+            while not self._waiting:
+                if self._all_known or not wait:
+                    return None
+                self._change.wait()
+            return heapq.heappop(self._waiting)[1]
+
+    def _employ(self, server: Server) -> None:
+        self._servers.append(server)
+        feeder = threading.Thread(target=self._feed, args=(server,), daemon=True)
+        self._feeders.append(feeder)
+        feeder.start()
+
+    def _feed(self, server: Server) -> None:
+        """Hand texts to a server until none are left or it fails; what it failed at goes back."""
+        assert server.stdin is not None and server.stdout is not None
+        triple = llvm.get_process_triple()
+        asked: deque[str] = deque()
         try:
-            text = waiting.popleft()
-        except IndexError:  # a server took the last one
-            return
-        codes[text] = jit.object_code(text, isa)
-
-
-def _start_server() -> subprocess.Popen[bytes] | None:
-    """A process that compiles, in a group of its own, so that an interrupt at the keyboard is left to this
-    one.
-    """
-    if not sys.executable or getattr(sys, "frozen", False):
-        return None
-    # Without -P the folder of that file would come first on the path, and its names hide the standard
-    # library's.
-    command = [sys.executable, "-P", codegen.__file__]
-    pipe = subprocess.PIPE
-    try:
-        return subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, start_new_session=True
-        )
-    except OSError:
-        return None
-
-
-def _close(server: subprocess.Popen[bytes]) -> None:
-    """Leave neither a zombie nor an open pipe behind."""
-    for stream in (server.stdin, server.stdout):
-        if stream is not None:
-            with contextlib.suppress(OSError):
-                stream.close()
-    server.wait()
-
-
-def _feed(server: subprocess.Popen[bytes], waiting: deque[str], codes: dict[str, bytes], isa: Isa) -> None:
-    """Hand texts to a server until none are left or it fails; what it failed at goes back."""
-    assert server.stdin is not None and server.stdout is not None
-    triple = llvm.get_process_triple()
-    while waiting:
-        try:
-            text = waiting.popleft()
-        except IndexError:
-            return
-        try:
-            codegen.request(server.stdin, text, isa.features, triple)
-            code = codegen.reply(server.stdout)
+            while True:
+                while len(asked) < AHEAD and (text := self._next(wait=not asked)) is not None:
+                    asked.append(text)
+                    codegen.request(server.stdin, text, self.isa.features, triple)
+                if not asked:
+                    return
+                code = codegen.reply(server.stdout)
+                if code is None:
+                    break
+                self.codes[self.name(asked.popleft())] = code
         except (OSError, ValueError):
-            code = None
-        if code is None:
-            waiting.append(text)
-            return
-        codes[text] = code
+            pass
+        with self._change:
+            for text in asked:
+                heapq.heappush(self._waiting, (-len(text), text))

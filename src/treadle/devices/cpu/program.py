@@ -20,7 +20,7 @@ from treadle import config, interrupts
 from treadle.compiler import recording
 from treadle.compiler.executable import Committed, Executable, Leaf
 from treadle.devices.buffer import Buffer
-from treadle.devices.cpu import image
+from treadle.devices.cpu import image, servers
 from treadle.devices.cpu.hosted import Apply, prepared
 from treadle.devices.cpu.image import HostStep
 from treadle.devices.cpu.retained import Retained
@@ -35,6 +35,7 @@ from treadle.graph.node import Node, Type
 
 if TYPE_CHECKING:
     from treadle.devices.cpu.build import Build
+    from treadle.devices.cpu.native import LoadedKernel
 
 SCALAR_NBYTES = 16
 
@@ -78,9 +79,7 @@ class CpuExecutable(Executable):
         # What is verified must be there to be verified.
         found = image.find(name) if name is not None and not config.options.check else None
         if found is None:
-            self.image = self.build.image
-            self._check_memory()
-            kernels = self.build.load()
+            kernels = self._compile()
             if name is not None:
                 image.keep(name, self.image)
         else:
@@ -107,6 +106,18 @@ class CpuExecutable(Executable):
 
     def _compiled(self, graph: Closed) -> CpuExecutable:
         return CpuExecutable(graph.outputs, [None] * len(graph.outputs), self.isa)
+
+    def _compile(self) -> list[LoadedKernel]:
+        """Make the image, and its kernels."""
+        started = servers.early(self.order)
+        from treadle.devices.cpu.build import Build
+        from treadle.devices.cpu.compilation import Compilers
+
+        with Compilers(self.isa, started) as compilers:
+            self.build = Build(self.outputs, self._donors, self.isa, self._lasting, compilers)
+            self.image = self.build.image
+            self._check_memory()
+            return compilers.load(self.build.kernels)
 
     @cached_property
     def build(self) -> Build:

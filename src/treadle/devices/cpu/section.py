@@ -4,7 +4,7 @@ block of the arena. Knows not where the block is.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from treadle.compiler.pipeline import Target, run_passes
 from treadle.compiler.program import Call, LibraryCall, LoopCall
 from treadle.compiler.schedule import overwritten
 from treadle.devices.cpu.lowering import EPILOGUES, has_kernel, is_library, lower_call, runs_channels_last
-from treadle.devices.cpu.native import Lowered, Step
+from treadle.devices.cpu.native import Lowered, NativeKernel, Step
 from treadle.devices.cpu.prologue import prologue
 from treadle.devices.cpu.target import Isa
 from treadle.dtypes import uint8
@@ -48,12 +48,18 @@ class Section:
         donors: Sequence[int | None],
         isa: Isa,
         lasting: Collection[int] = (),
+        known: Callable[[Iterable[NativeKernel]], None] | None = None,
     ):
+        """`known` is told of kernels as they are written."""
         self.outputs = outputs
         self.passes = run_passes(outputs, donors, TARGET, can_fail, lasting)
         self.fused = self.passes.fused
         self.calls = self.passes.schedule.calls
-        self.lowered = [_lowered(call, isa) for call in self.calls]
+        self.lowered: list[Lowered | Nest | None] = []
+        for call in self.calls:
+            self.lowered.append(lowered := _lowered(call, isa))
+            if known is not None and isinstance(lowered, Lowered):
+                known([step.kernel for step in lowered.steps])
         self.leaves = _leaf_types(
             outputs, [info.index for info in self.fused.buffers if info.source == "input"]
         )
