@@ -90,11 +90,26 @@ def weights_first(tiles: int, parts: int, chunk: int):
 def patches_first(tiles: int, parts: int, chunk: int):
     """A cut whose patches are transformed by a step before."""
     return lambda size, factors: replace(
-        weights_first(tiles, parts, chunk)(size, factors), channel_block=channel_blocks(factors.channels)
+        weights_first(tiles, parts, chunk)(size, factors),
+        patches_first=True,
+        channel_block=(*channel_blocks(factors.channels, factors.lanes), 0)[0],
     )
 
 
-CUTS = (weights_first(5, 2, 1), weights_first(40, 1, 3), patches_first(7, 2, 1), patches_first(99, 3, 2))
+def both_first(tiles: int, parts: int, chunk: int):
+    """A cut whose weights and patches are transformed by steps before."""
+    return lambda size, factors: replace(
+        weights_first(tiles, parts, chunk)(size, factors), patches_first=True
+    )
+
+
+CUTS = (
+    weights_first(5, 2, 1),
+    weights_first(40, 1, 3),
+    patches_first(7, 2, 1),
+    patches_first(99, 3, 2),
+    both_first(7, 2, 1),
+)
 
 
 @pytest.mark.parametrize("isa", host_isas(), ids=lambda isa: isa.name)

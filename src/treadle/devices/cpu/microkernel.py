@@ -9,11 +9,15 @@ registers and memory, not tensors.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from treadle.devices.cpu.elements import load_numbers, load_vector, multiply_add
 from treadle.devices.cpu.ir import Function, Index, Value, vector
 from treadle.devices.cpu.target import Isa
+
+LINE_NBYTES = 64
+"""Of a cache."""
 
 Accumulators = list[list[Value]]
 """acc[row][v], each a vector of the tile's width."""
@@ -59,10 +63,20 @@ def zeros(f: Function, rows: int, vectors: int, type: str) -> Accumulators:
 
 
 def accumulate(
-    f: Function, isa: Isa, tile: Tile, acc: Accumulators, a: Value, b: Value, k: Index
+    f: Function,
+    isa: Isa,
+    tile: Tile,
+    acc: Accumulators,
+    a: Value,
+    b: Value,
+    k: Index,
+    ahead: Sequence[tuple[Value, int]] = (),
 ) -> Accumulators:
     """Add the products of `k` steps to `acc` and return the sums. The order of the sum is k = 0, 1, ... for
     every element.
+
+    `ahead` names memory that later products read: from each pointer on so many lines are fetched in every
+    round of `Tile.unroll` steps.
 
     `a` and `b` point to the operands at k = 0; `k` may be a run-time value. Calls may be chained over
     several ranges of k (a convolution's taps): the accumulators stay in registers.
@@ -90,19 +104,25 @@ def accumulate(
             sums += [multiply_add(f, isa, factor, loaded[v], flat[row * vectors + v]) for v in range(vectors)]
         return sums
 
-    def steps(a: Value, b: Value, flat: list[Value], count: int) -> list[Value]:
+    def steps(count: int, a: Value, b: Value, *rest: Value) -> list[Value]:
+        fetched, flat = rest[: len(ahead)], list(rest[len(ahead) :])
+        for pointer, (_, lines) in zip(fetched, ahead, strict=True):
+            for line in range(lines):
+                f.prefetch(f.at(pointer, line * LINE_NBYTES), locality=2)
         for u in range(count):
             flat = step(a, b, flat, u)
-        return [f.at(a, count * tile.a_step), f.at(b, count * tile.b_step), *flat]
+        moved = [f.at(p, lines * LINE_NBYTES) for p, (_, lines) in zip(fetched, ahead, strict=True)]
+        return [f.at(a, count * tile.a_step), f.at(b, count * tile.b_step), *moved, *flat]
 
     unroll = tile.unroll if not isinstance(k, int) else max(1, min(tile.unroll, k))
     rounds, rest = f.divmod(k, unroll)
-    carried = [a, b, *(value for row in acc for value in row)]
-    carried = f.loop(0, rounds, lambda _, a, b, *flat: steps(a, b, list(flat), unroll), carried)
+    carried = [a, b, *(pointer for pointer, _ in ahead), *(value for row in acc for value in row)]
+    carried = f.loop(0, rounds, lambda _, *values: steps(unroll, *values), carried)
     if isinstance(rest, int):
-        flat = steps(carried[0], carried[1], carried[2:], rest)[2:]
+        carried = steps(rest, *carried) if rest else carried
     else:
-        flat = f.loop(0, rest, lambda _, a, b, *flat: steps(a, b, list(flat), 1), carried)[2:]
+        carried = f.loop(0, rest, lambda _, *values: steps(1, *values), carried)
+    flat = carried[2 + len(ahead) :]
     return [flat[row * vectors : (row + 1) * vectors] for row in range(len(acc))]
 
 

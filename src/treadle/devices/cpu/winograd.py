@@ -4,7 +4,8 @@ multiplications.
 Patches of 6x6 inputs become 36 factors, and so do the 3x3 weights; their products, channels summed, are 36
 small products of matrices; and of these tiles of 4x4 outputs are made. Where tiles are many, the weights are
 transformed first, and tasks take blocks of tiles, whose factors and products stay in the caches. Where they
-are few and the weights many, the patches are transformed first, and tasks take blocks of filters. Which, and
+are few and the weights many, the patches are transformed first, and tasks take blocks of filters; between,
+both are. Products go place by place, and fetch what those of the next place read while they sum. Which, and
 whether this runs at all, is a function of shape and instruction set alone.
 """
 
@@ -16,10 +17,10 @@ from treadle.devices.cpu.copies import copied, row_major
 from treadle.devices.cpu.correlation import Correlation
 from treadle.devices.cpu.native import Lowered, Step
 from treadle.devices.cpu.target import Isa
-from treadle.devices.cpu.winograd_cut import Cut, choose_cut, cycles, direct_cycles
+from treadle.devices.cpu.winograd_cut import Cut, choose_cut, direct_cycles
 from treadle.devices.cpu.winograd_filters import Factors, Weights, transform_filters
-from treadle.devices.cpu.winograd_kernels import ProductWriter, planes_of, transform_patches
-from treadle.devices.cpu.winograd_tiles import ITEMSIZE
+from treadle.devices.cpu.winograd_kernels import ProductWriter, patches_nbytes, transform_patches
+from treadle.devices.cpu.winograd_tiles import ITEMSIZE, grid_of
 from treadle.devices.cpu.winograd_transform import TAPS
 
 GAIN = 0.85
@@ -46,7 +47,7 @@ def pays(correlation: Correlation, isa: Isa) -> bool:
     if not applies(correlation) or min(correlation.channels, correlation.filters) < isa.lanes(ITEMSIZE):
         return False
     factors = factors_of(correlation, isa)
-    ours = cycles(choose_cut(correlation, factors, isa), correlation, factors, isa)
+    ours, _ = choose_cut(grid_of(correlation).size, factors, isa)
     return ours < GAIN * direct_cycles(correlation, isa)
 
 
@@ -62,30 +63,32 @@ def lower(
     output ``("out", 0)``.
     """
     steps, temporaries = [], []
-    source = ("in", 0)
+
+    def temporary(nbytes: int) -> tuple[str, int]:
+        temporaries.append(nbytes)
+        return "temp", len(temporaries) - 1
+
+    source, transformed = ("in", 0), ("in", 1)
     batch, down, across = correlation.axes
     channels = correlation.channels
     if correlation.input_channel_stride != 1 and channels > 1:
-        source, shape = ("temp", 1), (batch.size, down.size, across.size, channels)
+        shape = (batch.size, down.size, across.size, channels)
         strides = row_major(shape)
+        source = temporary(ITEMSIZE * strides[0] * batch.size)
         given = (batch.input_stride, down.input_stride, across.input_stride, correlation.input_channel_stride)
         steps.append(copied(isa, shape, (("in", 0), given, "float32"), (source, strides, "float32")))
-        temporaries.append(ITEMSIZE * strides[0] * batch.size)
         axes = [replace(axis, input_stride=s) for axis, s in zip(correlation.axes, strides, strict=False)]
         correlation = replace(correlation, axes=tuple(axes), input_channel_stride=1)
     factors = factors_of(correlation, isa)
-    cut = cut or choose_cut(correlation, factors, isa)
-    if cut.channel_block:
-        steps.append(Step(transform_patches(correlation, isa), (source, ("temp", 0))))
-        # Every block multiplies as many tiles as the largest: the last one's may lie behind the end.
-        tiles = cut.tiles.size + (cut.tiles.larger < cut.tiles.parts)
-        temporaries.insert(0, tiles * planes_of(channels, isa).tile_nbytes)
-        operands = ("temp", 0), ("in", 1)
-    else:
-        steps.append(Step(transform_filters(factors, weights, isa), (("in", 1), ("temp", 0))))
-        temporaries.insert(0, factors.nbytes)
-        operands = source, ("temp", 0)
+    cut = cut or choose_cut(grid_of(correlation).size, factors, isa)[1]
+    if not cut.channel_block:
+        transformed = temporary(factors.nbytes)
+        steps.append(Step(transform_filters(factors, weights, isa), (("in", 1), transformed)))
+    if cut.patches_first:
+        patches = temporary(patches_nbytes(cut, channels, isa))
+        steps.append(Step(transform_patches(correlation, cut.channel_block, isa), (source, patches)))
+        source = patches
     kernel = ProductWriter(correlation, factors, weights, cut, isa).kernel(label)
     extra = tuple(("in", 2 + i) for i in range(len(correlation.extra)))
-    steps.append(Step(kernel, (*operands, ("out", 0), *extra)))
+    steps.append(Step(kernel, (source, transformed, ("out", 0), *extra)))
     return Lowered(tuple(steps), tuple(temporaries), prepared=len(steps) - 1)

@@ -20,8 +20,7 @@ from treadle.devices.cpu.winograd_transform import (
     PATCH,
     PLACES,
     TAPS,
-    transform_in_memory,
-    work_nbytes,
+    transform,
 )
 
 ITEMSIZE = 4
@@ -142,30 +141,30 @@ class FilterWriter:
         if weights.filter != 1:
             flat = weights.channel == TAPS * TAPS and weights.taps == (TAPS, 1)
             self.run = "channels" if weights.channel == 1 else "taps" if flat else ""
-        squares = TAPS * TAPS * self.lanes * isa.vector_nbytes if self.run else 0
-        self.scratch_nbytes = squares + work_nbytes(FILTER, isa.vector_nbytes)
-        self.squares, self.work = scratch, f.at(scratch, squares)
+        self.scratch_nbytes = TAPS * TAPS * self.lanes * isa.vector_nbytes if self.run else 0
+        self.squares = scratch
 
     def tile(self, begin: Value, into: Value, filters: int, first: Index, last: Index) -> None:
         """Channels first ... last - 1 of a tile whose first filter's first channel lies at `begin`."""
         f, factors, weights, lanes = self.f, self.factors, self.weights, self.lanes
         vectors, type = factors.vectors_of(filters), vector("float", lanes)
 
-        def finish(c: Index, v: Index, load: Callable[[int, Index], Value]) -> None:
+        def finish(c: Index, v: Index, load: Callable[[int, int], Value]) -> None:
             to = f.at(into, f.mul(f.add(f.mul(c, vectors), v), lanes * ITEMSIZE))
 
-            def store(r: Index, values: list[Value]) -> None:
-                begin = f.at(to, f.mul(r, PATCH * factors.plane_nbytes))
-                for column, value in enumerate(values):
-                    f.store(value, f.at(begin, column * factors.plane_nbytes))
-
-            transform_in_memory(f, self.isa, FILTER, type, self.work, load, store)
+            columns = [
+                transform(f, self.isa, FILTER, [load(r, column) for r in range(TAPS)])
+                for column in range(TAPS)
+            ]
+            for r, row in enumerate(zip(*columns, strict=True)):
+                for column, value in enumerate(transform(f, self.isa, FILTER, row)):
+                    f.store(value, f.at(to, (r * PATCH + column) * factors.plane_nbytes))
 
         def from_memory(c: Index, v: Index, active: int) -> None:
             moved = f.add(f.mul(c, weights.channel), f.mul(v, lanes * weights.filter))
             corner = f.at(begin, f.mul(moved, ITEMSIZE))
 
-            def load(row: int, column: Index) -> Value:
+            def load(row: int, column: int) -> Value:
                 place = f.at(corner, f.mul(self.place(row, column), ITEMSIZE))
                 if weights.filter == 1:
                     return load_vector(f, place, type, active)
@@ -194,7 +193,7 @@ class FilterWriter:
         return self.f.add(self.f.mul(row, rows), self.f.mul(column, columns))
 
     def turned(
-        self, begin: Value, c: Index, v: Index, body: Callable[[Index, Callable[[int, Index], Value]], None]
+        self, begin: Value, c: Index, v: Index, body: Callable[[Index, Callable[[int, int], Value]], None]
     ) -> None:
         """``body(channel, load)`` for the `lanes` channels from c on, their filters turned to be
         neighbours.
@@ -219,9 +218,8 @@ class FilterWriter:
             stride, between = (TAPS * TAPS, 1) if self.run == "taps" else (1, lanes)
             begin = f.at(self.squares, f.mul(lane, stride * width))
 
-            def load(row: int, column: Index) -> Value:
-                tap = f.add(column, row * TAPS)
-                return f.load(type, f.at(begin, f.mul(tap, between * width)))
+            def load(row: int, column: int) -> Value:
+                return f.load(type, f.at(begin, (row * TAPS + column) * between * width))
 
             body(f.add(c, lane), load)
 

@@ -5,11 +5,13 @@ Every product is made of calls of the one microkernel. Knows how the work was cu
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from treadle.devices.cpu.convolution_strip import clear
-from treadle.devices.cpu.correlation import Correlation, strip_pitch
+from treadle.devices.cpu.correlation import Correlation
 from treadle.devices.cpu.expression import module_for
-from treadle.devices.cpu.ir import Index, Value, vector
-from treadle.devices.cpu.microkernel import Tile, accumulate, offsets, rows_that_fit, zeros
+from treadle.devices.cpu.ir import Index, Value
+from treadle.devices.cpu.microkernel import LINE_NBYTES, Tile, accumulate, offsets, rows_that_fit, zeros
 from treadle.devices.cpu.native import NativeKernel
 from treadle.devices.cpu.target import Isa
 from treadle.devices.cpu.tiling import EvenCut
@@ -25,31 +27,38 @@ from treadle.devices.cpu.winograd_tiles import (
 )
 from treadle.devices.cpu.winograd_transform import OUTPUT, PLACES, work_nbytes
 
-LINE_NBYTES = 64
-STREAMED_NBYTES = 32 * 1024
-"""Weights of a tile beyond this are fetched ahead of their use, `AHEAD_NBYTES` of them."""
-AHEAD_NBYTES = 2048
+UNROLL = 4
+"""Steps of channels between two fetches of what the next place reads."""
+NEAR_NBYTES = 1 << 19
+"""Of factors that are near without being fetched."""
 PATCHES = 8
 """Tiles of a task that transforms the input alone."""
 
 
-def planes_of(width: int, isa: Isa) -> Planes:
-    """[tile][place][channel] for that many channels. All places of a tile lie together, so that a transform
-    touches few pages.
-    """
+def planes_of(tiles: int, channels: int, isa: Isa) -> Planes:
+    """A place's products read one run of memory."""
     lanes = isa.lanes(ITEMSIZE)
-    pitch = strip_pitch(-(-width // lanes) * lanes, lanes, ITEMSIZE) * ITEMSIZE
-    return Planes(PLACES * pitch + LINE_NBYTES, pitch)
+    pitch = -(-channels // lanes) * lanes * ITEMSIZE
+    return Planes(pitch, -(-tiles * pitch // LINE_NBYTES) * LINE_NBYTES + LINE_NBYTES)
 
 
-def transform_patches(correlation: Correlation, isa: Isa) -> NativeKernel:
+def patches_nbytes(cut: Cut, channels: int, isa: Isa) -> int:
+    """Of all tiles' factors. Every block multiplies as many tiles as the largest: the last one's may lie
+    behind the end.
+    """
+    planes = planes_of(cut.tiles.size, cut.channel_block or channels, isa)
+    blocks = channels // cut.channel_block if cut.channel_block else 1
+    return blocks * planes.nbytes + (planes.tile_nbytes if cut.tiles.larger < cut.tiles.parts else 0)
+
+
+def transform_patches(correlation: Correlation, channel_block: int, isa: Isa) -> NativeKernel:
     """Operands: input, factors of all tiles."""
     module = module_for(isa)
     f = module.function("kernel", ["ptr", "i64", "i64", "ptr"])
     arguments, first, last, scratch = f.arguments
     source, target = f.load("ptr", arguments, 8), f.load("ptr", f.at(arguments, 8), 8)
-    planes = planes_of(correlation.channels, isa)
     cut = EvenCut(grid_of(correlation).size, PATCHES)
+    planes = planes_of(cut.size, channel_block or correlation.channels, isa)
     clear(f, scratch, correlation.channels * ITEMSIZE)
 
     def patch(tile: Index) -> None:
@@ -65,8 +74,8 @@ def transform_patches(correlation: Correlation, isa: Isa) -> NativeKernel:
 class ProductWriter:
     """Writes the kernel whose tasks are blocks of tiles, for a part of the filters each.
 
-    Operands: input and transformed weights, or transformed input and weights, as the cut says; output; those
-    of the epilogue.
+    Operands: input and weights, either of them transformed before as the cut says; output; those of the
+    epilogue.
     """
 
     def __init__(self, correlation: Correlation, factors: Factors, weights: Weights, cut: Cut, isa: Isa):
@@ -78,9 +87,10 @@ class ProductWriter:
         if cut.channel_block:
             filters = min(self.chunk * factors.tile, factors.filters)
             self.factors = Factors(cut.channel_block, filters, factors.lanes, factors.vectors)
-        self.read = planes_of(factors.channels, isa)
-        """Factors of the block's input."""
-        self.made = planes_of(min(self.chunk * factors.tile, factors.width), isa)
+        tiles = cut.tiles.size if cut.patches_first else self.block
+        self.read = planes_of(tiles, self.factors.channels, isa)
+        """Factors of the block's input, of all tiles if they were made before."""
+        self.made = planes_of(self.block, min(self.chunk * factors.tile, factors.width), isa)
         """Products of the block with a chunk of the filters."""
         self.rows = EvenCut(self.block, rows_that_fit(isa, factors.vectors))
 
@@ -91,19 +101,24 @@ class ProductWriter:
         self.source, self.weights_at, self.output, *self.extra = [
             f.load("ptr", f.at(arguments, 8 * i), 8) for i in range(3 + len(c.extra))
         ]
-        sizes = [work_nbytes(OUTPUT, self.isa.vector_nbytes), self.block * self.made.tile_nbytes]
+        sizes: list[int] = []
+
+        def part(nbytes: int) -> Value:
+            """Of the scratch memory."""
+            sizes.append(-(-nbytes // LINE_NBYTES) * LINE_NBYTES)
+            return f.at(scratch, sum(sizes[:-1]))
+
+        self.factors_at = self.weights_at
         if cut.channel_block:
-            turned = f.at(scratch, sum(sizes))
-            self.filters = FilterWriter(f, self.isa, self.factors, self.weights, turned)
-            sizes += [self.filters.scratch_nbytes, self.factors.nbytes]
-            self.factors_at = f.at(scratch, sum(sizes[:-1]))
-        else:
-            self.work = f.at(scratch, sum(sizes))
-            sizes += [patch_work_nbytes(c.channels, self.isa), self.block * self.read.tile_nbytes]
-            self.read_at = f.at(scratch, sum(sizes[:-1]))
-            self.factors_at = self.weights_at
+            self.filters = FilterWriter(f, self.isa, self.factors, self.weights, scratch)
+            part(self.filters.scratch_nbytes)
+            self.factors_at = part(self.factors.nbytes)
+        self.write_work = part(work_nbytes(OUTPUT, self.isa.vector_nbytes))
+        self.made_at = part(self.made.nbytes)
+        if not cut.patches_first:
+            self.work = part(patch_work_nbytes(c.channels, self.isa))
+            self.read_at = part(self.read.nbytes)
             clear(f, self.work, c.channels * ITEMSIZE)
-        self.write_work, self.made_at = scratch, f.at(scratch, sizes[0])
         f.loop(first, last, self.task)
         f.ret()
         flops = 2 * c.pixels * c.taps * c.channels * c.filters
@@ -113,7 +128,7 @@ class ProductWriter:
         f, cut, c = self.f, self.cut, self.correlation
         part, block = f.divmod(index, cut.tiles.parts)
         first, last = cut.tiles.start(f, block), cut.tiles.start(f, f.add(block, 1))
-        if cut.channel_block:
+        if cut.patches_first:
             self.read_at = f.at(self.source, f.mul(first, self.read.tile_nbytes))
         else:
 
@@ -129,24 +144,17 @@ class ProductWriter:
             if cut.channel_block:
                 self.transform_and_multiply(begin, end)
             else:
-                f.loop(0, PLACES, lambda place: self.multiply(place, self.read_at, begin, begin, end))
+                moved = f.mul(begin, self.factors.tile_nbytes)
+                self.multiply(self.read_at, f.at(self.factors_at, moved), begin, end, False)
             tile = self.filter_tiles.tile
             filters = f.mul(begin, tile), f.min(f.mul(end, tile), c.filters)
 
             def write(tile: Index) -> None:
                 products = f.at(self.made_at, f.mul(f.sub(tile, first), self.made.tile_nbytes))
                 write_tile(
-                    f,
-                    self.isa,
-                    c,
-                    products,
-                    self.made,
-                    self.output,
-                    self.extra,
-                    tile,
-                    *filters,
+                    f, self.isa, c, products, self.made, self.output, self.extra, tile, *filters,
                     self.write_work,
-                )
+                )  # fmt: skip
 
             f.loop(first, last, write)
 
@@ -158,11 +166,10 @@ class ProductWriter:
         f, size, weights = self.f, self.cut.channel_block, self.weights
         blocks = self.correlation.channels // size
         if blocks > 1:
-            clear(f, self.made_at, self.block * self.made.tile_nbytes)
+            clear(f, self.made_at, self.made.nbytes)
 
         def block(index: Index) -> None:
-            channel = f.mul(index, size)
-            moved = f.add(f.mul(channel, weights.channel), weights.base)
+            moved = f.add(f.mul(index, size * weights.channel), weights.base)
 
             def filters(tile: Index, filters: int) -> None:
                 place = f.add(moved, f.mul(tile, self.filter_tiles.tile * weights.filter))
@@ -170,64 +177,81 @@ class ProductWriter:
                 self.filters.tile(f.at(self.weights_at, f.mul(place, ITEMSIZE)), into, filters, 0, size)
 
             self.filter_tiles.each_tile(f, begin, end, filters)
-            read = f.at(self.read_at, f.mul(channel, ITEMSIZE))
-            f.loop(0, PLACES, lambda place: self.multiply(place, read, 0, begin, end, blocks > 1))
+            read = f.at(self.read_at, f.mul(index, self.read.nbytes))
+            self.multiply(read, self.factors_at, begin, end, blocks > 1)
 
         f.loop(0, blocks, block)
 
-    def multiply(
-        self, place: Index, read: Value, panel: Index, begin: Index, end: Index, goes_on: bool = False
-    ) -> None:
-        """The products at one place of the block with tiles begin <= tile < end of the filters, whose weights
-        are those from tile `panel` on at `factors_at`. `goes_on`: they are added to those that are there.
+    def multiply(self, read: Value, weights: Value, begin: Index, end: Index, goes_on: bool) -> None:
+        """The products at all places of the block's factors from `read` on with tiles begin <= tile < end of
+        the filters, whose transformed weights lie from `weights` on. `goes_on`: they are added to those that
+        are there.
         """
-        f, factors, made = self.f, self.factors, self.made
-        a = f.at(read, f.mul(place, self.read.place_nbytes))
-        b = f.at(self.factors_at, f.mul(place, factors.plane_nbytes))
-        to = f.at(self.made_at, f.mul(place, made.place_nbytes))
-        width, type = self.lanes * ITEMSIZE, vector("float", self.lanes)
+        f, factors = self.f, self.factors
 
-        def filters(tile: Index, filters: int) -> None:
-            vectors = factors.vectors_of(filters)
-            local = f.sub(tile, begin)
-            weights = f.at(b, f.mul(f.add(local, panel), factors.tile_nbytes))
-            target = f.at(to, f.mul(local, factors.tile * ITEMSIZE))
-            ahead = AHEAD_NBYTES if factors.channels * vectors * width > STREAMED_NBYTES else 0
+        def place(index: Index) -> None:
+            a = f.at(read, f.mul(index, self.read.place_nbytes))
+            b = f.at(weights, f.mul(index, factors.plane_nbytes))
+            to = f.at(self.made_at, f.mul(index, self.made.place_nbytes))
+            fetched = self.next_place(a, b)
 
-            def rows(size: int, part: Index) -> None:
-                row = self.rows.start(f, part)
-                tile = Tile(
-                    "float", self.lanes, offsets(size, self.read.tile_nbytes), ITEMSIZE,
-                    offsets(vectors, width), vectors * width, unroll=1, b_prefetch=ahead,
-                )  # fmt: skip
-                into = f.at(target, f.mul(row, made.tile_nbytes))
-                places = [
-                    [f.at(into, r * made.tile_nbytes + v * width) for v in range(vectors)]
-                    for r in range(size)
-                ]
-                acc = zeros(f, size, vectors, type)
-                if goes_on:
-                    acc = [[f.load(type, place) for place in line] for line in places]
-                start = f.at(a, f.mul(row, self.read.tile_nbytes))
-                if self.cut.channel_block:
-                    with f.when(f.compare("icmp eq", f.i64(local), Value("i64", "0"))):
-                        self.fetch_next_place(start, size)
-                acc = accumulate(f, self.isa, tile, acc, start, weights, factors.channels)
-                for line, values in zip(places, acc, strict=True):
-                    for place, value in zip(line, values, strict=True):
-                        f.store(value, place)
+            def filters(tile: Index, filters: int) -> None:
+                local = f.sub(tile, begin)
+                there = f.at(b, f.mul(local, factors.tile_nbytes))
+                into = f.at(to, f.mul(local, factors.tile * ITEMSIZE))
 
-            self.rows.each(f, 0, self.rows.parts, rows)
+                def rows(size: int, part: Index) -> None:
+                    row = self.rows.start(f, part)
+                    number = f.add(f.mul(local, self.rows.parts), part)
+                    ahead = [(fetch(number), lines) for fetch, lines in fetched]
+                    self.product(
+                        f.at(a, f.mul(row, self.read.tile_nbytes)), there,
+                        f.at(into, f.mul(row, self.made.tile_nbytes)), size, factors.vectors_of(filters),
+                        goes_on, ahead,
+                    )  # fmt: skip
 
-        self.filter_tiles.each_tile(f, begin, end, filters)
+                self.rows.each(f, 0, self.rows.parts, rows)
 
-    def fetch_next_place(self, start: Value, rows: int) -> None:
-        """Bring near what the same tiles have at the next place: the runs are too short to be foreseen."""
-        f = self.f
+            self.filter_tiles.each_tile(f, begin, end, filters)
 
-        def line(offset: Index) -> None:
-            begin = f.at(start, f.add(offset, self.read.place_nbytes))
-            for r in range(rows):
-                f.prefetch(f.at(begin, r * self.read.tile_nbytes))
+        f.loop(0, PLACES, place)
 
-        f.loop(0, self.factors.channels * ITEMSIZE, line, step=LINE_NBYTES)
+    def next_place(self, a: Value, b: Value) -> list[tuple[Callable[[Index], Value], int]]:
+        """What each of a place's products should fetch of the next place's operands, which come from far
+        away: where to begin, from the product's number among them, and how many lines a round.
+        """
+        f, rounds = self.f, -(-self.factors.channels // UNROLL)
+        far = []
+        if self.read.nbytes > NEAR_NBYTES:
+            far.append((a, self.read.place_nbytes, self.block * self.read.tile_nbytes))
+        if not self.cut.channel_block and self.factors.nbytes > NEAR_NBYTES:
+            far.append((b, self.factors.plane_nbytes, self.chunk * self.factors.tile_nbytes))
+        found = []
+        for begin, step, nbytes in far:
+            lines = -(-nbytes // (self.rows.parts * self.chunk * LINE_NBYTES))
+            start, share = f.at(begin, step), lines * LINE_NBYTES
+            found.append(
+                (lambda i, start=start, share=share: f.at(start, f.mul(i, share)), -(-lines // rounds))
+            )
+        return found
+
+    def product(
+        self, a: Value, b: Value, into: Value, rows: int, vectors: int, goes_on: bool,
+        ahead: list[tuple[Value, int]],
+    ) -> None:  # fmt: skip
+        """One register tile."""
+        f, width = self.f, self.lanes * ITEMSIZE
+        tile = Tile(
+            "float", self.lanes, offsets(rows, self.read.tile_nbytes), ITEMSIZE, offsets(vectors, width),
+            vectors * width, unroll=UNROLL,
+        )  # fmt: skip
+        places = [
+            [f.at(into, r * self.made.tile_nbytes + v * width) for v in range(vectors)] for r in range(rows)
+        ]
+        acc = zeros(f, rows, vectors, tile.type)
+        if goes_on:
+            acc = [[f.load(tile.type, place) for place in line] for line in places]
+        acc = accumulate(f, self.isa, tile, acc, a, b, self.factors.channels, ahead)
+        for line, values in zip(places, acc, strict=True):
+            for place, value in zip(line, values, strict=True):
+                f.store(value, place)

@@ -21,8 +21,8 @@ from treadle.devices.cpu.winograd_transform import (
     PATCH,
     PLACES,
     TILE,
+    transform,
     transform_in_memory,
-    work_nbytes,
 )
 
 ITEMSIZE = 4
@@ -32,10 +32,17 @@ POINTERS_NBYTES = -(-PLACES * POINTER_NBYTES // 64) * 64
 
 @dataclass(frozen=True)
 class Planes:
-    """Factors or products of tiles: bytes from one tile, and from one place, to the next."""
+    """Factors or products of tiles in memory: [place][tile][channel], by blocks of channels."""
 
     tile_nbytes: int
+    """From one tile to the next: a block's channels, in whole vectors."""
     place_nbytes: int
+    """From one place to the next: never a round number, or all would fall into few sets of the caches."""
+
+    @property
+    def nbytes(self) -> int:
+        """Of a block of channels."""
+        return PLACES * self.place_nbytes
 
 
 @dataclass(frozen=True)
@@ -64,9 +71,9 @@ def grid_of(correlation: Correlation) -> Grid:
 
 
 def patch_work_nbytes(channels: int, isa: Isa) -> int:
-    """The memory that `read_patch` works in: zeros for all channels, pointers to pixels, a tile."""
+    """The memory that `read_patch` works in: zeros for all channels, pointers to pixels."""
     width = isa.vector_nbytes
-    return -(-channels * ITEMSIZE // width) * width + POINTERS_NBYTES + work_nbytes(INPUT, width)
+    return -(-channels * ITEMSIZE // width) * width + POINTERS_NBYTES
 
 
 def read_patch(
@@ -83,9 +90,9 @@ def read_patch(
     corner = f.at(source, f.mul(f.add(moved, f.mul(column, across.input_stride)), ITEMSIZE))
     lanes = isa.lanes(ITEMSIZE)
     type, width = vector("float", lanes), lanes * ITEMSIZE
+    block = planes.tile_nbytes // ITEMSIZE
     whole, active = divmod(correlation.channels, lanes)
     pointers = f.at(work, (whole + bool(active)) * width)
-    between = f.at(pointers, POINTERS_NBYTES)
 
     rows = [f.compare("icmp ult", f.i64(f.add(row, r)), f.i64(down.size)) for r in range(PATCH)]
     columns = [f.compare("icmp ult", f.i64(f.add(column, c)), f.i64(across.size)) for c in range(PATCH)]
@@ -95,25 +102,27 @@ def read_patch(
             chosen = f.select(f.op("and", rows[r], columns[c]), pixel, work)
             f.store(chosen, f.at(pointers, (c * PATCH + r) * POINTER_NBYTES), POINTER_NBYTES)
 
-    def channels(v: Index, active: int = 0) -> None:
+    def channels(v: Index, to: Value, active: int = 0) -> None:
         moved = f.mul(v, width)
-        to = f.at(into, moved)
+        columns = []
+        for c in range(PATCH):
+            places = [f.at(pointers, (c * PATCH + r) * POINTER_NBYTES) for r in range(PATCH)]
+            pixels = [f.at(f.load("ptr", place, POINTER_NBYTES), moved) for place in places]
+            columns.append(transform(f, isa, INPUT, [load_vector(f, p, type, active) for p in pixels]))
+        for r, row in enumerate(zip(*columns, strict=True)):
+            for c, value in enumerate(transform(f, isa, INPUT, row)):
+                f.store(value, f.at(to, (r * PATCH + c) * planes.place_nbytes))
 
-        def load(r: int, c: Index) -> Value:
-            place = f.add(f.mul(c, PATCH * POINTER_NBYTES), r * POINTER_NBYTES)
-            pixel = f.load("ptr", f.at(pointers, place), POINTER_NBYTES)
-            return load_vector(f, f.at(pixel, moved), type, active)
+    def block_of(index: Index) -> None:
+        """Whole vectors of one block of channels."""
+        first = f.mul(index, block // lanes)
+        to = f.at(into, f.mul(index, planes.nbytes))
+        count = min(whole, block // lanes)
+        f.loop(0, count, lambda v: channels(f.add(first, v), f.at(to, f.mul(v, width))))
 
-        def store(r: Index, values: list[Value]) -> None:
-            begin = f.at(to, f.mul(r, PATCH * planes.place_nbytes))
-            for c, value in enumerate(values):
-                f.store(value, f.at(begin, c * planes.place_nbytes))
-
-        transform_in_memory(f, isa, INPUT, type, between, load, store)
-
-    f.loop(0, whole, channels)
+    f.loop(0, max(1, correlation.channels // block), block_of)
     if active:
-        channels(whole, active)
+        channels(whole, f.at(into, whole * width), active)
 
 
 def write_tile(
