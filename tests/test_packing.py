@@ -25,7 +25,7 @@ Y = np.array([0, 1, 2, 1])
 
 class Net(nn.Module):
     def __init__(self):
-        self.first = nn.Conv(3, 20, 3, padding=1)
+        self.first = nn.Conv(3, 20, 3, stride=(1, 2), padding=1)
         self.norm = nn.BatchNorm(20)
         self.second = nn.Conv(20, 8, 3, stride=2, groups=4)
         self.point = nn.Conv(8, 6, 1)
@@ -154,7 +154,9 @@ def test_everybody_sees_the_shape(copies):
     # A program that was compiled before reads it as it is now.
     after = seen(X).numpy()
     assert after.shape == before.shape and not np.array_equal(after, before)
-    expected = td.conv(td.asarray(X), td.asarray(now), padding=1) + net.first.bias.reshape((20, 1, 1))
+    expected = td.conv(td.asarray(X), td.asarray(now), stride=(1, 2), padding=1) + net.first.bias.reshape(
+        (20, 1, 1)
+    )
     np.testing.assert_allclose(after, expected.numpy(), rtol=1e-5, atol=1e-5)
     assert len(copies) == 4 + 2  # and the two copies of the variable
 
@@ -225,7 +227,7 @@ def test_a_mean_over_steps_is_stored_like_what_it_is_of():
 def test_sessions_and_functions_choose_too_and_the_first_choice_stays():
     w = td.Variable(NUMBERS.standard_normal((4, 3, 3, 3), dtype=np.float32), name="w")
     x = td.placeholder((2, 3, 6, 6), name="x")
-    loss = td.sum(td.conv(x, w) ** 2.0)
+    loss = td.sum(td.conv(x, w, stride=2) ** 2.0)
     train = td.update(w, w - 0.01 * td.gradients(loss, w))
     run, first = td.Session(), w.numpy()
     images = NUMBERS.standard_normal((2, 3, 6, 6), dtype=np.float32)
@@ -312,17 +314,24 @@ def chosen(updates):
 def test_only_what_is_made_of_a_gradient_element_by_element_is_stored_like_it():
     x = td.asarray(X)
     w, m, other = (td.Variable(np.ones((5, 3, 3, 3), np.float32), name=name) for name in ("w", "m", "other"))
-    g = td.gradients(td.sum(td.conv(x, w) ** 2.0), w)
+    g = td.gradients(td.sum(td.conv(x, w, stride=2) ** 2.0), w)
     slow = 0.9 * m + g
     assert chosen([(w, w - slow), (m, slow)]) == {"w": FILTERS_LAST, "m": FILTERS_LAST}
     assert chosen([(w, w - g), (other, other + 1)]) == {"w": FILTERS_LAST}
     assert chosen([(w, w - td.flip(g, axis=0))]) == {}
     assert chosen([(w, td.cond(td.sum(g) > 0, lambda: w - g, lambda: w))]) == {}
     assert chosen([(m, m + g)]) == {}  # nobody convolves with it
-    half = td.gradients(td.sum(td.conv(td.astype(x, td.bfloat16), td.astype(w, td.bfloat16)) ** 2.0), w)
+    half = td.conv(td.astype(x, td.bfloat16), td.astype(w, td.bfloat16), stride=2)
+    half = td.gradients(td.sum(half**2.0), w)
     assert chosen([(w, w - half)]) == {"w": FILTERS_LAST}
-    point = td.Variable(np.ones((5, 3, 1, 1), np.float32), name="point")
-    assert chosen([(point, point - td.gradients(td.sum(td.conv(x, point) ** 2.0), point))]) == {}
+    for shape, options in (
+        ((5, 3, 1, 1), {}),
+        ((5, 3, 3, 3), {}),
+        ((3, 1, 3, 3), {"groups": 3, "stride": 2}),
+    ):
+        # A matrix; a weight for Winograd's algorithm; one of each channel alone.
+        v = td.Variable(np.ones(shape, np.float32), name="v")
+        assert chosen([(v, v - td.gradients(td.sum(td.conv(x, v, **options) ** 2.0), v))]) == {}
     stays = td.Variable(np.ones((5, 3, 3, 3), np.float32), name="stays", layout=(1, 0, 2, 3))
-    g = td.gradients(td.sum(td.conv(x, stays) ** 2.0), stays)
+    g = td.gradients(td.sum(td.conv(x, stays, stride=2) ** 2.0), stays)
     assert chosen([(stays, stays - g - m), (m, m + g)]) == {"m": (1, 0, 2, 3)}

@@ -23,11 +23,15 @@ class CpuDevice(Device):
     name = "cpu"
 
     def weights_order(self, gradient: Node) -> tuple[int, ...] | None:
-        """Vectors hold filters, so these lie side by side. Weights of single pixels are matrices, as good in
-        one order as in the other.
+        """Vectors hold filters, so these lie side by side. Winograd's kernels read and write all taps of a
+        filter together: apart, those of 512 channels of 7 x 7 take a fifth longer. Weights of single pixels
+        are matrices, and those of one channel a group vectors, as good in one order as in the other.
         """
-        window, *_ = gradient.attributes
-        return None if set(window) == {1} or gradient.dtype.kind != "float" else filters_last(gradient.ndim)
+        window, stride = gradient.attribute("size"), gradient.attribute("stride")
+        dense = gradient.shape[1] != 1 or gradient.attribute("groups") == 1
+        suits_winograd = window == (3, 3) and stride == (1, 1) and gradient.attribute("groups") == 1
+        wants = dense and set(window) != {1} and not suits_winograd and gradient.dtype.kind == "float"
+        return filters_last(gradient.ndim) if wants else None
 
     def compile_graph(
         self, outputs: Sequence[Node], donors: Sequence[int | None], lasting: Collection[int] = ()
