@@ -263,13 +263,15 @@ class Plan:
             leaves[leaf] = inputs[binding]
         concrete = dict(zip(door.targets, with_sizes(door.targets, sizes, leaves), strict=True))
         self.types = {target: node.type for target, node in concrete.items()}
-        plain = [value for cell, value in door.updates.items() if self.layouts[cell] is None]
-        plain = list(dict.fromkeys([*door.outputs, *plain]))
-        packed = [cell for cell in door.updates if self.layouts[cell] is not None]
-        self.made: list[Node | Cell] = [*plain, *packed]
+        stored = [cell if self.layouts[cell] else value for cell, value in door.updates.items()]
+        self.made: list[Node | Cell] = list(dict.fromkeys([*door.outputs, *stored]))
         """What a run makes: targets, and the next values of variables in the orders they are stored in."""
-        targets = [concrete[node] for node in plain]
-        targets += [packing.laid(concrete[door.updates[cell]], self.layouts[cell]) for cell in packed]
+        targets = [
+            packing.laid(concrete[door.updates[one]], self.layouts[one])
+            if isinstance(one, Cell)
+            else concrete[one]
+            for one in self.made
+        ]
         self.targets = targets
         self.fixed: list[Leaf] = []
         """The leaves of every run, None where the following say what they are bound to."""
