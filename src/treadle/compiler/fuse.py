@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from treadle import dtypes
+from treadle.compiler.barriers import Barriers
 from treadle.compiler.costs import CHECKED
 from treadle.compiler.grouping import group_nodes
 from treadle.compiler.groups import Group, Groups, reduced_axes
@@ -54,8 +55,11 @@ def fuse(
             same[node] = results_of.setdefault((inputs[node][0], node.attribute("index")), node)
     results = _results([same[output] for output in outputs], outputs, inputs)
     needed = _needed(results, inputs)
-    groups = Groups([node for node in order if node in needed], results, inputs, library, epilogue, lasting)
-    groups.apart = {same[node] for node in order if node.op.name == "stored"}
+    apart = {same[node] for node in order if node.op.name == "stored"}
+    barriers = Barriers(order, same, inputs)
+    order = [node for node in barriers.order if node in needed]
+    groups = Groups(order, results, inputs, library, epilogue, lasting, barriers)
+    groups.apart = apart
     group_nodes(groups)
     return _Program(groups, results, outputs).fused
 

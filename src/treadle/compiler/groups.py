@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from treadle.compiler import costs
+from treadle.compiler.barriers import Barriers
 from treadle.compiler.indexmap import (
     MOVEMENT,
     Map,
@@ -107,12 +108,14 @@ class Groups:
         inputs: dict[Node, tuple[Node, ...]],
         library: Callable[[Node], bool],
         takes_epilogue: Callable[[Node], bool],
-        lasting: Collection[int] = (),
+        lasting: Collection[int],
+        barriers: Barriers,
     ):
         self.order = order
         self.inputs = inputs
         self.is_library = {node: node.op.name not in ("input", "result") and library(node) for node in order}
         self.takes_epilogue = takes_epilogue
+        self.barriers = barriers
         self.outputs = set(outputs)
         self.apart: set[Node] = set()
         """What is stored by whoever computes it, not by who reads it."""
@@ -295,6 +298,8 @@ class Groups:
         # What is stored as an output is computed in every run.
         if group.lasting and (node in self.outputs) is not (group.targets[0].owner in self.outputs):
             return False
+        if not self.barriers.passed(node, group.asked):
+            return False
         return not any(reader is not group and reader.reach >> group.number & 1 for reader in readers)
 
     def add_target(self, group: Group, node: Node, place: Place) -> None:
@@ -307,7 +312,11 @@ class Groups:
                 continue
             shape = (self.size[node],) if place.flat else node.shape
             if covers(place.maps, shape, group.axes, group.sizes):
-                if not group.inner or self.walks_forward(group, linear(place, node.shape)):
+                address = linear(place, node.shape)
+                beside = node in self.barriers.waits and any(
+                    target.address == address for target in group.targets
+                )
+                if not group.inner or beside or self.walks_forward(group, address):
                     return place
             elif group.inner and covers(place.maps, shape, group.rows, group.sizes):
                 return place

@@ -20,7 +20,8 @@ def host(groups: Groups, node: Node) -> Group | None:
     """An old group that computes a node from now on, and stores it; if there is one."""
     asking = groups.asking[node]
     if node.op.name in REDUCTIONS:
-        for group in list(asking):
+        # One that walks such rows already has the reduction's input at hand.
+        for group in sorted(asking, key=lambda group: not group.inner):
             if groups.joinable(group, node) and fold(groups, node, group):
                 groups.add_target(group, node, group.folds[node].place)
                 return group

@@ -17,6 +17,7 @@ from treadle.compiler.layout import arrange
 from treadle.compiler.loops import share_loops, trim_loops
 from treadle.compiler.panels import lay_panels
 from treadle.compiler.program import Call, Fused
+from treadle.compiler.recompute import recompute
 from treadle.compiler.schedule import Schedule, schedule
 from treadle.compiler.simplify import simplify
 from treadle.compiler.verify import verify, verify_fused
@@ -117,6 +118,7 @@ def run_passes(
         ("fold scales", lambda graph: fold_scales(graph, lasting)),
         ("layout", lambda graph: arrange(graph, target.channels_last, lasting)),
         ("decompose", lambda graph: decompose(graph, target.composed)),
+        ("recompute", lambda graph: recompute(graph, target.library)),
     )
     for name, change in (*GRAPH_PASSES, *late):
         began = time.perf_counter()
