@@ -18,7 +18,7 @@ from treadle.devices.cpu import jit
 from treadle.devices.cpu.contraction import Contraction, is_stack, lower, product_of, simplify
 from treadle.devices.cpu.elements import fuses
 from treadle.devices.cpu.target import ISAS, Isa, host_isas
-from treadle.devices.cpu.tiling import Schedule, choose, choose_stack
+from treadle.devices.cpu.tiling import PACKED_ROWS, Schedule, choose, choose_stack
 from treadle.dtypes import as_dtype
 
 TARGETS = [(isa, dtype) for isa in host_isas() for dtype in ("float32", "float64")]
@@ -264,6 +264,18 @@ def test_bits_do_not_depend_on_the_cut(isa: Isa, dtype: str, layout: str) -> Non
         {"pack_b": layout[1] == "T", "grid": (5, 1)},
     ):
         assert np.array_equal(check(*layouts, isa, replace(base, **change)), expected), change
+
+
+@targets
+@pytest.mark.parametrize("layout", ["NNN", "NTN"])
+def test_tasks_of_all_columns(isa: Isa, dtype: str, layout: str) -> None:
+    """Many rows by a matrix that is packed whole, once for all tasks that are done together."""
+    layouts = plain(2 * PACKED_ROWS + 37, 259, 70, dtype, layout)
+    schedule = schedule_of(*layouts, isa)
+    assert schedule.pack_b and schedule.grid == (2, 1)
+    expected = check(*layouts, isa).copy()
+    for grid in ((1, 1), (9, 1), (3, 2)):
+        assert np.array_equal(check(*layouts, isa, replace(schedule, grid=grid)), expected), grid
 
 
 LOAD_ROW = Access(0, Affine(0, (0, 1)))

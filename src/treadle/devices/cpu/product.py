@@ -118,7 +118,12 @@ class ProductWriter:
         arguments, first, last, self.scratch = f.arguments
         loaded = [f.load("ptr", f.at(arguments, 8 * i)) for i in range(2 + p.results)]
         self.a, self.b, self.c, *self.extra = loaded
-        f.loop(first, last, self.task)
+        if self.schedule.pack_b and self.blocks.parts == 1 and self.tasks == self.schedule.grid[0]:
+            # Tasks that differ in their rows alone are one task: what it packs serves all of them.
+            with f.when(f.compare("icmp slt", first, last)):
+                self.task(first, last)
+        else:
+            f.loop(first, last, self.task)
         f.ret()
         count = prod(p.batch)
         return NativeKernel(
@@ -152,7 +157,8 @@ class ProductWriter:
 
     # -- the loops, outermost first
 
-    def task(self, task: Index) -> None:
+    def task(self, task: Index, end: Index | None = None) -> None:
+        """One task, or all those before `end` as one."""
         f, p = self.f, self.product
         if self.schedule.rows_first:
             along_m, rest = f.divmod(task, self.tasks // self.schedule.grid[0])
@@ -171,6 +177,8 @@ class ProductWriter:
         )
         c = f.at(c, f.mul(split, self.split_stride * self.itemsize))
         tiles = share(f, self.tiles.parts, self.schedule.grid[0], along_m)
+        if end is not None:
+            tiles = tiles[0], share(f, self.tiles.parts, self.schedule.grid[0], f.sub(end, 1))[1]
         panels = share(f, self.panels, self.schedule.grid[1], along_n)
         first = self.splits.start(f, split)
         k = f.sub(self.splits.start(f, f.add(split, 1)), first)

@@ -72,6 +72,10 @@ TASK_COLUMNS = 128, 256
 """Columns of c of a task, where there are many rows: a tile of a is used for all of them."""
 PACKED_ROWS = 512
 """Rows of a task whose packed panels of b then cost a few per cent of its time."""
+WHOLE_K, WHOLE_NBYTES, WHOLE_ROWS = 512, 1 << 20, 1024
+"""Steps of k and bytes of b for which tasks are so many rows of c and all of its columns: b is packed once
+for all rows that a thread has, and rows of a are read once. 6272 x 128 x 512 takes 4.3 ms and not 4.9.
+"""
 TASK_FLOPS = 200_000
 """Work below which a task is not divided: about two microseconds, several times what waking a thread costs.
 """
@@ -205,6 +209,9 @@ def choose(
     if pack_b:
         tiles = max(1, min(tiles, m // PACKED_ROWS))
     grid = task_grid(tiles, panels, wanted, m, n, far)
+    whole = batch == splits == 1 and k <= WHOLE_K and n * k * itemsize <= WHOLE_NBYTES
+    if pack_b and whole and m >= 2 * PACKED_ROWS:
+        grid = min(MOST_TASKS, 2 * round(m / WHOLE_ROWS)), 1
     wide = -(-panels // grid[1]) * vectors * lanes >= 128
     pack_a = PACKED_TILES if wide and a_strides[1] != 1 and k >= PACKED_K else 0
     k_block = K_BLOCK_NBYTES // itemsize // (2 if pack_a else 1)
