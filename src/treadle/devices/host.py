@@ -4,8 +4,10 @@ them.
 
 from __future__ import annotations
 
+import ctypes
 import sys
 import threading
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,9 @@ from treadle.graph.node import Type
 ALIGNMENT = 64
 _KEPT_NBYTES = 1 << 30
 """How much freed memory is kept for the next allocation of the same size."""
+
+LARGE_NBYTES = 16 << 20
+"""So much is worth to look for memory that can be given back."""
 
 _free: dict[int, list[tuple[np.ndarray, int]]] = {}
 """Memory by the size of the buffers that it is for, with the aligned address in it."""
@@ -94,6 +99,27 @@ def allocate(nbytes: int) -> HostBuffer:
     except MemoryError:
         raise OutOfMemory(f"the host has no {nbytes / 1e6:.1f} MB left") from None
     return HostBuffer(raw, (raw.ctypes.data + ALIGNMENT - 1) & -ALIGNMENT, nbytes)
+
+
+def make_room(nbytes: int) -> None:
+    """Give kept memory back to the system, the largest first, for `nbytes` that will be held for long."""
+    global _kept
+    with _lock:
+        wanted = nbytes
+        for size in sorted([*_free], reverse=True):
+            while _free[size] and wanted > 0:
+                raw, _ = _free[size].pop()
+                _kept -= raw.nbytes
+                wanted -= raw.nbytes
+    # What the C library holds back of that, and of what a compiler took: 40 to 120 MB for a network.
+    trim = getattr(_libc(), "malloc_trim", None)
+    if nbytes >= LARGE_NBYTES and trim is not None:
+        trim(0)
+
+
+@cache
+def _libc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def from_array(array: Any, type: Type, copy: bool = True) -> HostBuffer:

@@ -76,6 +76,25 @@ def test_a_step_allocates_what_was_said(make, forgotten):
     assert program._free[0].arena.nbytes == pytest.approx(said["arena"], rel=0.01)
 
 
+def test_room_is_made_for_a_program(forgotten):
+    """What was kept of other sizes is given back, but not more than the program takes."""
+    for nbytes in (3 << 20, 2 << 20, 1 << 20):
+        buffer = host.allocate(nbytes)
+        del buffer
+    assert host._kept > 6 << 20
+    host.make_room(4 << 20)
+    assert [len(host._free[n << 20]) for n in (3, 2, 1)] == [0, 0, 1]
+    assert host._kept == (1 << 20) + host.ALIGNMENT
+    x = td.ones((1500, 1500))
+    step = td.compile(lambda x: x @ x @ x)
+    said = step.memory(x)
+    assert said["arena"] >= x.nbytes
+    other = host.allocate(5 << 20)
+    del other
+    step(x)
+    assert not host._free[5 << 20]
+
+
 def test_the_largest_values_are_named():
     step = td.compile(lambda x: td.sum(td.exp(x)[:, ::2] @ td.ones((500, 300))))
     program = step.program(td.ones((1000, 1000)))

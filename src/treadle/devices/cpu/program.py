@@ -26,7 +26,7 @@ from treadle.devices.cpu.image import HostStep
 from treadle.devices.cpu.retained import Retained
 from treadle.devices.cpu.runner import Control, Entry, Frame, Table
 from treadle.devices.cpu.target import Isa
-from treadle.devices.host import HostBuffer, allocate, from_array, nbytes_of
+from treadle.devices.host import HostBuffer, allocate, from_array, make_room, nbytes_of
 from treadle.devices.reference import ReferenceExecutable, apply, leaf_array
 from treadle.dtypes import uint8
 from treadle.errors import OutOfMemory, TreadleError
@@ -44,6 +44,8 @@ class _Context:
     """The memory of one run at a time: arena, scalars, addresses, and a frame for each table."""
 
     def __init__(self, program: CpuExecutable):
+        # What was freed while a network was made is of other sizes, and a step asks for nothing of them.
+        make_room(program.image.arena_nbytes)
         self.arena = allocate(program.image.arena_nbytes)
         self.scalars = allocate(SCALAR_NBYTES * max(1, len(program.image.leaves)))
         self.scalar_views = []
