@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from graphs import by_references, detached, leaf, normal, run_fused
 
-from treadle import autodiff
+import treadle as td
+from treadle import autodiff, nn, optim
 from treadle.compiler import recompute
 from treadle.compiler.fuse import fuse
 from treadle.compiler.program import LoopCall
@@ -111,3 +112,28 @@ def test_a_shortcut_that_is_added_late_is_a_copy(monkeypatch):
     y = normalized(window.conv(X, W, padding=1))
     result = changed(trained(ew.add(y, window.conv(y, V, padding=1))))
     assert copies(result) == 1
+
+
+def arena(layers: int) -> int:
+    """Of a training step."""
+    net = nn.Sequential(
+        *[
+            layer
+            for _ in range(layers)
+            for layer in (nn.Conv(16, 16, 3, padding=1, bias=False), nn.BatchNorm(16), td.relu)
+        ]
+    )
+    rule = optim.SGD(net.parameters(), 0.1)
+
+    @td.compile
+    def step(x: td.Array) -> td.Array:
+        loss = td.sum(td.square(net(x)))
+        rule.step(td.gradients(loss, rule.parameters))
+        return loss
+
+    return step.memory(td.zeros((2, 16, 48, 48)))["arena"]
+
+
+def test_a_layer_keeps_one_value_for_its_backward_pass():
+    one = 4 * 2 * 16 * 48 * 48
+    assert arena(8) - arena(4) < 4 * 1.2 * one

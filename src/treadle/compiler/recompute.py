@@ -18,6 +18,7 @@ from treadle.autodiff import BARRIER
 from treadle.compiler.costs import LIGHT, OFTEN
 from treadle.graph.graph import ordered, rebuild
 from treadle.graph.node import Node, make, surrounded
+from treadle.ops.channels_last import CHANNELS_FIRST
 
 LEAST = 1 << 18
 """Values of fewer elements are kept: they are found in the caches, and do not matter to the peak."""
@@ -99,7 +100,7 @@ class _Readers:
                     continue
                 if not early:
                     kept |= bits  # The root lies in memory until then.
-                elif node.op.name in GIVEN_COPIES or node not in self.library:
+                elif node not in self.library or _name(node) in GIVEN_COPIES:
                     found.append((node, place, Use(value, root, others[0])))
         late: dict[Node, dict[int, Use]] = {}
         for node, place, use in found:
@@ -145,6 +146,11 @@ class _Copies:
 
     def part(self, child: Node, use: Use) -> Node:
         return self.replaced[child] if _small(child) else self.copy(child, use)
+
+
+def _name(node: Node) -> str:
+    """Of its op, in whatever order dimensions are."""
+    return CHANNELS_FIRST.get(node.op.name, node.op.name)
 
 
 def _parts(value: Node) -> tuple[Node, ...]:
