@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from layouts import Layout, channels_first, channels_last, layouts, random
 
 from treadle.compiler.kernel import Access, Affine, Instruction, Operand
-from treadle.devices.cpu import convolution_epilogue, jit, streaming
+from treadle.devices.cpu import convolution_epilogue, jit
 from treadle.devices.cpu.convolution import Convolution, forward, input_gradient, weight_gradient
 from treadle.devices.cpu.target import ISAS, Isa, host_isas
 
@@ -303,7 +303,6 @@ def test_epilogue(name: str, isa: Isa) -> None:
 )
 def test_residual_in_the_memory_of_the_result(name: str, isa: Isa, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each element is read before it is replaced, and nothing is computed twice: the bits are the same."""
-    monkeypatch.setattr(streaming, "STREAMED_NBYTES", 0)
     monkeypatch.setattr(convolution_epilogue, "FETCHED_NBYTES", 0)
     case = CASES[name]
     x_shape, w_shape, y_shape = case.shapes
@@ -320,15 +319,6 @@ def test_residual_in_the_memory_of_the_result(name: str, isa: Isa, monkeypatch: 
     run_lowered(lowered, inputs, [apart], isa)
     run_lowered(lowered, inputs, [over], isa, over=[3])
     np.testing.assert_array_equal(over, apart)
-
-
-@pytest.mark.parametrize("isa", host_isas(), ids=lambda isa: isa.name)
-@pytest.mark.parametrize("name", ["second layer", "1x1", "groups of many", "double", "three dimensions"])
-def test_results_past_the_caches(name: str, isa: Isa, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether they can be, lying at multiples of a vector, or not, as many of these."""
-    monkeypatch.setattr(streaming, "STREAMED_NBYTES", 0)
-    check(CASES[name], isa)
-    check(replace(CASES[name], filters=32, dtype="bfloat16"), isa)
 
 
 @pytest.mark.parametrize("isa", host_isas(), ids=lambda isa: isa.name)

@@ -14,7 +14,6 @@ from treadle.devices.cpu.expression import Site, render_body
 from treadle.devices.cpu.ir import Function, Index, Value, lanes_of, scalar_of
 from treadle.devices.cpu.packing import transpose
 from treadle.devices.cpu.registers import ITEMSIZE, cast, to_storage, widen
-from treadle.devices.cpu.streaming import store_streamed
 from treadle.devices.cpu.target import Isa
 
 LINE_NBYTES = 64
@@ -94,24 +93,14 @@ def store_tile(
     places: Sequence[int],
     stride: int,
     filters: int,
-    streamed: Value | None = None,
 ) -> None:
     """Store ``sums[pixel][vector]``, numbers as they lie in memory: the vectors of `filters` filters,
-    `stride` elements apart, at pixels `places` (elements). `streamed`: past the caches, where that can
-    be and this holds.
+    `stride` elements apart, at pixels `places` (elements).
 
     Filters that are not neighbours in memory are turned in registers if the pixels are.
     """
     type = sums[0][0].type
     lanes, itemsize = lanes_of(type), ITEMSIZES[scalar_of(type)]
-    if streamed is not None and stride == 1:
-        vectors = [
-            (row[v], (place + v * lanes) * itemsize, max(0, min(lanes, filters - v * lanes)) % lanes)
-            for row, place in zip(sums, places, strict=True)
-            for v in range(len(row))
-        ]
-        store_streamed(f, into, vectors, streamed)
-        return
     neighbours = all(place == places[0] + i for i, place in enumerate(places))
     for v in range(len(sums[0])):
         active = min(lanes, filters - v * lanes)

@@ -22,7 +22,6 @@ from treadle.devices.cpu.ir import Index, Module, Value, vector
 from treadle.devices.cpu.microkernel import Tile, accumulate, offsets, zeros
 from treadle.devices.cpu.native import NativeKernel
 from treadle.devices.cpu.registers import ITEMSIZE
-from treadle.devices.cpu.streaming import apart, streams
 from treadle.devices.cpu.target import Isa
 from treadle.devices.cpu.tiling import share
 
@@ -126,8 +125,6 @@ class TaskWriter:
         )
         """Elements from one input pixel to the next, as the tiles see the input."""
         self.clipped = self.clipped_axes()
-        made = correlation.pixels * correlation.filters * correlation.groups * self.stored_nbytes
-        self.streams = streams(isa, made)
 
     def clipped_axes(self) -> set[int]:
         """Axes along which taps that fall beside the input are left out."""
@@ -150,7 +147,6 @@ class TaskWriter:
         source, weights, output, *self.extra = [
             f.load("ptr", f.at(arguments, 8 * i), 8) for i in range(3 + len(correlation.extra))
         ]
-        self.apart = apart(f, output, self.extra) if self.streams else None
         if self.packing.stays_cached:
             # Neighbours in the image are neighbours in time: the next kernel finds them in its caches.
             rest, part = f.divmod(task, tiling.filter_parts.parts)
@@ -287,7 +283,7 @@ class TaskWriter:
             if self.correlation.filters * self.correlation.groups == 1
             else self.correlation.output_channel_stride
         )
-        store_tile(f, sums, into, places, stride, filters, self.apart)
+        store_tile(f, sums, into, places, stride, filters)
 
     def taps_inside(self, axis: int, first: Index, size: int) -> tuple[Index, Index]:
         """The first and last + 1 of an axis' taps that meet the input for a tile's outputs along it, `size`

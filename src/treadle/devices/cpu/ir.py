@@ -88,8 +88,6 @@ class Module:
         self.declarations: dict[str, str] = {}
         self.globals: list[str] = []
         self.functions: list[Function] = []
-        self.streams = False
-        """Whether a function stores past the caches, which others see after a fence only."""
 
     def function(
         self,
@@ -201,8 +199,6 @@ class Function:
         return self.assign(type, f"phi {type} {pairs}")
 
     def ret(self, value: Value | None = None) -> None:
-        if self.module.streams and "internal" not in self.head:
-            self.call("void", "llvm.x86.sse.sfence")
         self.emit("ret void" if value is None else f"ret {value.type} {value.name}")
 
     # -- constants
@@ -345,12 +341,6 @@ class Function:
 
     def store(self, value: Value, pointer: Value, align: int = 1) -> None:
         self.emit(f"store {value.type} {value.name}, ptr {pointer.name}, align {align}")
-
-    def stream(self, value: Value, pointer: Value, align: int) -> None:
-        """Store past the caches (on x86); the memory has to be aligned to the value's size."""
-        self.module.streams = True
-        place = f"ptr {pointer.name}, align {align}, !nontemporal !{{i32 1}}"
-        self.emit(f"store {value.type} {value.name}, {place}")
 
     def mask(self, lanes: int, active: int) -> Value:
         """A constant mask whose first `active` lanes are set."""
