@@ -55,5 +55,80 @@ def _moments(make: Simplifier, node: Node, inputs: tuple[Node, ...]) -> tuple[No
     return make("astype", mean, dtype=given), make("astype", variance, dtype=given)
 
 
-COMPOSED: dict[str, Callable[[Simplifier, Node, tuple[Node, ...]], tuple[Node, ...]]] = {"moments": _moments}
+# -- attention, over [batch..., heads, places, size] inside; the scores of all pairs are values
+
+
+def _heads_first(make: Simplifier, x: Node) -> Node:
+    """[..., places, heads, size] as [..., heads, places, size], and the reverse."""
+    count = len(x.shape)
+    return make("permute_dims", x, axes=(*range(count - 3), count - 2, count - 3, count - 1))
+
+
+def _turned(make: Simplifier, x: Node) -> Node:
+    """The matrices in the last two dimensions, transposed."""
+    count = len(x.shape)
+    return make("permute_dims", x, axes=(*range(count - 2), count - 1, count - 2))
+
+
+def _by_row(make: Simplifier, x: Node, pairs: Node) -> Node:
+    """[..., targets] for every source."""
+    return make("broadcast_to", make("reshape", x, shape=(*x.shape, 1)), shape=pairs.shape)
+
+
+def _without_infinity(make: Simplifier, x: Node) -> Node:
+    """0 for the logarithm of no weight at all: of a row in which everything is masked."""
+    nothing = make("equal", x, make.constant(-math.inf, x.type))
+    return make("where", nothing, make.constant(0.0, x.type), x)
+
+
+def _scores(make: Simplifier, node: Node, q: Node, k: Node, mask: tuple[Node, ...]) -> Node:
+    """[batch..., heads, targets, sources]; q and k with their heads first."""
+    scores = make("matmul", q, _turned(make, k))
+    scores = make("multiply", scores, make.constant(node.attribute("scale"), scores.type))
+    for added in mask:
+        scores = make("add", scores, added)
+    if node.attribute("causal"):
+        targets, sources = scores.shape[-2:]
+        to = make("reshape", make("iota", size=targets, dtype=dtypes.int64), shape=(targets, 1))
+        to, source = (
+            make("broadcast_to", x, shape=scores.shape)
+            for x in (to, make("iota", size=sources, dtype=dtypes.int64))
+        )
+        past = make("less_equal", source, to)
+        scores = make("where", past, scores, make.constant(-math.inf, scores.type))
+    return scores
+
+
+def _attention(make: Simplifier, node: Node, inputs: tuple[Node, ...]) -> tuple[Node, Node]:
+    q, k, v = (_heads_first(make, x) for x in inputs[:3])
+    scores = _scores(make, node, q, k, inputs[3:])
+    last = (len(scores.shape) - 1,)
+    top = _without_infinity(make, make("max", scores, axes=last))
+    weights = make("exp", make("subtract", scores, _by_row(make, top, scores)))
+    total = make("sum", weights, axes=last)
+    normalizer = make("add", top, make("log", total))
+    nothing = make("equal", total, make.constant(0.0, total.type))
+    total = make("where", nothing, make.constant(1.0, total.type), total)
+    value = make("matmul", make("divide", weights, _by_row(make, total, scores)), v)
+    return _heads_first(make, value), normalizer
+
+
+def _attention_gradient(make: Simplifier, node: Node, inputs: tuple[Node, ...]) -> tuple[Node, Node, Node]:
+    g, worth, normalizer, *operands = inputs
+    g, q, k, v = (_heads_first(make, x) for x in (g, *operands[:3]))
+    scores = _scores(make, node, q, k, tuple(operands[3:]))
+    normalizer = _by_row(make, _without_infinity(make, normalizer), scores)
+    weights = make("exp", make("subtract", scores, normalizer))
+    above = make("subtract", make("matmul", g, _turned(make, v)), _by_row(make, worth, scores))
+    by_scores = make("multiply", weights, above)
+    by_scores = make("multiply", by_scores, make.constant(node.attribute("scale"), by_scores.type))
+    by_q = make("matmul", by_scores, k)
+    by_k = make("matmul", _turned(make, by_scores), q)
+    by_v = make("matmul", _turned(make, weights), g)
+    return _heads_first(make, by_q), _heads_first(make, by_k), _heads_first(make, by_v)
+
+
+COMPOSED: dict[str, Callable[[Simplifier, Node, tuple[Node, ...]], tuple[Node, ...]]] = {
+    "moments": _moments, "attention": _attention, "attention_gradient": _attention_gradient,
+}  # fmt: skip
 """What gives the results of a node of each op."""

@@ -63,8 +63,9 @@ class Build:
         self.facts = generator.facts
         self.lowered = [generator.lower(call) for call in self.calls]
         self.fails = any(info.source == "status" for info in self.fused.buffers) or any(
-            isinstance(call, LibraryCall) and call.node.op.of_graphs and generator.can_fail(call)
-            for call in self.calls
+            generator.can_fail(call)
+            for call, lowered in zip(self.calls, self.lowered, strict=True)
+            if isinstance(call, LibraryCall) and (call.node.op.of_graphs or lowered is not None)
         )
         """Whether something may be reported in the status word."""
         self.leaves = _leaf_types(outputs)
@@ -160,7 +161,9 @@ class Build:
             kernel = numbers.setdefault(launch.kernel, len(numbers))
             operands = []
             for name, i in launch.operands:
-                if name == "temp":
+                if name == "status":
+                    found = ("status", 0), 4
+                elif name == "temp":
                     found = ("arena", self.offsets["temp", number, i]), lowered.temporaries[i]
                 else:
                     buffer = self._buffer(call, name, i)
@@ -170,8 +173,6 @@ class Build:
         return steps
 
     def _buffer(self, call: Call, name: str, i: int) -> int:
-        if name == "status":
-            return next(b for b, info in enumerate(self.fused.buffers) if info.source == "status")
         if not isinstance(call, LibraryCall):
             return call.buffers[i]
         if name == "in":

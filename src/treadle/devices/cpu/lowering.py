@@ -404,9 +404,11 @@ def runs_channels_last(node: Node) -> bool:
 
 
 def has_kernel(node: Node) -> bool:
-    """Whether the moments of a node are found by kernels of their own: over all but the last dimension of
-    what is large.
+    """Whether a node that could be written out in simpler ops has kernels of its own. Moments have where they
+    are taken over all but the last dimension of what is large.
     """
+    if node.op.name != "moments":
+        return True
     type = node.inputs[0].type
     shape = _sizes(type)
     own = node.attribute("axes") == tuple(range(len(shape) - 1)) and type.dtype.name in SUMMED

@@ -22,12 +22,18 @@ def contiguous(view: View) -> bool:
     return 0 in shape or all(a == b for n, a, b in zip(shape, view.strides, made, strict=True) if n != 1)
 
 
-def copied(view: View, dtype: str, source: Place, target: Place, facts: Facts) -> Launch:
-    """A launch that brings a view's elements next to each other, row-major."""
+def copied(
+    view: View, dtype: str, source: Place, target: Place, facts: Facts, made: str | None = None
+) -> Launch:
+    """A launch that brings a view's elements next to each other, row-major, converted to the dtype `made`."""
     shape: tuple[int, ...] = view.shape  # type: ignore[assignment]
-    body = (Instruction("load", (), dtype, Access(0, Affine(view.offset, view.strides))),)
-    stage = Stage("row", body, stores=(Store(Access(1, Affine(0, tuple(row_major(shape)))), 0),))
-    operands = Operand(dtype, reach(view)), Operand(dtype, product(shape), written=True)
+    made = made or dtype
+    body = (
+        Instruction("load", (), dtype, Access(0, Affine(view.offset, view.strides))),
+        Instruction("cast", (0,), made),
+    )
+    stage = Stage("row", body, stores=(Store(Access(1, Affine(0, tuple(row_major(shape)))), 1),))
+    operands = Operand(dtype, reach(view)), Operand(made, product(shape), written=True)
     (launch,) = loops.render(
         LoopKernel(shape, len(shape), operands, (stage,), f"copy {list(shape)}"), facts
     ).launches

@@ -54,7 +54,9 @@ class SourceKernel(Kernel):
 
 
 Place = tuple[str, int]
-"""An operand of the op being lowered: ("in", i), ("out", i), ("extra", i), ("temp", i)."""
+"""An operand of the op being lowered: ("in", i), ("out", i), ("extra", i), ("temp", i),
+("status", 0).
+"""
 
 
 @dataclass(frozen=True)

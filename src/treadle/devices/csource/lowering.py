@@ -10,28 +10,46 @@ from treadle.compiler.costs import INLINE, REDUCTIONS
 from treadle.compiler.indexmap import MOVEMENT
 from treadle.compiler.pipeline import Target, run_passes
 from treadle.compiler.program import Call, LibraryCall, LoopCall
-from treadle.devices.csource import loops
+from treadle.devices.csource import convolutions, loops, pooling
 from treadle.devices.csource.body import supported
+from treadle.devices.csource.cumulative import cumulative
 from treadle.devices.csource.kernel import Facts, Lowered, Unsupported
 from treadle.devices.csource.products import product_of_matrices
+from treadle.devices.csource.scatter import scatter
 from treadle.devices.csource.types import ITEMSIZE
 from treadle.graph.closed import Closed
 from treadle.graph.node import Node
+from treadle.ops.channels_last import CHANNELS_FIRST
 from treadle.ops.control import COND
 
 LIBRARY: dict[str, Callable[[LibraryCall, Facts], Lowered]] = {
     "matmul": product_of_matrices,
+    "conv": convolutions.convolution,
+    "conv_input_gradient": convolutions.input_gradient,
+    "conv_weight_gradient": convolutions.weight_gradient,
+    "max_pool": pooling.max_pool,
+    "max_pool_gradient": pooling.max_pool_gradient,
+    "max_pool_select": pooling.max_pool_select,
+    "average_pool": pooling.average_pool,
+    "average_pool_gradient": pooling.average_pool_gradient,
+    "scatter_add": scatter,
+    "scatter_set": scatter,
+    "cumulative_sum": cumulative,
+    "cumulative_prod": cumulative,
 }
 """Ops with generated kernels of their own, besides those that loop kernels express."""
+LIBRARY |= {twin: LIBRARY[name] for twin, name in CHANNELS_FIRST.items()}
 
-EPILOGUES = ("matmul",)
+EPILOGUES = (
+    "matmul", "conv", "conv_channels_last", "conv_input_gradient", "conv_input_gradient_channels_last",
+)  # fmt: skip
 """Ops whose kernels can go on computing with a result before they store it."""
 
 LOOPED = frozenset(MOVEMENT) | REDUCTIONS | INLINE | {"concat"}
 """Ops that the fusion pass writes as loops, besides elementwise ones."""
 SPELLINGS = {"astype": "cast", "relu": "maximum"}
 """Elementwise ops that are instructions of another name."""
-NEVER_FAIL = frozenset(["matmul"])
+NEVER_FAIL = frozenset(LIBRARY) - {"scatter_add", "scatter_set"}
 """Library ops whose kernels look nothing up."""
 
 
@@ -49,6 +67,13 @@ def is_library(node: Node) -> bool:
     return not supported(SPELLINGS.get(name, name), tuple(dtypes))
 
 
+def is_whole(node: Node) -> bool:
+    """Whether a node that could be written out in simpler ops runs as it is: attention without elements, on
+    the host.
+    """
+    return node.op.name.startswith("attention") and any(0 in child.shape for child in node.inputs)
+
+
 class Generator:
     """How a device of the C family makes launches of calls: by generated kernels alone."""
 
@@ -58,7 +83,7 @@ class Generator:
     @property
     def target(self) -> Target:
         """What passes may know of the device."""
-        return Target("accelerator", self.is_library, EPILOGUES)
+        return Target("accelerator", self.is_library, EPILOGUES, composed=is_whole)
 
     def is_library(self, node: Node) -> bool:
         """Whether a node is not for the fusion pass to write a loop for."""

@@ -1,14 +1,26 @@
-"""Products of matrices as loop kernels: a work item an element of the result."""
+"""Products of matrices as loop kernels, and how a loop kernel goes on with a library op's epilogue."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from treadle.compiler.indexmap import row_major
-from treadle.compiler.kernel import Access, Affine, Fold, Instruction, LoopKernel, Operand, Stage, Store
+from treadle.compiler.kernel import (
+    Access,
+    Affine,
+    Fold,
+    Guard,
+    Instruction,
+    LoopKernel,
+    Operand,
+    Stage,
+    Store,
+)
 from treadle.compiler.program import LibraryCall
 from treadle.devices.csource import loops
+from treadle.devices.csource.copies import reach
 from treadle.devices.csource.kernel import Facts, Launch, Lowered
 from treadle.devices.csource.types import NARROW
 
@@ -30,9 +42,14 @@ def product_of_matrices(call: LibraryCall, facts: Facts) -> Lowered:
         Instruction("multiply", (0, 1), summed),
     )
     inner = Stage("element", body, (Fold("add", 2, summed),))
-    reach = [_reach(view.shape, view.strides, view.offset) for view in (a, b)]
-    operands = [Operand(given, n) for n in reach]
-    return finished(call, facts, f"matmul {list(shape)} by {k}", sizes, len(shape), operands, inner)
+    operands = [Operand(given, reach(view)) for view in (a, b)]
+    places = unit_places(len(shape), len(sizes))
+    return finished(call, facts, f"matmul {list(shape)} by {k}", sizes, len(shape), places, operands, inner)
+
+
+def unit_places(dimensions: int, axes: int) -> tuple[Affine, ...]:
+    """Each dimension of a result as the loop axis of its number."""
+    return tuple([Affine(0, tuple([int(axis == d) for axis in range(axes)])) for d in range(dimensions)])
 
 
 def finished(
@@ -41,37 +58,34 @@ def finished(
     label: str,
     sizes: tuple[int, ...],
     rows: int,
-    operands: list[Operand],
+    places: Sequence[Affine],
+    operands: Sequence[Operand],
     inner: Stage,
+    last: Sequence[Instruction] = (),
 ) -> Lowered:
-    """A loop kernel that folds by `inner`, applies the call's epilogue and stores its results. The first
-    `rows` axes are the dimensions of the result.
+    """A loop kernel that folds by `inner`, applies the call's epilogue and stores its results. `places` are
+    the dimensions of the result, over the loop's axes. `last` computes the result from what is folded; it is
+    the first fold where there is nothing to compute.
     """
     node = call.node
     shape: tuple[int, ...] = node.shape  # type: ignore[assignment]
     made = call.strides or row_major(shape)
-    place = Affine(0, (*made, *(0,) * (len(sizes) - rows)))
-    summed = inner.folds[0].dtype
-    first = Instruction("result", (), summed, (0, 0))
-    body: list[Instruction] = [first]
-    places: list[int] = []
+    place = _through(Affine(0, tuple(made)), places)
+    body = list(last) or [Instruction("result", (), inner.folds[0].dtype, (0, 0))]
+    result, summed = len(body) - 1, body[-1].dtype
+    values: list[int] = []
     for instruction in call.epilogue or (Instruction("accumulator", (), node.dtype.name),):
-        arguments = tuple([places[a] for a in instruction.arguments])
+        arguments = tuple([values[a] for a in instruction.arguments])
         if instruction.op == "accumulator":
             if instruction.dtype == summed:
-                places.append(0)
+                values.append(result)
                 continue
-            body.append(Instruction("cast", (0,), instruction.dtype))
+            body.append(Instruction("cast", (result,), instruction.dtype))
         else:
-            body.append(
-                replace(
-                    instruction,
-                    arguments=arguments,
-                    attribute=_shifted(instruction, len(operands), len(sizes)),
-                )
-            )
-        places.append(len(body) - 1)
-    stored = [places[value] for value in call.stores] if call.epilogue else [places[-1]]
+            attribute = _shifted(instruction, len(operands), places)
+            body.append(replace(instruction, arguments=arguments, attribute=attribute))
+        values.append(len(body) - 1)
+    stored = [values[value] for value in call.stores] if call.epilogue else [values[-1]]
     extra = list(call.extra)
     results = [Operand(body[value].dtype, math.prod(shape), written=True) for value in stored]
     first_result = len(operands) + len(extra)
@@ -98,26 +112,23 @@ def finished(
     )
 
 
-def _shifted(instruction: Instruction, by: int, axes: int) -> object:
+def _shifted(instruction: Instruction, by: int, places: Sequence[Affine]) -> object:
     """What an epilogue's instruction says of operands and places, in the whole kernel."""
     found = instruction.attribute
 
-    def longer(affine: Affine) -> Affine:
-        return Affine(affine.offset, (*affine.strides, *(0,) * (axes - len(affine.strides))))
+    def moved(guards: Sequence[Guard]) -> tuple[Guard, ...]:
+        return tuple([replace(guard, index=_through(guard.index, places)) for guard in guards])
 
     if isinstance(found, Access):
-        guards = tuple([replace(guard, index=longer(guard.index)) for guard in found.guards])
-        return Access(found.operand + by, longer(found.index), guards)
+        return Access(found.operand + by, _through(found.index, places), moved(found.guards))
     if isinstance(found, Affine):
-        return longer(found)
-    if instruction.op == "inside":
-        return tuple([replace(guard, index=longer(guard.index)) for guard in found])
-    return found
+        return _through(found, places)
+    return moved(found) if instruction.op == "inside" else found
 
 
-def _reach(shape: tuple, strides: tuple[int, ...], offset: int) -> int:
-    return (
-        1
-        + offset
-        + sum([stride * (int(n) - 1) for n, stride in zip(shape, strides, strict=True) if stride > 0])
-    )
+def _through(affine: Affine, places: Sequence[Affine]) -> Affine:
+    """A map over the dimensions of a result, over the axes of the loop that computes it."""
+    given = list(zip(affine.strides, places, strict=True))
+    axes = range(len(places[0].strides))
+    strides = tuple([sum([stride * place.strides[axis] for stride, place in given]) for axis in axes])
+    return Affine(affine.offset + sum([stride * place.offset for stride, place in given]), strides)
