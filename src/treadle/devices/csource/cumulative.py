@@ -69,14 +69,14 @@ class _Walk:
     def at(self, strides: Sequence[int], offset: int = 0) -> str:
         """An element's number: place `k` of the walk along the line."""
         place = f"({self.length - 1} - k)" if self.reverse else "k"
-        names = {axis: f"i{axis}" for axis in self.outer} | {self.axis: place}
+        names = {axis: f"at{axis}" for axis in self.outer} | {self.axis: place}
         longer = [axis for axis, size in enumerate(self.shape) if size != 1]
         terms = [f"{names[axis]} * {strides[axis]}" for axis in longer]
         return " + ".join([*terms, str(offset)])
 
     def head(self, total: int, line: str) -> list[str]:
         """Lines by which a work item finds its place."""
-        names, sizes = [f"i{a}" for a in self.outer], [self.shape[a] for a in self.outer]
+        names, sizes = [f"at{a}" for a in self.outer], [self.shape[a] for a in self.outer]
         lanes = self.lanes
         return [
             f"  const {self.type} point = ({self.type})(GROUP * {lanes} + LANE);",

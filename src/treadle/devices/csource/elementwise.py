@@ -29,7 +29,7 @@ FLOAT: dict[str, str] = {
     "multiply": "({x} * {y})",
     "divide": "({x} / {y})",
     "negative": "(-{x})",
-    "positive": "{x}",
+    **dict.fromkeys(("positive", "copied"), "{x}"),
     "square": "({x} * {x})",
     "reciprocal": "(1.0{f} / {x})",
     "rsqrt": "(1.0{f} / sqrt({x}))",
@@ -74,7 +74,7 @@ def _integer() -> dict[str, str]:
         "isfinite": "true",
         "isinf": "false",
         "isnan": "false",
-        **dict.fromkeys(("positive", "floor", "ceil", "trunc", "round"), "{x}"),
+        **dict.fromkeys(("positive", "copied", "floor", "ceil", "trunc", "round"), "{x}"),
     }
 
 
@@ -104,7 +104,7 @@ BOOL: dict[str, str] = {
     **dict.fromkeys(("multiply", "minimum", "logical_and", "bitwise_and"), "({x} && {y})"),
     **dict.fromkeys(("logical_xor", "bitwise_xor"), "({x} != {y})"),
     **dict.fromkeys(("logical_not", "bitwise_invert"), "(!{x})"),
-    "abs": "{x}",
+    **dict.fromkeys(("abs", "copied"), "{x}"),
     "isfinite": "true",
     "isinf": "false",
     "isnan": "false",
@@ -118,6 +118,7 @@ KEEPS_NARROW = frozenset(
     [
         "negative",
         "positive",
+        "copied",
         "abs",
         "floor",
         "ceil",

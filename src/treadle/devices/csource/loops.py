@@ -114,7 +114,7 @@ def _serial(kernel: LoopKernel, facts: Facts) -> SourceKernel:
             if sizes[axis] != 1:
                 depth += 1
                 site.lines.append(
-                    f"{'  ' * depth}for ({type} i{axis} = 0; i{axis} < {sizes[axis]}; ++i{axis}) {{"
+                    f"{'  ' * depth}for ({type} at{axis} = 0; at{axis} < {sizes[axis]}; ++at{axis}) {{"
                 )
         site.indent = "  " * (depth + 1)
         if product(sizes[kernel.rows :]):
@@ -229,15 +229,15 @@ def _split(kernel: LoopKernel, facts: Facts) -> Lowered:
         lanes,
         _flops(kernel),
     )
-    second = _second(kernel, parts, chunks)
+    whole = second(kernel, parts, chunks)
     everything = (*[("in", i) for i in range(count)], *[("temp", i) for i in range(len(parts))])
     return Lowered(
-        (Launch(chunked, everything), Launch(_serial(second, facts), everything)),
+        (Launch(chunked, everything), Launch(_serial(whole, facts), everything)),
         tuple([ITEMSIZE[part.dtype] * part.size for part in parts]),
     )
 
 
-def _second(kernel: LoopKernel, parts: list[Operand], chunks: int) -> LoopKernel:
+def second(kernel: LoopKernel, parts: list[Operand], chunks: int) -> LoopKernel:
     """The kernel that folds what the chunks gave, and goes on from there."""
     first, *rest = kernel.stages
     outer = kernel.sizes[: kernel.rows]
@@ -260,12 +260,12 @@ def _second(kernel: LoopKernel, parts: list[Operand], chunks: int) -> LoopKernel
         return Affine(affine.offset, (*affine.strides[: kernel.rows], 0))
 
     stages = [Stage("element", tuple(body), tuple(folds))]
-    stages += [_moved(stage, trimmed) for stage in rest]
+    stages += [moved(stage, trimmed) for stage in rest]
     operands = (*kernel.operands, *[replace(part, written=False) for part in parts])
     return LoopKernel((*outer, chunks), kernel.rows, operands, tuple(stages), f"{kernel.label} whole")
 
 
-def _moved(stage: Stage, change: Callable[[Affine], Affine]) -> Stage:
+def moved(stage: Stage, change: Callable[[Affine], Affine]) -> Stage:
     """A stage whose affine maps are changed."""
 
     def access(a: Access) -> Access:
@@ -413,7 +413,7 @@ def _place(total: int, lanes: int, type: str) -> list[str]:
 
 
 def _names(sizes: Sequence[int]) -> list[str]:
-    return [f"i{axis}" for axis in range(len(sizes))]
+    return [f"at{axis}" for axis in range(len(sizes))]
 
 
 def _flops(kernel: LoopKernel) -> int:

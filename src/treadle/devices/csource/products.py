@@ -19,7 +19,7 @@ from treadle.compiler.kernel import (
     Store,
 )
 from treadle.compiler.program import LibraryCall
-from treadle.devices.csource import loops
+from treadle.devices.csource import tiles
 from treadle.devices.csource.copies import reach
 from treadle.devices.csource.kernel import Facts, Launch, Lowered
 from treadle.devices.csource.types import NARROW
@@ -92,7 +92,7 @@ def finished(
     stores = tuple([Store(Access(first_result + i, place), value) for i, value in enumerate(stored)])
     whole = [*operands, *extra, *results]
     kernel = LoopKernel(sizes, rows, tuple(whole), (inner, Stage("row", tuple(body), stores=stores)), label)
-    lowered = loops.render(kernel, facts)
+    lowered = tiles.render(kernel, facts)
     names = [
         *[("in", i) for i in range(len(operands))],
         *[("extra", i) for i in range(len(extra))],

@@ -61,4 +61,4 @@ def unravelled(number: str, type: str, names: Sequence[str], sizes: Sequence[int
 
 def indices(sizes: Sequence[int], first: int = 0) -> list[str | None]:
     """The names of a loop's indices, None for axes with one point."""
-    return [None if size == 1 else f"i{axis}" for axis, size in enumerate(sizes, first)]
+    return [None if size == 1 else f"at{axis}" for axis, size in enumerate(sizes, first)]

@@ -65,6 +65,8 @@ def found() -> list[Any]:
 class OpenClDevice(Accelerator):
     """One OpenCL device."""
 
+    kept_nbytes = KEPT_NBYTES  # The module's names are gone when the last values go, at exit.
+
     def __init__(self, name: str, number: int):
         cl = self.cl = library()
         devices = found()
@@ -119,7 +121,7 @@ class OpenClDevice(Accelerator):
 
     def release(self, memory: Any, nbytes: int) -> None:
         """Take memory back, for the next value of its size."""
-        if self._pooled_nbytes + nbytes <= KEPT_NBYTES:
+        if self._pooled_nbytes + nbytes <= self.kept_nbytes:
             self._pool.setdefault(nbytes, []).append(memory)
             self._pooled_nbytes += nbytes
         else:
