@@ -21,7 +21,8 @@ def compiled_for_gpus():
         patch.setattr(device, "compile", _noting(device.compile, seen))
     yield
     patch.undo()
-    nvrtc_check.check(seen)
+    # Groups of one work item are for devices where those of a group do not run side by side.
+    nvrtc_check.check([kernel for kernel in seen if kernel.lanes > 1])
 
 
 def _noting(compile, seen):
