@@ -1,6 +1,8 @@
 """Products and convolutions on OpenCL: GFLOP/s of the generated kernels, and of the CPU's own beside them.
 
-python bench/opencl.py [device]
+python bench/opencl.py [device] [--plain]
+
+With ``--plain`` a work item computes one sum, and not a tile of them.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ import numpy as np
 import treadle as td
 from treadle.devices import registry
 from treadle.devices.accelerator.device import Accelerator
+from treadle.devices.csource import tiles
 
 
-def timed(run, flops: float, seconds: float = 2.0) -> float:
+def timed(run, flops: float, seconds: float = 1.0) -> float:
     """The best of repeated runs, in GFLOP/s."""
     run()
     best, until = float("inf"), time.perf_counter() + seconds
@@ -27,7 +30,10 @@ def timed(run, flops: float, seconds: float = 2.0) -> float:
 
 
 def main() -> None:
-    name = sys.argv[1] if len(sys.argv) > 1 else "opencl"
+    names = [word for word in sys.argv[1:] if word != "--plain"]
+    name = names[0] if names else "opencl"
+    if "--plain" in sys.argv:
+        tiles.LEAST = sys.maxsize
     numbers = np.random.default_rng(0)
 
     def given(*shape: int) -> td.Array:

@@ -20,7 +20,7 @@ if not nvrtc_check.available():
 APART = {"result", "cond", "loop"}
 FAMILIES = sorted({op_examples.family(op) for op in OPS.values() if not op.leaf and op.name not in APART})
 GPU = Generator(Facts(barriers=True, units=132))
-FEW = {"window": ("float32", "bfloat16", "int8"), "pooling": ("float32", "float16", "int64"),
+FEW = {"window": ("float32", "bfloat16", "int8"), "pooling": ("float32", "int8"),
        "channels_last": ("float32",)}  # fmt: skip
 """Families whose kernels differ little from dtype to dtype, and take long to compile."""
 

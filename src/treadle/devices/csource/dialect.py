@@ -46,7 +46,7 @@ typedef uchar u8; typedef ushort u16; typedef uint u32; typedef ulong u64;
 typedef float f32;
 #define KERNEL(entry, lanes) __kernel __attribute__((reqd_work_group_size(lanes, 1, 1))) void entry
 #define GLOBAL __global
-#define SHARED __local
+#define SHARED __local __attribute__((aligned(16)))
 #define INLINE static inline
 #define UNROLL _Pragma("unroll")
 #define PARAM(T, p) __global T* p##_base, const i64 p##_start
@@ -86,7 +86,7 @@ typedef unsigned long long u64;
 typedef float f32; typedef double f64;
 #define KERNEL(entry, lanes) extern "C" __global__ void __launch_bounds__(lanes) entry
 #define GLOBAL
-#define SHARED __shared__
+#define SHARED __shared__ __align__(16)
 #define INLINE static __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
 #define PARAM(T, p) T* p

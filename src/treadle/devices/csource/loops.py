@@ -8,12 +8,12 @@ order of every sum, is a function of the kernel and the device's facts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from treadle.compiler.interpret import identity
-from treadle.compiler.kernel import Access, Affine, Fold, Instruction, LoopKernel, Operand, Stage, Store
+from treadle.compiler.kernel import Access, Affine, Fold, Instruction, LoopKernel, Operand, Stage
+from treadle.devices.csource.axes import coalesced, moved
 from treadle.devices.csource.body import Site, store, write
 from treadle.devices.csource.kernel import Facts, Launch, Lowered, SourceKernel, product
 from treadle.devices.csource.text import index_type, indices, kernel_text, unravelled
@@ -23,12 +23,17 @@ LONG = 1024
 """Rows with so many inner points are folded by several work items."""
 MOST_CHUNKS = 1024
 GROUP_LANES = 256
+MOST_INSTRUCTIONS = 32
+"""Of a body that is written for several points of a work item."""
+WAVES = 8
+"""So many times the groups that run at once are plenty."""
 ROWS_ENOUGH = 64
 """So many work items for each unit of a device keep it busy."""
 
 
 def render(kernel: LoopKernel, facts: Facts) -> Lowered:
     """The kernel in C; operand i is ``("in", i)`` in the launches."""
+    kernel = coalesced(kernel)
     rows = product(kernel.sizes[: kernel.rows])
     if rows == 0:
         return Lowered(())
@@ -79,19 +84,58 @@ def folds_columns(kernel: LoopKernel) -> bool:
 def _points(kernel: LoopKernel, facts: Facts) -> SourceKernel:
     total = product(kernel.sizes)
     type = index_type(kernel.operands, kernel.sizes)
-    lanes = facts.lanes
+    lanes, each = facts.lanes, _points_each(kernel, facts)
     site = Site(kernel.operands, indices(kernel.sizes), [], {})
     lines = site.lines
-    lines += _place(total, lanes, type)
-    lines += ["  " + line for line in unravelled("point", type, _names(kernel.sizes), kernel.sizes)]
-    for number, stage in enumerate(kernel.stages):
-        site.prefix = f"v{number}_"
-        values = write(site, stage.body)
+    groups = -(-total // (lanes * each))
+    if each > 1:
+        _several_points(site, kernel.stages[0], kernel.sizes, type, lanes, each)
+    else:
+        lines += _place(total, lanes, type)
+        lines += ["  " + line for line in unravelled("point", type, _names(kernel.sizes), kernel.sizes)]
+        for number, stage in enumerate(kernel.stages):
+            site.prefix = f"v{number}_"
+            _row_stage(site, stage)
+    return kernel_text(kernel.label, kernel.operands, site.functions, lines, groups, lanes, _flops(kernel))
+
+
+def _points_each(kernel: LoopKernel, facts: Facts) -> int:
+    """How many points a work item has: several, where there are plenty, so that it waits for what it loads
+    for all of them at once.
+    """
+    stage, *others = kernel.stages
+    if not facts.barriers or others or len(stage.body) > MOST_INSTRUCTIONS:
+        return 1
+    widest = max(ITEMSIZE[operand.dtype] for operand in kernel.operands)
+    each = 8 if widest <= 2 else 4
+    return each if product(kernel.sizes) >= facts.units * WAVES * GROUP_LANES * each else 1
+
+
+def _several_points(site: Site, stage: Stage, sizes: Sequence[int], type: str, lanes: int, each: int) -> None:
+    """Compute at points that lie a group's lanes apart, all of them before anything is stored: what is stored
+    might be what is loaded, as far as a compiler knows.
+    """
+    total, lines = product(sizes), site.lines
+    whole = total % (lanes * each) == 0
+    values, names = [], []
+    for i in range(each):
+        names.append([f"{name}_{i}" for name in _names(sizes)])
+        place = f"({type})((GROUP * {each} + {i}) * {lanes} + LANE)"
+        lines.append(f"  const {type} place{i} = {place};")
+        inside = f"place{i}" if whole else f"place{i} < {total} ? place{i} : {total - 1}"
+        lines.append(f"  const {type} point{i} = {inside};")
+        lines += ["  " + line for line in unravelled(f"point{i}", type, names[i], sizes)]
+        site.indices = [None if size == 1 else name for size, name in zip(sizes, names[i], strict=True)]
+        site.prefix = f"v{i}_"
+        values.append(write(site, stage.body))
+    for i in range(each):
+        site.indices = [None if size == 1 else name for size, name in zip(sizes, names[i], strict=True)]
+        if not whole:
+            lines.append(f"  if (place{i} < {total}) {{")
         for target in stage.stores:
-            store(site, stage.body, target, values)
-    return kernel_text(
-        kernel.label, kernel.operands, site.functions, lines, -(-total // lanes), lanes, _flops(kernel)
-    )
+            store(site, stage.body, target, values[i])
+        if not whole:
+            lines.append("  }")
 
 
 def _serial(kernel: LoopKernel, facts: Facts) -> SourceKernel:
@@ -263,33 +307,6 @@ def second(kernel: LoopKernel, parts: list[Operand], chunks: int) -> LoopKernel:
     stages += [moved(stage, trimmed) for stage in rest]
     operands = (*kernel.operands, *[replace(part, written=False) for part in parts])
     return LoopKernel((*outer, chunks), kernel.rows, operands, tuple(stages), f"{kernel.label} whole")
-
-
-def moved(stage: Stage, change: Callable[[Affine], Affine]) -> Stage:
-    """A stage whose affine maps are changed."""
-
-    def access(a: Access) -> Access:
-        return Access(
-            a.operand, change(a.index), tuple([replace(g, index=change(g.index)) for g in a.guards])
-        )
-
-    def attribute(i: Instruction) -> Any:
-        found = i.attribute
-        if isinstance(found, Access):
-            return access(found)
-        if isinstance(found, Affine):
-            return change(found)
-        if i.op == "inside":
-            return tuple([replace(g, index=change(g.index)) for g in found])
-        if i.op == "gather":
-            guards = tuple([replace(g, index=change(g.index)) for g in found.guards])
-            return replace(found, index=change(found.index), guards=guards)
-        if i.op == "checked":
-            return replace(found, guards=tuple([replace(g, index=change(g.index)) for g in found.guards]))
-        return found
-
-    body = tuple([replace(i, attribute=attribute(i)) for i in stage.body])
-    return replace(stage, body=body, stores=tuple([Store(access(s.access), s.value) for s in stage.stores]))
 
 
 # -- parts of them

@@ -1,17 +1,17 @@
 """Which loop kernels are sums of products of two operands, and how their axes belong to the operands.
 
 A product of matrices, a convolution and each of its gradients are one thing here: the rows of one side meet
-those of the other, and what both sides share is a batch. Axes that every index walks as one are one axis.
+those of the other, and what both sides share is a batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from treadle.compiler.kernel import Access, Affine, LoopKernel, Stage
+from treadle.compiler.kernel import Access, LoopKernel, Stage
+from treadle.devices.csource.axes import coalesced
 from treadle.devices.csource.kernel import product
-from treadle.devices.csource.loops import moved
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,6 @@ def product_in(kernel: LoopKernel) -> Product | None:
     if [(f.combine, f.dtype) for f in first.folds] not in ([("add", "float32")], [("add", "float64")]):
         return None
     kernel = coalesced(kernel)
-    if kernel.rows == len(kernel.sizes):
-        return None
     first, last = kernel.stages
     left, right = (i.attribute for i in first.body[:2])
     kinds: dict[tuple[bool, bool], list[int]] = {}
@@ -67,36 +65,3 @@ def product_in(kernel: LoopKernel) -> Product | None:
 def _walks(access: Access, axis: int) -> bool:
     """Whether an access depends on an axis."""
     return any(affine.strides[axis] for affine in (access.index, *[guard.index for guard in access.guards]))
-
-
-def coalesced(kernel: LoopKernel) -> LoopKernel:
-    """The same kernel, its axes of one point left out, and those that every index walks as one made one."""
-    kept = [axis for axis, size in enumerate(kernel.sizes) if size != 1]
-    sizes, rows = [kernel.sizes[axis] for axis in kept], sum([axis < kernel.rows for axis in kept])
-    stages = [_changed(stage, [[axis] for axis in kept]) for stage in kernel.stages]
-    seen: list[Affine] = []
-
-    def note(affine: Affine) -> Affine:
-        seen.append(affine)
-        return affine
-
-    for stage in stages:
-        moved(stage, note)
-    groups: list[list[int]] = []
-    for axis in range(len(sizes)):
-        before = axis - 1
-        joins = groups and axis != rows
-        if joins and all(a.strides[before] == a.strides[axis] * sizes[axis] for a in seen):
-            groups[-1].append(axis)
-        else:
-            groups.append([axis])
-    rows = sum([group[0] < rows for group in groups])
-    whole = tuple([product([sizes[axis] for axis in group]) for group in groups])
-    return replace(
-        kernel, sizes=whole, rows=rows, stages=tuple([_changed(stage, groups) for stage in stages])
-    )
-
-
-def _changed(stage: Stage, groups: Sequence[Sequence[int]]) -> Stage:
-    """A stage over groups of axes, each walked by its last."""
-    return moved(stage, lambda a: Affine(a.offset, tuple([a.strides[group[-1]] for group in groups])))
