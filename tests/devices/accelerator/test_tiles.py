@@ -112,10 +112,6 @@ def test_scattering_and_running_sums_of_many(place):
         lines = td.cumulative_sum(values, axis=0)
         given = td.asarray(places).to(values.device)
         table = td.take(x, given, axis=0)
-        return lines, td.cumulative_sum(td.reshape(values, (-1,))), *td.gradients(
-            td.sum(table * values), [x]
-        )
+        return lines, td.cumulative_sum(td.reshape(values, (-1,))), *td.gradients(td.sum(table * values), [x])
 
     agree(place, function, normal(50, 3), normal(700, 3), rtol=1e-4)
-
-

@@ -8,7 +8,7 @@ from treadle.compiler.indexmap import row_major
 from treadle.compiler.kernel import Access, Affine, Fold, Instruction, Operand, Stage
 from treadle.compiler.program import LibraryCall
 from treadle.devices.csource.kernel import Facts, Launch, Place, product
-from treadle.devices.csource.products import finished
+from treadle.devices.csource.products import finished, unit_places
 
 
 def alone(call: LibraryCall, dtype: str, source: Place, facts: Facts) -> tuple[Launch, ...]:
@@ -19,7 +19,8 @@ def alone(call: LibraryCall, dtype: str, source: Place, facts: Facts) -> tuple[L
     stage = Stage("element", (load,), (Fold("add", 0, dtype),))
     operands = [Operand(dtype, product(shape))]
     label = f"after {call.node.op.name} {list(shape)}"
-    lowered = finished(call, facts, label, (*shape, 1), len(shape), operands, stage)
+    places = unit_places(len(shape), len(shape) + 1)
+    lowered = finished(call, facts, label, (*shape, 1), len(shape), places, operands, stage)
     return tuple(
         [
             replace(launch, operands=tuple([source if o == ("in", 0) else o for o in launch.operands]))
