@@ -27,7 +27,10 @@ def check(kernels: Iterable[Kernel]) -> int:
     Raises:
         nvrtc.CompileError: one does not compile; the message names its lines in the source.
     """
-    different = [kernel for kernel in dict.fromkeys(kernels) if isinstance(kernel, SourceKernel)]
+    # Groups of one work item are for devices where those of a group do not run side by side.
+    different = [
+        kernel for kernel in dict.fromkeys(kernels) if isinstance(kernel, SourceKernel) and kernel.lanes > 1
+    ]
     for first in range(0, len(different), TOGETHER):
         parts = [dialect.cuda()]
         for i, kernel in enumerate(different[first : first + TOGETHER]):
