@@ -141,13 +141,15 @@ def weight_gradient(call: LibraryCall, facts: Facts) -> Lowered:
     """w'[k, c, t] = sum over b, o of x[b, c, o * stride - padding + t * dilation] * g[b, k, o]."""
     geometry, (x, g) = Geometry(call, facts), call.inputs
     outs, channels, *window = geometry.shape
+    if geometry.last:
+        channels, window = geometry.shape[-1], [*geometry.shape[1:-1]]
     axes = range(len(window))
     nest = Nest()
     nest.axis("group", geometry.groups)
     nest.axis("out", outs // geometry.groups)
-    nest.axis("in", channels)
-    for d in axes:
-        nest.axis(f"t{d}", window[d])
+    within = [("in", channels), *[(f"t{d}", window[d]) for d in axes]]
+    for name, size in within[1:] + within[:1] if geometry.last else within:
+        nest.axis(name, size)
     rows = len(nest.sizes)
     nest.axis("batch", int(g.shape[0]))
     for d in axes:
@@ -156,7 +158,7 @@ def weight_gradient(call: LibraryCall, facts: Facts) -> Lowered:
     met = _met(geometry)
     left = nest.access(0, x, [{"batch": 1}, {"group": channels, "in": 1}, *met], bounded=True)
     right = nest.access(1, g, [{"batch": 1}, out, *[{f"o{d}": 1} for d in axes]])
-    dimensions: list[Terms] = [out, {"in": 1}, *[{f"t{d}": 1} for d in axes]]
+    dimensions = geometry.ordered(out, {"in": 1}, [{f"t{d}": 1} for d in axes])
     return geometry.launched(nest, rows, dimensions, left, right)
 
 
