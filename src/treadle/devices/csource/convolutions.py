@@ -142,13 +142,13 @@ def weight_gradient(call: LibraryCall, facts: Facts) -> Lowered:
     geometry, (x, g) = Geometry(call, facts), call.inputs
     outs, channels, *window = geometry.shape
     if geometry.last:
-        channels, window = geometry.shape[-1], [*geometry.shape[1:-1]]
+        *window, channels, outs = geometry.shape
     axes = range(len(window))
+    filters = [("group", geometry.groups), ("out", outs // geometry.groups)]
+    taps = [(f"t{d}", window[d]) for d in axes]
+    within = [("in", channels)]
     nest = Nest()
-    nest.axis("group", geometry.groups)
-    nest.axis("out", outs // geometry.groups)
-    within = [("in", channels), *[(f"t{d}", window[d]) for d in axes]]
-    for name, size in within[1:] + within[:1] if geometry.last else within:
+    for name, size in [*taps, *within, *filters] if geometry.last else [*filters, *within, *taps]:
         nest.axis(name, size)
     rows = len(nest.sizes)
     nest.axis("batch", int(g.shape[0]))
@@ -158,7 +158,8 @@ def weight_gradient(call: LibraryCall, facts: Facts) -> Lowered:
     met = _met(geometry)
     left = nest.access(0, x, [{"batch": 1}, {"group": channels, "in": 1}, *met], bounded=True)
     right = nest.access(1, g, [{"batch": 1}, out, *[{f"o{d}": 1} for d in axes]])
-    dimensions = geometry.ordered(out, {"in": 1}, [{f"t{d}": 1} for d in axes])
+    places: list[Terms] = [{f"t{d}": 1} for d in axes]
+    dimensions = [*places, {"in": 1}, out] if geometry.last else [out, {"in": 1}, *places]
     return geometry.launched(nest, rows, dimensions, left, right)
 
 
