@@ -12,7 +12,7 @@ import pytest
 import treadle as td
 from treadle import config, program_cache
 from treadle.devices import registry
-from treadle.devices.csource import tiles
+from treadle.devices.csource import shared_tiles
 from treadle.devices.csource.lowering import Generator
 from treadle.devices.opencl import device as opencl
 
@@ -77,7 +77,7 @@ def test_products_of_other_floats(place):
 
 
 def test_the_largest_tiles(place, monkeypatch):
-    monkeypatch.setattr(tiles, "TILES", tiles.TILES[:1])
+    monkeypatch.setattr(shared_tiles, "TILES", shared_tiles.TILES[:1])
     agree(place, lambda a, b: [a @ b], normal(131, 70), normal(70, 139))
 
 
