@@ -15,6 +15,7 @@ from treadle.devices import registry
 from treadle.devices.csource import shared_tiles
 from treadle.devices.csource.lowering import Generator
 from treadle.devices.opencl import device as opencl
+from treadle.errors import IndexingError
 
 pytest.importorskip("pyopencl")
 if not opencl.found():
@@ -115,3 +116,14 @@ def test_scattering_and_running_sums_of_many(place):
         return lines, td.cumulative_sum(td.reshape(values, (-1,))), *td.gradients(td.sum(table * values), [x])
 
     agree(place, function, normal(50, 3), normal(700, 3), rtol=1e-4)
+
+
+def test_values_for_a_place_that_is_not_there(place):
+    with td.device("opencl"):
+        x, places = td.zeros((4, 3)), td.asarray([1, 9])
+        kept = td.Variable(np.ones(2, np.float32), name="kept")
+    x[places] = 1.0
+    kept.assign(kept + td.sum(x))
+    with pytest.raises(IndexingError, match="9"):
+        x.numpy()
+    assert kept.numpy().tolist() == [1, 1]
