@@ -14,6 +14,11 @@ from treadle.graph.node import Type, new
 from treadle.ops.record import INPUT
 
 APART = {"result", "cond", "loop"}
+RECORDS = [
+    op
+    for op in list(OPS.values())
+    if not op.leaf and op.name not in APART and op_examples.family(op) not in op_examples.MATRICES
+]
 ON_HOST = {"sort", "argsort", "rfft"}
 """docs/devices.md names them."""
 
@@ -22,9 +27,7 @@ ON_HOST = {"sort", "argsort", "rfft"}
 @pytest.mark.parametrize("dtype", REAL, ids=str)
 def test_only_a_few_ops_run_on_the_host(dtype, barriers):
     outputs, count = [], 0
-    for op in OPS.values():
-        if op.leaf or op.name in APART or op_examples.family(op) in op_examples.MATRICES:
-            continue
+    for op in RECORDS:
         for example in examples(op, dtype):
             types = [Type(array.shape, dtypes.as_dtype(array.dtype)) for array in example.arrays]
             # Without elements there is nothing to write a kernel for.
