@@ -91,6 +91,8 @@ class Structure:
     order: list[Node]
     index: dict[Node, int]
     leaves: list[Node]
+    packed: dict[Node, tuple[Layout, Any]]
+    """Of leaves whose memory is in another order, that order and the memory."""
 
     def lines(self) -> tuple[Any, ...]:
         """The users' lines of the nodes, where programs are told apart by them."""
@@ -104,13 +106,16 @@ def structure_of(
     order = ordered(outputs, stop)
     index: dict[Node, int] = {}
     leaves: list[Node] = []
+    packed: dict[Node, tuple[Layout, Any]] = {}
     key: list[Any] = [extra]
     for position, node in enumerate(order):
         if given(node):
             index[node] = position
             leaves.append(node)
-            packed = node.op is READ and packing.is_packed(node)
-            key.append((node.type, packing.layout_of(node)) if packed else node.type)
+            held = packing.held(node) if node.op is READ else None
+            if held is not None:
+                packed[node] = held
+            key.append(node.type if held is None else (node.type, held[0]))
         elif node.op is READ:
             index[node] = index[node.inputs[0]]
             key.append(None)
@@ -121,7 +126,7 @@ def structure_of(
                 (node.op, bits(attributes) if attributes else (), *[index[child] for child in node.inputs])
             )
     key.append(tuple([index[output] for output in outputs]))
-    return Structure(tuple(key), order, index, leaves)
+    return Structure(tuple(key), order, index, leaves, packed)
 
 
 def detached(structure: Structure, outputs: Sequence[Node]) -> list[Node]:
@@ -130,7 +135,7 @@ def detached(structure: Structure, outputs: Sequence[Node]) -> list[Node]:
     """
     copies: dict[Node, Node] = {}
     for i, leaf in enumerate(structure.leaves):
-        layout = packing.layout_of(leaf) if packing.is_packed(leaf) else None
+        layout, _ = structure.packed.get(leaf, (None, None))
         copy = new(INPUT, (), (i,), packing.stored(leaf.type, layout))
         copy.line, copy.scope, copy.device, copy.role = leaf.line, leaf.scope, leaf.device, leaf.role
         copy.binding = leaf_name(leaf, layout)
@@ -331,7 +336,10 @@ def _run(targets: list[Node], versions: dict[Cell, Version]) -> None:
             None if leaf is None else _free_to_overwrite(structure.leaves[leaf], held)
             for leaf in executable.donations
         ]
-        leaves = [leaf_value(leaf) for leaf in structure.leaves]
+        leaves = [
+            structure.packed[leaf][1] if leaf in structure.packed else leaf_value(leaf)
+            for leaf in structure.leaves
+        ]
         interrupt = None
         try:
             buffers = executable.run(leaves, reuse)
@@ -473,8 +481,8 @@ def _donors(versions: dict[Cell, Version], outputs: list[Node], structure: Struc
         base = version.base
         node = base.read_node() if base is not None and base.read_node is not None else None
         if version.value is not None and version.value not in becomes and version.value.buffer is None:
-            in_order = node is not None and not packing.is_packed(node)
-            becomes[version.value] = position.get(node) if node is not None and in_order else None
+            known = node is not None and node not in structure.packed
+            becomes[version.value] = position.get(node) if node is not None and known else None
     return [becomes.get(output) for output in outputs]
 
 

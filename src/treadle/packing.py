@@ -54,10 +54,21 @@ def is_packed(node: Node) -> bool:
     return node.op is READ and node.buffer is None and not node.inputs and layout_of(node) is not None
 
 
-def layout_of(node: Node) -> Layout:
-    """The order in which what a `read` node is bound to lies; it stays for as long as the node has no buffer
-    of its own.
+def held(node: Node) -> tuple[Layout, Any] | None:
+    """The order and the memory of what a node reads, if that is packed: whoever has them may read it,
+    whatever other threads do with the node and the variable.
     """
+    if not is_packed(node):
+        return None
+    version: Version = node.binding
+    with version.cell.lock:
+        if node.buffer is not None:
+            return None
+        return version.layout, state.raise_failure(version) if version.buffer is None else version.buffer
+
+
+def layout_of(node: Node) -> Layout:
+    """The order in which what a `read` node is bound to lies."""
     return node.binding.layout if isinstance(node.binding, Version) else None
 
 
@@ -65,6 +76,8 @@ def unpack(node: Node) -> None:
     """Give a node of which `is_packed` holds its value in the order of its shape."""
     version: Version = node.binding
     with version.cell.lock:
+        if node.buffer is not None:
+            return  # another thread was quicker
         if version.buffer is None:
             state.raise_failure(version)
         found = np.empty(node.type.shape, node.type.dtype.numpy)
