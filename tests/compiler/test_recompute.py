@@ -137,3 +137,10 @@ def arena(layers: int) -> int:
 def test_a_layer_keeps_one_value_for_its_backward_pass():
     one = 4 * 2 * 16 * 48 * 48
     assert arena(8) - arena(4) < 4 * 1.2 * one
+
+
+def test_results_of_loops_are_no_repetitions():
+    """A recurrent net's step, whose values come out of a loop as one of its many results."""
+    net, x = nn.LSTM(3, 5), td.asarray(np.ones((4, 6, 3), "float32"))
+    step = td.compile(lambda x: td.gradients(td.mean(td.square(net(x)[0] - 1)), net.parameters()))
+    assert all(np.isfinite(np.asarray(g)).all() for g in step(x).values())

@@ -172,10 +172,10 @@ def _chained(node: Node) -> Node | None:
 def _small(node: Node) -> bool:
     """Whether a value repeats one that is much smaller."""
     node = _unmoved(node)
-    if node.op.name == "constant":
-        return True
-    few, many = (math.prod(n.shape) for n in ((node.inputs or (node,))[0], node))  # type: ignore[misc]
-    return node.op.name == "broadcast_to" and OFTEN * few <= many
+    if node.op.name != "broadcast_to":
+        return node.op.name == "constant"
+    few, many = (math.prod(n.shape) for n in (node.inputs[0], node))  # type: ignore[misc]
+    return OFTEN * few <= many
 
 
 def _zero(node: Node) -> bool:
