@@ -7,6 +7,8 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -40,14 +42,66 @@ def pytest_unconfigure() -> None:
         del os.environ["TREADLE_CACHE_DIR"]
 
 
+# -- devices: tests run on the CPU; those marked `every_device` run on every other device too, and with
+# --all-devices everything does.
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--device", default="cpu", help="where new arrays are, in tests that name no device")
+    parser.addoption("--all-devices", action="store_true", help="run every test on every device that is here")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     name = config.getoption("--device")
     if name != "cpu":
         from treadle.devices import registry
-        from treadle.graph.node import Surroundings
 
-        Surroundings.device = registry.find(name).name
+        _set_device(registry.find(name).name)
+    missing = set(os.environ.get("TREADLE_TEST_DEVICES", "").split()) - set(accelerators())
+    if missing:
+        raise pytest.UsageError(f"TREADLE_TEST_DEVICES asks for {', '.join(sorted(missing))}, not found here")
+
+
+def pytest_report_header() -> str:
+    found = accelerators()
+    if not found:
+        return "devices: no OpenCL or CUDA device is here, tests on them are left out"
+    from treadle.devices import registry
+
+    return "devices: " + ", ".join([f"{name} ({registry.find(name).describes})" for name in found])
+
+
+@cache
+def accelerators() -> tuple[str, ...]:
+    """The first device of each kind besides the host's."""
+    from treadle.devices import registry
+
+    return tuple([name for name in registry.names() if name in registry.FAMILIES])
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    places = list(accelerators())
+    if metafunc.definition.get_closest_marker("every_device") is None:
+        if not metafunc.config.getoption("--all-devices"):
+            return
+        places = ["cpu", *places]
+    if "on_device" not in metafunc.fixturenames:
+        metafunc.fixturenames.append("on_device")
+    metafunc.parametrize("on_device", places, indirect=True)
+
+
+@pytest.fixture
+def on_device(request: pytest.FixtureRequest) -> Iterator[str]:
+    """New arrays are on this device."""
+    from treadle.graph.node import Surroundings
+
+    before = Surroundings.device
+    _set_device(request.param)
+    yield request.param
+    _set_device(before)
+
+
+def _set_device(name: str) -> None:
+    from treadle.graph.node import Surroundings
+
+    Surroundings.device = name

@@ -141,6 +141,16 @@ def test_native_code_computes_it(family: str, dtype: DType, monkeypatch):
     agree(cases, compiled([case.node(*map(leaf, case.arrays)) for case in cases], monkeypatch))
 
 
+@pytest.mark.every_device
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_device_computes_it(family: str, on_device: str, monkeypatch):
+    """In float32; `--device NAME` and `--all-devices` run the rest."""
+    cases = cases_of(family, dtypes.float32)
+    nodes = [case.node(*map(leaf, case.arrays)) for case in cases]
+    agree(cases, compiled(nodes, monkeypatch))
+    assert {node.device for node in nodes} == {on_device}
+
+
 @pytest.mark.parametrize("isa", [isa.name for isa in host_isas()[1:]])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_native_code_of_other_instruction_sets_computes_it(family: str, isa: str, monkeypatch):

@@ -22,6 +22,10 @@ COMMANDS = {
         "one network written in five ways: same losses, and their times",
     ),
     "bench input": ("bench_input", "measure how fast images come from disk to a model, and what is slowest"),
+    "bench cnn": (
+        "bench_cnn",
+        "draw the lecture's charts: networks on the CPU and GPU, by the vendor's kernels and by ours",
+    ),
     "bench machine": (
         "bench_machine",
         "measure what this machine can do at most: arithmetic, memory, starting work",

@@ -13,9 +13,17 @@ REQUIRED = ("numpy", "llvmlite", "ml_dtypes", "safetensors", "rich")
 EXTRAS = {
     "data": ("input pipelines and images", ("grain", "simplejpeg", "opencv-python-headless")),
     "train": ("curves as PNG", ("matplotlib",)),
+    "opencl": ("OpenCL devices", ("pyopencl",)),
+    "cuda": (
+        "NVIDIA GPUs",
+        (
+            *("cuda-bindings", "nvidia-cuda-nvrtc", "nvmath-python", "nvidia-cublas"),
+            *("nvidia-cudnn-frontend", "nvidia-cudnn-cu13"),
+        ),
+    ),
 }
 """What `pip install 'treadle[EXTRA]'` brings: for what, and which packages."""
-NOT_YET = ("CUDA", "OpenCL", "models of other systems")
+NOT_YET = ("models of other systems",)
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -35,6 +43,7 @@ def run(options: Namespace) -> int:
         ("threads", f"{td.num_threads()} of {os.cpu_count()} cores"),
         ("kernel cache", _cache()),
         ("devices", ", ".join(td.devices())),
+        *_accelerators(),
         ("settings", _settings()),
     ]
     problem = _check()
@@ -78,6 +87,26 @@ def _isas() -> str:
     return f"{chosen}" + (f" (also here: {', '.join(others)})" if others else "")
 
 
+def _accelerators() -> Iterator[tuple[str, str]]:
+    """Of each kind of device besides the host's what there is, and whether it computes; or why none is."""
+    from treadle.devices import registry
+    from treadle.errors import TreadleError
+
+    there = set(registry.names())
+    for family in registry.FAMILIES:
+        try:
+            found = registry.find(family)
+        except TreadleError as error:
+            yield family, error.message
+            continue
+        wrong = _check(found.name)
+        free = found.free_nbytes() / 2**30  # type: ignore[attr-defined]
+        yield family, f"{found.describes}, {free:.1f} GiB free; {wrong or 'it computes what NumPy does'}"
+        for name in sorted(there):
+            if name.startswith(f"{family}:"):
+                yield name, registry.find(name).describes
+
+
 def _cache() -> str:
     from treadle.devices.cpu import disk
 
@@ -101,7 +130,7 @@ def _settings() -> str:
     )
 
 
-def _check() -> str | None:
+def _check(device: str = "cpu") -> str | None:
     """Compile a product with an epilogue and a sum, and compare with NumPy; what is wrong, if anything is."""
     import numpy as np
 
@@ -111,7 +140,8 @@ def _check() -> str | None:
     x, w = (numbers.normal(size=(65, 65)).astype(np.float32) for _ in range(2))
     wanted = np.maximum(x @ w, 0).sum()
     try:
-        found = float(td.sum(td.relu(td.asarray(x) @ td.asarray(w))))
+        with td.device(device):
+            found = float(td.sum(td.relu(td.asarray(x) @ td.asarray(w))))
     except Exception as error:
         return f"FAILED: {type(error).__name__}: {error}"
     if not np.isclose(found, wanted, rtol=1e-4):

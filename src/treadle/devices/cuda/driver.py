@@ -50,9 +50,8 @@ class Driver:
             raise
         except Exception as error:
             raise DeviceError(
-                "no NVIDIA driver answers on this machine: install the GPU's driver (the toolkit is not "
-                f"needed); {_first_line(error)}"
-            ) from None
+                "no NVIDIA driver answers on this machine: install the GPU's driver; the toolkit is not needed"
+            ) from error
         self.version = self._do("cuDriverGetVersion")
         if self.version < OLDEST:
             spoken, needed = [f"{n // 1000}.{n % 1000 // 10}" for n in (self.version, OLDEST)]
@@ -205,7 +204,3 @@ class Driver:
     def free_graph(self, work: Any) -> None:
         """Forget what was noted."""
         self._do("cuGraphExecDestroy", work)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
