@@ -84,10 +84,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if metafunc.definition.get_closest_marker("every_device") is None:
         if not metafunc.config.getoption("--all-devices"):
             return
-        places = ["cpu", *places]
+        places = ["cpu"] if metafunc.definition.get_closest_marker("cpu_only") else ["cpu", *places]
     if "on_device" not in metafunc.fixturenames:
         metafunc.fixturenames.append("on_device")
     metafunc.parametrize("on_device", places, indirect=True)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.config.getoption("--device") != "cpu" and item.get_closest_marker("cpu_only"):
+        pytest.skip("about the CPU's memory and calls")
 
 
 @pytest.fixture

@@ -248,6 +248,7 @@ def test_an_error_when_an_operation_is_made_discards_nothing():
 # -- who holds the memory
 
 
+@pytest.mark.cpu_only
 @td.debug(False)
 def test_a_new_version_takes_the_memory_of_the_old_one():
     w = td.Variable(np.arange(1000, dtype=np.float32))
@@ -261,6 +262,7 @@ def test_a_new_version_takes_the_memory_of_the_old_one():
     assert w.numpy()[1] == 16.0
 
 
+@pytest.mark.cpu_only
 @pytest.mark.parametrize("holder", ["numpy", "array", "pending", "memoryview", "computed"])
 def test_a_version_that_someone_holds_is_never_overwritten(holder):
     start = np.arange(1000, dtype=np.float32)
@@ -284,6 +286,7 @@ def test_a_version_that_someone_holds_is_never_overwritten(holder):
     np.testing.assert_array_equal(w.numpy(), start + 2)
 
 
+@pytest.mark.cpu_only
 @td.debug(False)
 def test_memory_is_taken_again_once_nobody_holds_it():
     w = td.Variable(np.zeros(1000, np.float32))

@@ -165,6 +165,7 @@ def test_a_failed_run_changes_nothing():
     assert a.tolist() == [2.0, 1.0] and float(b) == 2.0
 
 
+@pytest.mark.cpu_only
 @td.debug(False)
 def test_an_update_takes_the_memory_of_the_variable():
     w = td.Variable(np.zeros(1000, np.float32))

@@ -41,7 +41,14 @@ class Graphs:
         """Apply it to values, and put the results where they belong."""
         if self.node.op is COND:
             chosen = self.programs[0 if self._number(inputs[0], np.uint8) else 1]
-            chosen.run(inputs[1:], outputs, status)
+            # A result that takes an operand's memory waits elsewhere: the branch may read that to its end.
+            taken = {(buffer.memory, buffer.start) for buffer in inputs[1:]}
+            waits = [(buffer.memory, buffer.start) in taken for buffer in outputs]
+            given = [None if wait else buffer for buffer, wait in zip(outputs, waits, strict=True)]
+            found = chosen.run(inputs[1:], given, status)
+            for buffer, result, wait in zip(found, outputs, waits, strict=True):
+                if wait:
+                    moved(self.device, buffer, result)
         else:
             self._loop(inputs, outputs, status)
 
@@ -79,8 +86,7 @@ class Graphs:
             carried = found[: loop.carries]
             done += 1
         for value, result in zip(carried, results, strict=True):
-            if result.nbytes:
-                device.copy(value, result, result.nbytes)
+            moved(device, value, result)
         if loop.condition is not None:
             device.write(outputs[-1], np.array(done, np.int64))
 
@@ -88,6 +94,14 @@ class Graphs:
         found = np.zeros((), dtype)
         self.device.read(buffer, found)
         return int(found)
+
+
+def moved(device: Accelerator, buffer: DeviceBuffer, wanted: DeviceBuffer) -> DeviceBuffer:
+    """Where a value is wanted, copied there if it is elsewhere."""
+    elsewhere = buffer.memory is not wanted.memory or buffer.start != wanted.start
+    if elsewhere and wanted.nbytes:
+        device.copy(buffer, wanted, wanted.nbytes)
+    return wanted
 
 
 class _Program:
@@ -107,9 +121,7 @@ class _Program:
         found = self.program.run_on(inputs[: self.count], outputs, status)
         results = []
         for buffer, wanted in zip(found, outputs, strict=True):
-            if wanted is not None and (buffer.memory, buffer.start) != (wanted.memory, wanted.start):
-                if wanted.nbytes:
-                    self.device.copy(buffer, wanted, wanted.nbytes)
-                buffer = wanted
+            if wanted is not None:
+                buffer = moved(self.device, buffer, wanted)
             results.append(buffer)
         return results

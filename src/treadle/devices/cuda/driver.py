@@ -50,7 +50,7 @@ class Driver:
             raise
         except Exception as error:
             raise DeviceError(
-                "no NVIDIA driver answers on this machine: install the GPU's driver; the toolkit is not needed"
+                "no NVIDIA driver answers on this machine: install the GPU's driver, not the toolkit"
             ) from error
         self.version = self._do("cuDriverGetVersion")
         if self.version < OLDEST:
