@@ -193,7 +193,7 @@ def test_an_error_of_a_step_on_the_host_names_the_line(debug):
 
 
 def test_too_little_memory_names_the_largest_values(monkeypatch):
-    monkeypatch.setattr(program, "_available_nbytes", lambda: 1000)
+    monkeypatch.setattr(program, "available_nbytes", lambda: 1000)
     with pytest.raises(OutOfMemory, match="the largest one"):
         td.compile(lambda x: td.sort(td.exp(x)))(td.ones(10_007))  # the largest one
 

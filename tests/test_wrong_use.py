@@ -166,7 +166,7 @@ print(float(w.numpy().sum()), np.array_equal(step(td.ones((64, 64))).numpy(), sm
 
 def test_too_little_memory_is_known_before_the_run(monkeypatch):
     program = pytest.importorskip("treadle.devices.cpu.program")
-    monkeypatch.setattr(program, "_available_nbytes", lambda: 1 << 20)
+    monkeypatch.setattr(program, "available_nbytes", lambda: 1 << 20)
     w = td.Variable(np.ones((512, 512), np.float32), name="w")
     with td.debug(False):
         w.assign(w @ w)

@@ -790,8 +790,31 @@ class Variable(Array):
         """The node of the version that the running code sees."""
         return state.read(self.cell)
 
+    def move(self, device: str) -> None:
+        """Put the variable itself on another device, where `to` gives a copy of its value.
+
+        Raises:
+            DeviceError: there is no such device.
+        """
+        name = registry.find(device).name
+        if name == self.cell.device:
+            return
+        evaluate.run_pending()
+        cell = self.cell
+        with cell.lock:
+            buffer = cell.current.buffer
+            if buffer is not None:
+                buffer = registry.placed(buffer, cell.type, name)
+            cell.device = name
+            version = state.replace(cell, buffer, None, cell.current.layout)
+            if version is not None:
+                evaluate.end_history(version)
+        if cell.gradient is not None:
+            cell.gradient = cell.gradient.to(name)
+
     def assign(self, value: ArrayLike) -> None:
-        """Give the variable its next value, pending until something is demanded.
+        """Give the variable its next value, pending until something is demanded; it goes to where the
+        variable is.
 
         Raises:
             StateError: shape or dtype differ, or the value depends on a placeholder.

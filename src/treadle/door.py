@@ -219,7 +219,9 @@ class Door:
             made = dict(zip(plan.made, buffers, strict=True))
             for cell, value in self.updates.items():
                 layout = plan.layouts[cell]
-                before = state.replace(cell, made[value if layout is None else cell], line, layout)
+                buffer = made[value if layout is None else cell]
+                buffer = registry.placed(buffer, cell.type, cell.device)
+                before = state.replace(cell, buffer, line, layout)
                 if before is not None:
                     evaluate.end_history(before)
             return made, interrupt

@@ -352,7 +352,7 @@ def _run(targets: list[Node], versions: dict[Cell, Version]) -> None:
         superseded = []
         for version in versions.values():
             assert version.value is not None and version.base is not None
-            version.buffer = version.value.buffer
+            version.buffer = registry.placed(version.value.buffer, version.cell.type, version.cell.device)
             superseded.append(version.base)
         state.commit(versions)
         _forget_overwritten(executable, reuse, structure)

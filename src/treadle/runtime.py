@@ -62,6 +62,25 @@ def devices() -> list[str]:
     return registry.names()
 
 
+def device_memory(name: str) -> dict[str, int]:
+    """Bytes of a device's memory: `total`, and `free` for programs to come. Of the host's what the system
+    says.
+
+    Args:
+        name: one of `devices()`.
+
+    Raises:
+        DeviceError: there is no such device.
+
+    >>> import treadle as td
+    >>> found = td.device_memory("cpu")
+    >>> 0 < found["free"] <= found["total"]
+    True
+    """
+    free, total = registry.find(name).memory()
+    return {"free": free, "total": total}
+
+
 def scope(name: str) -> AbstractContextManager[None]:
     """A block whose nodes carry a name: pictures fold them into one box.
 

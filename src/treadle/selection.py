@@ -34,7 +34,7 @@ def nonzero(x: ArrayLike, /) -> tuple[Array, ...]:
     array = Array(as_node(x))
     if array.ndim == 0:
         raise ShapeError("[nonzero] x is 0-d: it has no places")
-    return tuple(asarray(places.astype(np.int64)) for places in np.nonzero(array.numpy()))
+    return tuple(_places(array.device, *np.nonzero(array.numpy())))
 
 
 class UniqueAll(NamedTuple):
@@ -77,11 +77,13 @@ def unique_all(x: ArrayLike, /) -> UniqueAll:
     >>> [part.tolist() for part in td.unique_all(td.asarray([2, 1, 2]))]
     [[1, 2], [1, 0], [1, 0, 1], [1, 2]]
     """
-    array = Array(as_node(x)).numpy()
+    given = Array(as_node(x))
+    array = given.numpy()
     values, indices, inverse, counts = np.unique(
         array, return_index=True, return_inverse=True, return_counts=True, equal_nan=False
     )
-    return UniqueAll(asarray(values), *_places(indices, inverse.reshape(array.shape), counts))
+    places = _places(given.device, indices, inverse.reshape(array.shape), counts)
+    return UniqueAll(asarray(values, device=given.device), *places)
 
 
 def unique_counts(x: ArrayLike, /) -> UniqueCounts:
@@ -100,8 +102,9 @@ def unique_counts(x: ArrayLike, /) -> UniqueCounts:
     >>> td.unique_counts(td.asarray([2, 1, 2])).counts.tolist()
     [1, 2]
     """
-    values, counts = np.unique(Array(as_node(x)).numpy(), return_counts=True, equal_nan=False)
-    return UniqueCounts(asarray(values), *_places(counts))
+    given = Array(as_node(x))
+    values, counts = np.unique(given.numpy(), return_counts=True, equal_nan=False)
+    return UniqueCounts(asarray(values, device=given.device), *_places(given.device, counts))
 
 
 def unique_inverse(x: ArrayLike, /) -> UniqueInverse:
@@ -120,13 +123,14 @@ def unique_inverse(x: ArrayLike, /) -> UniqueInverse:
     >>> td.unique_inverse(td.asarray([2, 1, 2])).inverse_indices.tolist()
     [1, 0, 1]
     """
-    array = Array(as_node(x)).numpy()
-    values, inverse = np.unique(array, return_inverse=True, equal_nan=False)
-    return UniqueInverse(asarray(values), *_places(inverse.reshape(array.shape)))
+    given = Array(as_node(x))
+    values, inverse = np.unique(given.numpy(), return_inverse=True, equal_nan=False)
+    places = _places(given.device, inverse.reshape(given.shape))
+    return UniqueInverse(asarray(values, device=given.device), *places)
 
 
-def _places(*arrays: np.ndarray) -> list[Array]:
-    return [asarray(array.astype(np.int64)) for array in arrays]
+def _places(device: str, *arrays: np.ndarray) -> list[Array]:
+    return [asarray(array.astype(np.int64), device=device) for array in arrays]
 
 
 def unique_values(x: ArrayLike, /) -> Array:
@@ -145,7 +149,8 @@ def unique_values(x: ArrayLike, /) -> Array:
     >>> td.unique_values(td.asarray([2, 1, 2])).tolist()
     [1, 2]
     """
-    return asarray(np.unique(Array(as_node(x)).numpy(), equal_nan=False))
+    given = Array(as_node(x))
+    return asarray(np.unique(given.numpy(), equal_nan=False), device=given.device)
 
 
 def repeat(x: ArrayLike, repeats: int | ArrayLike, /, *, axis: int | None = None) -> Array:

@@ -100,7 +100,7 @@ def _accelerators() -> Iterator[tuple[str, str]]:
             yield family, error.message
             continue
         wrong = _check(found.name)
-        free = found.free_nbytes() / 2**30  # type: ignore[attr-defined]
+        free = found.memory()[0] / 2**30
         yield family, f"{found.describes}, {free:.1f} GiB free; {wrong or 'it computes what NumPy does'}"
         for name in sorted(there):
             if name.startswith(f"{family}:"):

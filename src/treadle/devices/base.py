@@ -8,7 +8,7 @@ import numpy as np
 
 from treadle.compiler.executable import Executable
 from treadle.devices.buffer import Buffer
-from treadle.devices.host import allocate, from_array, nbytes_of
+from treadle.devices.host import allocate, available_nbytes, from_array, nbytes_of, total_nbytes
 from treadle.graph.node import Node, Type
 
 
@@ -35,6 +35,10 @@ class Device:
     def weights_order(self, gradient: Node) -> tuple[int, ...] | None:
         """In which order of dimensions weights had better lie, of which a node is the gradient; None: any."""
         return None
+
+    def memory(self) -> tuple[int, int]:
+        """Bytes that are free for programs to come, and that there are: here of the host."""
+        return available_nbytes(), total_nbytes()
 
     def compile_graph(
         self, outputs: Sequence[Node], donors: Sequence[int | None], lasting: Collection[int] = ()

@@ -5,6 +5,7 @@ them.
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 import threading
 from functools import cache
@@ -149,3 +150,45 @@ def _calibrate() -> int:
 
 
 _ALONE = _calibrate()
+
+
+def available_nbytes() -> int:
+    """Memory that this process may still take: what the machine has, and the process's limit leaves."""
+    return min(_free_nbytes(), _allowed_nbytes())
+
+
+def _allowed_nbytes() -> int:
+    """What a limit on the process's addresses (``ulimit -v``) leaves."""
+    if not hasattr(os, "sysconf"):
+        return 1 << 62
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return 1 << 62
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            taken = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 1 << 62
+    return max(0, limit - taken)
+
+
+def _free_nbytes() -> int:
+    """What the machine has."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return total_nbytes()
+
+
+def total_nbytes() -> int:
+    """What the machine has, in use or not."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return 1 << 62

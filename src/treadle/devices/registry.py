@@ -8,8 +8,10 @@ from typing import NamedTuple
 from treadle import config
 from treadle.compiler.executable import Executable
 from treadle.devices.base import Device
+from treadle.devices.buffer import Buffer
+from treadle.devices.host import HostBuffer, from_array
 from treadle.errors import DeviceError
-from treadle.graph.node import Node
+from treadle.graph.node import HOSTS, Node, Type
 
 
 class ReferenceDevice(Device):
@@ -111,6 +113,17 @@ def _make(name: str) -> Device:
         raise DeviceError(f"there is no device {name!r}; this build knows {', '.join([*MAKERS, *FAMILIES])}")
     made = _made[name] = FAMILIES[family].make(name, int(number or 0))
     return made
+
+
+def placed(buffer: Buffer, type: Type, name: str) -> Buffer:
+    """A value's memory on a device: itself if it is there."""
+    here = isinstance(buffer, HostBuffer)
+    if name in HOSTS:
+        return buffer if here else from_array(buffer.view(type), type)
+    device = find(name)
+    if not here and getattr(buffer, "device", None) is device:
+        return buffer
+    return device.copy_in(buffer.view(type), type)
 
 
 def compile_graph(

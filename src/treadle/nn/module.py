@@ -241,6 +241,27 @@ class Module:
         """
         assign_all(type(self).__name__, self.variables(), values, strict)
 
+    def to(self: M, device: str) -> M:
+        """Put the variables of it and all below it on a device. An optimizer keeps its state where the
+        parameters were when it was made: make it afterwards.
+
+        Args:
+            device: "cpu", "cuda", "opencl:1" ...
+
+        Raises:
+            DeviceError: there is no such device.
+            StateError: inside a compiled function.
+
+        >>> from treadle import nn
+        >>> nn.Dense(3, 2).to("cpu").weight.device
+        'cpu'
+        """
+        if state.pending.trace is not None:
+            raise StateError("a module goes to another device inside a compiled function: move it outside")
+        for variable in self.variables().values():
+            variable.move(device)
+        return self
+
     # -- modes
 
     @property

@@ -195,6 +195,16 @@ class FakeDriver:
         assert self.capturing is None, "the host waits while a graph is captured"
         self.queue.finish()
 
+    def event(self) -> list[int]:
+        return []
+
+    def record(self, event: list[int], stream: int) -> None:
+        event.append(len(self.calls))
+
+    def wait(self, event: list[int]) -> None:
+        assert self.capturing is None, "the host waits while a graph is captured"
+        self.calls.append("wait")
+
     # -- graphs
 
     def begin_capture(self, stream: int) -> None:

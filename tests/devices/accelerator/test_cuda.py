@@ -118,3 +118,12 @@ def test_devices_that_are_not_there(monkeypatch):
         CudaDevice("cuda:1", 1, FakeDriver(), keep_source)
     with pytest.raises(DeviceError, match="finds no GPU"):
         CudaDevice("cuda", 0, FakeDriver(devices=0), keep_source)
+
+
+def test_copies_go_through_pinned_memory_that_is_used_again(fake):
+    arrays = [np.full(50_000, i, np.float32) for i in range(6)]
+    there = [td.asarray(array).to("cuda") for array in arrays]
+    assert len(fake.pinned_memory) == 3  # the ring for small arrays, and two blocks in turn
+    assert fake.calls.count("wait") == 4
+    for i, value in enumerate(there):
+        assert td.sum(value).item() == 50_000 * i

@@ -129,3 +129,33 @@ def test_a_device_that_is_not_there_and_a_kernel_that_does_not_compile(monkeypat
     path = str(caught.value).split("are in ")[1].split()[0]
     with open(path, encoding="utf-8") as file:
         assert "nonsense" in file.read()
+
+
+def test_modules_move_and_variables_are_given_values_from_anywhere():
+    from treadle import nn
+
+    model = nn.Sequential(nn.Dense(3, 4), td.relu, nn.Dense(4, 2))
+    x = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
+    expected = model(td.asarray(x)).numpy()
+    values = model.state()
+    assert model.to("opencl") is model
+    assert {v.device for v in model.variables().values()} == {"opencl"}
+    with pytest.raises(DeviceError, match="different devices"):
+        model(td.asarray(x))
+    np.testing.assert_allclose(model(td.asarray(x).to("opencl")).numpy(), expected, rtol=1e-5)
+    np.testing.assert_allclose(td.compile(model)(x).numpy(), expected, rtol=1e-5)
+    model.load_state({name: value * 0 for name, value in values.items()})
+    assert model(td.asarray(x).to("opencl")).numpy().tolist() == [[0, 0], [0, 0]]
+    weight = model.variables()["0.weight"]
+    weight.assign(td.ones(weight.shape))
+    assert weight.numpy().sum() == weight.size and weight.device == "opencl"
+    model.to("cpu").load_state(values)
+    np.testing.assert_allclose(model(td.asarray(x)).numpy(), expected, rtol=1e-6)
+
+
+def test_what_depends_on_values_stays_on_the_device():
+    x = td.asarray(np.array([3, 1, 3, 0], np.float32)).to("opencl")
+    assert [part.device for part in (*td.unique_all(x), *td.nonzero(x), x[x > 1])] == ["opencl"] * 6
+    assert x[x > 1].tolist() == [3, 3]
+    found = td.device_memory("opencl")
+    assert 0 < found["free"] <= found["total"]

@@ -105,10 +105,6 @@ class Accelerator(Device):
         """Wait until all that was launched is done."""
         raise NotImplementedError
 
-    def free_nbytes(self) -> int:
-        """How much memory a program can still have."""
-        raise NotImplementedError
-
     def unsupported(self, dtype: str) -> str | None:
         """Why the device has no such dtype; None: it has."""
         raise NotImplementedError

@@ -129,7 +129,7 @@ class AcceleratorExecutable(Executable):
 
     def _check_memory(self) -> None:
         sizes = self.memory()
-        needed, there = sizes["arena"] + sizes["outputs"], self.device.free_nbytes()
+        needed, there = sizes["arena"] + sizes["outputs"], self.device.memory()[0]
         if needed > there:
             raise OutOfMemory(
                 f"this program needs {needed / 1e6:.0f} MB besides its inputs on {self.device.name!r}, "
@@ -183,6 +183,10 @@ class AcceleratorExecutable(Executable):
                 context = _Context(self)
             try:
                 return self._run(context, leaves, reuse, status)
+            except OutOfMemory as error:
+                raise OutOfMemory(
+                    f"{error.message}; the largest values of the program are: {self.build.largest()}"
+                ) from None
             finally:
                 self._free.append(context)
 

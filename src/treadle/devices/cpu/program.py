@@ -8,7 +8,6 @@ only if it must be.
 from __future__ import annotations
 
 import ctypes
-import os
 import time
 from collections.abc import Collection, Sequence
 from functools import cached_property
@@ -26,7 +25,14 @@ from treadle.devices.cpu.image import HostStep
 from treadle.devices.cpu.retained import Retained
 from treadle.devices.cpu.runner import Control, Entry, Frame, Table
 from treadle.devices.cpu.target import Isa
-from treadle.devices.host import HostBuffer, allocate, from_array, make_room, nbytes_of
+from treadle.devices.host import (
+    HostBuffer,
+    allocate,
+    available_nbytes,
+    from_array,
+    make_room,
+    nbytes_of,
+)
 from treadle.devices.reference import ReferenceExecutable, apply, leaf_array
 from treadle.dtypes import uint8
 from treadle.errors import OutOfMemory, TreadleError
@@ -129,7 +135,7 @@ class CpuExecutable(Executable):
         return Build(self.outputs, self._donors, self.isa, self._lasting)
 
     def _check_memory(self) -> None:
-        available = _available_nbytes()
+        available = available_nbytes()
         needed = (
             self.image.arena_nbytes
             + self._kept_nbytes
@@ -336,40 +342,3 @@ def _copied(leaf: Leaf, type: Type) -> HostBuffer:
     buffer = allocate(nbytes_of(type))
     buffer.writable(type)[...] = leaf_array(type, leaf)
     return buffer
-
-
-def _available_nbytes() -> int:
-    """Memory that this process may still take: what the machine has, and the process's limit leaves."""
-    return min(_free_nbytes(), _allowed_nbytes())
-
-
-def _allowed_nbytes() -> int:
-    """What a limit on the process's addresses (``ulimit -v``) leaves."""
-    if not hasattr(os, "sysconf"):
-        return 1 << 62
-    import resource
-
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if limit == resource.RLIM_INFINITY:
-        return 1 << 62
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            taken = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 1 << 62
-    return max(0, limit - taken)
-
-
-def _free_nbytes() -> int:
-    """What the machine has."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            for line in file:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return 1 << 62

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -92,20 +92,23 @@ class CudaDevice(Accelerator):
                     f"{total / 1e6:.0f} MB are free; other processes may use the GPU"
                 ) from None
 
-    def free_nbytes(self) -> int:
+    def memory(self) -> tuple[int, int]:
         self.driver.enter(self.context)
-        return self.driver.memory()[0]
+        return self.driver.memory()
 
     def write(self, target: DeviceBuffer, array: np.ndarray) -> None:
         with self.lock:
             self.driver.enter(self.context)
+            if self._staging is None:
+                self._staging = _Staging(self)
             if array.nbytes <= STAGED_NBYTES:
-                if self._staging is None:
-                    self._staging = _Staging(self)
                 source = self._staging.hold(array)
-            else:
-                source = array.ctypes.data
-            self.driver.copy_in(self.address(target), source, array.nbytes, self.stream)
+                self.driver.copy_in(self.address(target), source, array.nbytes, self.stream)
+                return
+            block = self._staging.block(array.nbytes)
+            ctypes.memmove(block.address, array.ctypes.data, array.nbytes)
+            self.driver.copy_in(self.address(target), block.address, array.nbytes, self.stream)
+            self.driver.record(block.copied, self.stream)
 
     def read(self, source: DeviceBuffer, array: np.ndarray) -> None:
         self.driver.enter(self.context)
@@ -251,8 +254,17 @@ class _Plan:
             self.device.driver.free_graph(self.work)
 
 
+class _Block(NamedTuple):
+    """Pinned memory, and the moment from which on it may be written again."""
+
+    address: int
+    copied: Any
+
+
 class _Staging:
-    """A ring of pinned memory for small copies that nobody waits for."""
+    """Pinned memory that arrays are copied through, so that nobody waits for the device: a ring for the small,
+    for the others two blocks of each size in turn.
+    """
 
     ROUNDS = 16
 
@@ -261,6 +273,7 @@ class _Staging:
         self.nbytes = STAGED_NBYTES * self.ROUNDS
         self.address = device.driver.pinned(self.nbytes)
         self.used = 0
+        self.blocks: dict[int, list[_Block]] = {}
 
     def hold(self, array: np.ndarray) -> int:
         """The address of a copy of the array that stays as it is until the device has it."""
@@ -271,3 +284,14 @@ class _Staging:
         ctypes.memmove(place, array.ctypes.data, array.nbytes)
         self.used += -(-array.nbytes // 64) * 64
         return place
+
+    def block(self, nbytes: int) -> _Block:
+        """A block that the device has no more use for."""
+        driver, size = self.device.driver, 1 << (nbytes - 1).bit_length()
+        blocks = self.blocks.setdefault(size, [])
+        if len(blocks) < 2:
+            blocks.append(_Block(driver.pinned(size), driver.event()))
+            return blocks[-1]
+        blocks.reverse()
+        driver.wait(blocks[-1].copied)
+        return blocks[-1]

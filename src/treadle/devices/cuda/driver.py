@@ -176,6 +176,10 @@ class Driver:
         """Let an event mark when the stream comes here."""
         self._do("cuEventRecord", event, stream)
 
+    def wait(self, event: Any) -> None:
+        """Let the host wait until a mark has passed."""
+        self._do("cuEventSynchronize", event)
+
     def elapsed_ms(self, first: Any, last: Any) -> float:
         """The time between two marks, when the last has passed."""
         self._do("cuEventSynchronize", last)

@@ -138,8 +138,9 @@ class OpenClDevice(Accelerator):
             self._pool.clear()
             self._pooled_nbytes = 0
 
-    def free_nbytes(self) -> int:
-        return self.device.global_mem_size - self.taken_nbytes + self._pooled_nbytes
+    def memory(self) -> tuple[int, int]:
+        total = self.device.global_mem_size
+        return total - self.taken_nbytes + self._pooled_nbytes, total
 
     def write(self, target: DeviceBuffer, array: np.ndarray) -> None:
         self._copied(target.memory.handle, array, dst_offset=target.start)
