@@ -262,8 +262,8 @@ class _Block(NamedTuple):
 
 
 class _Staging:
-    """Pinned memory that arrays are copied through, so that nobody waits for the device: a ring for the small,
-    for the others two blocks of each size in turn.
+    """Pinned memory that arrays are copied through, so that nobody waits for the device: a ring for small
+    arrays, and two blocks in turn of each size for others.
     """
 
     ROUNDS = 16
