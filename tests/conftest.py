@@ -107,6 +107,7 @@ def on_device(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def _set_device(name: str) -> None:
-    from treadle.graph.node import Surroundings
+    from treadle.graph.node import Surroundings, surroundings
 
-    Surroundings.device = name
+    # What a thread begins with, and what this one has kept from a block.
+    Surroundings.device = surroundings.device = name

@@ -448,6 +448,7 @@ EXAMPLES: dict[str, Callable[[Op, DType], list[Example]]] = {
     "keep": plain((((3, 4), (2,)), ())),
     "start": plain((((3, 4),), ())), "barrier": plain((((3, 4), (2,)), ())),
     "update": plain((((3, 4),), ())),
+    "to": plain((((3, 4),), ("cpu",))),
     "checkpoint": plain((((3, 4), (2,)), (1,))), "custom_vjp": plain((((3, 4), (2,)), (1,))),
 }  # fmt: skip
 

@@ -32,6 +32,7 @@ from treadle.graph.dimension import Shape, is_known, product
 from treadle.graph.node import LOCATED, MAPPED, STATIC, TRACKED, WEAK, Node, Type, surroundings
 from treadle.ops import elementwise, indexing, movement
 from treadle.ops.record import Operand, cast, expect_convertible, expect_node
+from treadle.ops.transfer import to
 from treadle.unknown import advising
 
 ArrayLike = Any
@@ -198,16 +199,18 @@ class Array(ArrayMethods):
         return self.numpy().tolist()
 
     def to(self, device: str, /) -> Array:
-        """The array on a device; itself if it is there.
+        """The array on a device; itself if it is there. Gradients go through, and come back to where it was.
 
         Raises:
             DeviceError: there is no such device.
         """
         target = registry.find(device)
-        if target.name == self.node.device:
+        node = self.node
+        if target.name == node.device:
             return self
-        array = self.numpy()
-        return Array(evaluate.data(target.copy_in(array, self.node.type), self.node.type, target.name))
+        if node.buffer is None or node.flags & (TRACKED | STATIC | MAPPED):
+            return Array(to(node, target.name))
+        return Array(evaluate.data(target.copy_in(self.numpy(), node.type), node.type, target.name))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         array = self.numpy()

@@ -10,6 +10,7 @@ from treadle.compiler.executable import Executable
 from treadle.devices.base import Device
 from treadle.devices.buffer import Buffer
 from treadle.devices.host import HostBuffer, from_array
+from treadle.devices.several import SeveralDevices, is_apart, without_idle_copies
 from treadle.errors import DeviceError
 from treadle.graph.node import HOSTS, Node, Type
 
@@ -134,13 +135,12 @@ def compile_graph(
     Raises:
         DeviceError: there is no such device.
     """
-    names = list(dict.fromkeys([output.device for output in outputs])) or ["cpu"]
-    if len(names) == 1:
-        program = find(names[0]).compile_graph(outputs, donors, lasting)
+    outputs = without_idle_copies(outputs)
+    if is_apart(outputs):
+        program: Executable = SeveralDevices(outputs, find, placed)
     else:
-        from treadle.devices.several import SeveralDevices
-
-        program = SeveralDevices(outputs, {name: find(name) for name in names})
+        name = outputs[0].device if outputs else "cpu"
+        program = find(name).compile_graph(outputs, donors, lasting)
     if not config.options.numerics:
         return program
     from treadle.devices.numerics import Checked

@@ -133,6 +133,8 @@ class Op:
     doc: str = ""
     user: bool = False
     """Registered by a program, not one of Treadle's own."""
+    moves: bool = False
+    """Its result is on the device that its only attribute names."""
     made_of: Callable[..., Node] | None = None
     """What is compiled in its place: the same of other ops, a function of the inputs."""
     native: dict[str, Any] = field(default_factory=dict)
@@ -272,7 +274,9 @@ def make(op: Op, inputs: tuple[Node, ...], attributes: tuple[Any, ...] = ()) -> 
         flags |= node.flags
         if node.device != device:
             apart = True
-    if apart:
+    if op.moves:
+        device, flags = attributes[0], flags | LOCATED
+    elif apart:
         device = _device_of(op, inputs, device)
     node = new(op, inputs, attributes, type, flags & (TRACKED | STATIC | MAPPED | LOCATED))
     node.device = device

@@ -159,3 +159,31 @@ def test_what_depends_on_values_stays_on_the_device():
     assert x[x > 1].tolist() == [3, 3]
     found = td.device_memory("opencl")
     assert 0 < found["free"] <= found["total"]
+
+
+def test_a_graph_goes_from_device_to_device_and_gradients_come_back():
+    w = td.Variable(np.array([1.0, 2.0, 3.0], np.float32), name="w")
+    x = td.asarray(np.array([0.5, -1.0, 2.0], np.float32))
+
+    def loss(x):
+        there = (w * x).to("opencl")
+        return td.sum((td.exp(there) * 2).to("cpu") * x)
+
+    (gradient,) = td.gradients(loss(x), [w])
+    values, at = x.numpy(), np.array([1.0, 2.0, 3.0])
+    expected = 2 * np.exp(at * values) * values**2
+    assert gradient.device == "cpu"
+    np.testing.assert_allclose(gradient.numpy(), expected, rtol=1e-5)
+
+    @td.compile
+    def step(x):
+        value = loss(x)
+        (g,) = td.gradients(value, [w])
+        w.assign(w - 0.1 * g)
+        return value, td.tanh(x).to("opencl")
+
+    found, there = step(x)
+    np.testing.assert_allclose(found.item(), (2 * np.exp(at * values) * values).sum(), rtol=1e-5)
+    np.testing.assert_allclose(w.numpy(), at - 0.1 * expected, rtol=1e-5)
+    assert there.device == "opencl" and found.device == "cpu"
+    assert "==== on opencl" in td.explain(loss(x)) and "==== on cpu" in td.explain(loss(x))
