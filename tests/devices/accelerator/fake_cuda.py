@@ -54,6 +54,8 @@ class FakeDriver:
         self.pinned_memory: dict[int, Any] = {}
         self.capturing: list[Any] | None = None
         self.launches = 0
+        self.times: list[float] = []
+        """What the next measurements are to give."""
         device = next(d for p in cl.get_platforms() for d in p.get_devices())
         self.cl = cl.Context([device])
         self.queue = cl.CommandQueue(self.cl)
@@ -200,6 +202,9 @@ class FakeDriver:
 
     def record(self, event: list[int], stream: int) -> None:
         event.append(len(self.calls))
+
+    def elapsed_ms(self, first: list[int], last: list[int]) -> float:
+        return self.times.pop(0)
 
     def wait(self, event: list[int]) -> None:
         assert self.capturing is None, "the host waits while a graph is captured"

@@ -127,3 +127,18 @@ def test_copies_go_through_pinned_memory_that_is_used_again(fake):
     assert fake.calls.count("wait") == 4
     for i, value in enumerate(there):
         assert td.sum(value).item() == 50_000 * i
+
+
+def test_a_driver_that_is_too_old_says_so(monkeypatch):
+    import sys
+    from types import ModuleType, SimpleNamespace
+
+    from treadle.devices.cuda import driver
+
+    calls = SimpleNamespace(cuInit=lambda flags: (0,), cuDriverGetVersion=lambda: (0, 11040))
+    package = ModuleType("cuda.bindings")
+    package.driver = calls
+    monkeypatch.setitem(sys.modules, "cuda.bindings", package)
+    monkeypatch.setitem(sys.modules, "cuda.bindings.driver", calls)
+    with pytest.raises(DeviceError, match=r"speaks CUDA 11\.4, Treadle needs 12\.0"):
+        driver.Driver()

@@ -90,6 +90,29 @@ def test_epilogues(fake):
         np.testing.assert_allclose(value.numpy(), expected, rtol=1e-5, atol=1e-5)
 
 
+def test_the_quickest_algorithm_is_kept_when_it_is_asked_for(fake, tmp_path, monkeypatch):
+    monkeypatch.setenv("TREADLE_CACHE_DIR", str(tmp_path))
+    a = np.ones((8, 8), np.float32)
+
+    @td.compile
+    def product(x, y):
+        return x @ y
+
+    with td.device("cuda"):
+        product(on(a), on(a)).numpy()
+        assert fake.algorithm == 11
+        fake.driver.times = [30.0, 10.0, 20.0]
+        (row,) = td.tune(product, on(a), on(a))
+        assert (row.before_ms, row.after_ms, row.tried) == (3.0, 1.0, 3)
+        product(on(a), on(a)).numpy()
+        assert fake.algorithm == 12
+        place = CudaDevice("cuda", 0, fake.driver, keep_source, fake)
+        monkeypatch.setitem(registry._made, "cuda", place)
+        programs.programs.clear()
+        (on(a) @ on(a)).numpy()
+    assert fake.algorithm == 12
+
+
 def test_generated_kernels_when_they_are_asked_for(fake):
     a = np.ones((4, 4), np.float32)
     with td.device("cuda", kernels="generated"):

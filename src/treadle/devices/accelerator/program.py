@@ -22,6 +22,7 @@ from treadle.devices.accelerator.device import Accelerator, DeviceBuffer
 from treadle.devices.buffer import Buffer
 from treadle.devices.host import HostBuffer, nbytes_of
 from treadle.devices.reference import ReferenceExecutable, apply
+from treadle.devices.tuned import Tuned
 from treadle.errors import OutOfMemory, TreadleError
 from treadle.graph.node import Node, Type
 
@@ -153,6 +154,25 @@ class AcceleratorExecutable(Executable):
 
     def sources(self) -> list[tuple[str, str]]:
         return [(kernel.label, kernel.text) for kernel in self.build.kernels]
+
+    def tune(self) -> list[Tuned]:
+        """Measure the libraries' kernels that can run in several ways, and choose for programs to come."""
+        rows: list[Tuned] = []
+        done: set[int] = set()
+        for step in self.build.steps:
+            if not isinstance(step, LaunchStep) or step.kernel in done:
+                continue
+            done.add(step.kernel)
+            ready = self.kernels[step.kernel]
+            if hasattr(ready, "tune"):
+                sizes = [nbytes for _, nbytes in step.operands]
+                buffers = [
+                    DeviceBuffer(self.device, self.device.reserve(nbytes), 0, nbytes) for nbytes in sizes
+                ]
+                for buffer in buffers:
+                    self.device.fill_zeros(buffer)
+                rows.append(ready.tune(buffers))
+        return rows
 
     def works(self) -> list[recording.Work | None]:
         """What the rows of a recorded run are (see `compiler.recording`)."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from treadle.compiler.program import LibraryCall
 from treadle.devices.cpu import compilation, tuning
@@ -17,6 +16,7 @@ from treadle.devices.cpu.runner import Entry, Table
 from treadle.devices.cpu.section import Section
 from treadle.devices.cpu.target import Isa
 from treadle.devices.host import HostBuffer, allocate
+from treadle.devices.tuned import Tuned
 from treadle.dtypes import float32
 from treadle.graph.node import Type
 
@@ -24,17 +24,6 @@ ROUNDS = 9
 """Times each schedule is run, in turn with the others; the least counts, which others disturb the least."""
 LEAST_GAIN = 0.97
 """A schedule must take so much of the first one's time or less to be preferred."""
-
-
-class Tuned(NamedTuple):
-    """One call: what a person reads of it, and its times in milliseconds with the schedule that it would have
-    had and with the best one.
-    """
-
-    label: str
-    before_ms: float
-    after_ms: float
-    tried: int
 
 
 def tune(section: Section, isa: Isa) -> list[Tuned]:

@@ -16,10 +16,12 @@ import numpy as np
 from treadle import config
 from treadle.compiler.indexmap import row_major
 from treadle.compiler.program import LibraryCall, View
+from treadle.devices.cpu import disk
 from treadle.devices.csource.kernel import Facts, Kernel, Launch, Lowered, Place, Unsupported, product
 from treadle.devices.csource.types import ITEMSIZE
 from treadle.devices.cuda.driver import INSTALL
 from treadle.devices.cuda.epilogue import alone
+from treadle.devices.tuned import Tuned
 from treadle.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ WORKSPACE_NBYTES = 32 << 20
 """What cuBLASLt may use besides, on GPUs since Hopper; one for a device, since its work is done in order."""
 TYPES = {"float16": "CUDA_R_16F", "bfloat16": "CUDA_R_16BF", "float32": "CUDA_R_32F", "float64": "CUDA_R_64F"}
 CANDIDATES = 8
+ROUNDS = 10
+"""How often each of them is run to be measured."""
 
 
 @dataclass(frozen=True)
@@ -237,7 +241,8 @@ class Prepared:
         self.layouts = [self._layout(type, m) for m in (kernel.first, kernel.second, kernel.result)]
         scale = np.float64 if kernel.dtype == "float64" else np.float32
         self.one, self.zero = np.ones(1, scale), np.zeros(1, scale)
-        self.algorithm = self._algorithm()
+        found = self._kept()
+        self.algorithm = self._candidates()[:1] if found is None else found
 
     def _set(self, what: Any, value: int) -> None:
         held = np.array([value], self.lt.get_matmul_desc_attribute_dtype(what))
@@ -256,7 +261,8 @@ class Prepared:
                 lt.matrix_layout_set_attribute(layout, int(what), held.ctypes.data, held.nbytes)
         return layout
 
-    def _algorithm(self) -> np.ndarray:
+    def _candidates(self) -> np.ndarray:
+        """Algorithms, the one that heuristics put first before the others."""
         lt = self.lt
         preference = lt.matmul_preference_create()
         what = lt.MatmulPreferenceAttribute.MAX_WORKSPACE_BYTES
@@ -274,7 +280,44 @@ class Prepared:
             lt.matmul_preference_destroy(preference)
         if not count[0]:
             raise DeviceError(f'cuBLASLt has no algorithm for {self.kernel.label}; use kernels="generated"')
-        return np.ascontiguousarray(found["algo"][:1])
+        return np.ascontiguousarray(found["algo"][: count[0]])
+
+    def _name(self) -> str:
+        """What a choice is kept under: it is good for this GPU and this cuBLASLt."""
+        device = self.blas.device
+        return disk.name("cublasLt", device.describes, repr(self.lt.get_version()), repr(self.kernel))
+
+    def _kept(self) -> np.ndarray | None:
+        """The algorithm that measurements chose, from the disk."""
+        store = disk.from_environment()
+        held = store.get(self._name()) if store is not None else None
+        if held is None or len(held) != self.lt.matmul_algo_dtype.itemsize:
+            return None
+        return np.frombuffer(held, self.lt.matmul_algo_dtype)
+
+    def tune(self, buffers: Any) -> Tuned:
+        """Measure the algorithms on memory for the operands, use the quickest from now on, and keep it.
+        Another one may give other bits.
+        """
+        device = self.blas.device
+        driver, stream = device.driver, device.stream
+        addresses = [device.address(buffer) for buffer in buffers]
+        first, last = driver.event(), driver.event()
+        algorithms, times = self._candidates(), []
+        for i in range(len(algorithms)):
+            self.algorithm = algorithms[i : i + 1]
+            self.launch(device, addresses)
+            driver.record(first, stream)
+            for _ in range(ROUNDS):
+                self.launch(device, addresses)
+            driver.record(last, stream)
+            times.append(driver.elapsed_ms(first, last) / ROUNDS)
+        best = int(np.argmin(times))
+        self.algorithm = algorithms[best : best + 1]
+        store = disk.from_environment()
+        if store is not None:
+            store.put(self._name(), self.algorithm.tobytes())
+        return Tuned(self.kernel.label, times[0], times[best], len(times))
 
     def launch(self, device: CudaDevice, addresses: Any) -> None:
         """Let it run on operands: b, a, the bias where there is one, the result."""
