@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -77,6 +79,40 @@ def trained(name: str, threads: int) -> bytes:
         td.set_num_threads(before)
     assert np.isfinite(losses).all()
     return b"".join(array.tobytes() for array in (*losses, *net.state().values()))
+
+
+def test_threads_that_train_at_the_same_time_get_what_each_gets_alone():
+    x, labels = td.asarray(images()), td.asarray(np.arange(6) % 10)
+    evaluated = td.compile(lambda net, x: net(x))
+
+    def steps():
+        """A network, and what trains it and looks at it beside others."""
+        td.random.seed(3)
+        net = Residual()
+        opt = optim.SGD(net.parameters(), 0.01, momentum=0.9)
+
+        @td.compile
+        def step(x, labels):
+            loss = nn.cross_entropy(net(x), labels)
+            opt.step(td.gradients(loss, net.parameters()))
+            return loss
+
+        def run() -> bytes:
+            seen = [value.numpy() for _ in range(4) for value in (step(x, labels), evaluated(net, x))]
+            return b"".join(array.tobytes() for array in (*seen, *net.state().values()))
+
+        return run
+
+    found: dict[int, bytes] = {}
+    runs = [steps() for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda i=i, run=run: found.update({i: run()})) for i, run in enumerate(runs)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == len(runs) and {*found.values()} == {steps()()}
 
 
 @pytest.mark.parametrize("name", NETS)

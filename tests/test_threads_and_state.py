@@ -348,6 +348,49 @@ def test_a_forked_process_computes():
     assert done.stdout.split() == ["0", "True"], done.stdout + done.stderr
 
 
+FORK_WHILE_COMPILING = """
+import os, signal, threading, warnings
+import numpy as np
+import treadle as td
+
+warnings.simplefilter("ignore")
+stop = threading.Event()
+
+def work(i):
+    # Other numbers are other kernels: there is always something to compile.
+    while not stop.is_set():
+        i += 2
+        (td.tanh(td.ones((200, 50)) * i + i) @ td.ones((50, 7 + i % 50))).numpy()
+
+def checked(i):
+    return float((td.exp(td.zeros((100, 60 + i))) @ td.ones((60 + i, 9))).mean()) == 60 + i
+
+for i in range(2):
+    threading.Thread(target=work, args=(i,), daemon=True).start()
+checked(50)  # Python's own locks on modules that are being imported would stay locked
+codes = []
+for i in range(6):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)
+        os._exit(0 if checked(i) else 1)
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    checked(i)
+stop.set()
+print(codes)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_process_forked_while_threads_compile_compiles():
+    environment = {**os.environ, "TREADLE_CACHE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", FORK_WHILE_COMPILING],
+        capture_output=True, text=True, env=environment, timeout=300,
+    )  # fmt: skip
+    assert done.stdout.split("\n")[0] == str([0] * 6), done.stdout + done.stderr
+
+
 def test_importing_loads_nothing_heavy():
     code = "import sys, treadle; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

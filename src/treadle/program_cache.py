@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -72,3 +73,10 @@ def _entry(key: tuple[Any, ...], position: int) -> str:
 
 
 programs = ProgramCache()
+if hasattr(os, "register_at_fork"):
+    # A child must not find it locked by a thread that it does not have.
+    os.register_at_fork(
+        before=programs._lock.acquire,
+        after_in_child=programs._lock.release,
+        after_in_parent=programs._lock.release,
+    )

@@ -47,9 +47,9 @@ def test_mistyped_commands(words, message, capsys):
 
 
 def test_errors_are_one_line(capsys, tmp_path):
-    assert cli.main(["train", "digits", "--device", "cuda:7", "--folder", str(tmp_path / "x")]) == 1
+    assert cli.main(["train", "digits", "--device", "tape:7", "--folder", str(tmp_path / "x")]) == 1
     err = capsys.readouterr().err
-    assert err.startswith("treadle train: there is no device 'cuda:7'")
+    assert err.startswith("treadle train: there is no device 'tape:7'")
     assert err.count("\n") == 1
 
 
@@ -85,3 +85,47 @@ def test_help_loads_neither_rich_nor_llvm():
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout.endswith("\n[]\n")
+
+
+ODD = {
+    "no recipe": (["tune", "nothing.toml"], "treadle tune: there is no file nothing.toml"),
+    "no script": (["explain", "nothing.py"], "treadle explain: there is no file nothing.py"),
+    "no recipe to train": (["train", "nothing.toml"], "treadle train: there is no file nothing.toml"),
+    "a folder": (["train", "folder.toml"], "treadle train: folder.toml: Is a directory"),
+    "no TOML": (["tune", "bytes.toml"], "treadle tune: bytes.toml is no TOML file"),
+    "an empty recipe": (["explain", "empty.toml"], "there is no section [model]"),
+    "no saved graph": (["tune", "bytes.bin"], "this is no safetensors file"),
+    "no run": (["tune", "folder"], "treadle tune: there is no run in folder"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_missing_and_odd_files_are_named(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for file in ("bytes.toml", "bytes.bin"):
+        (tmp_path / file).write_bytes(bytes(range(255, 100, -1)))
+    (tmp_path / "empty.toml").write_text("")
+    for folder in ("folder", "folder.toml"):
+        (tmp_path / folder).mkdir()
+    words, message = ODD[name]
+    assert cli.main(words) == 1
+    assert message in capsys.readouterr().err
+
+
+SCRIPTS = (
+    "open('missing')",
+    "import treadle as td\ntd.ones((2,)) + td.ones((3,))",
+    "1 / 0",
+    "what is this",
+)
+
+
+@pytest.mark.parametrize("text", SCRIPTS)
+def test_what_a_script_raises_is_shown_with_its_lines(text, tmp_path, capsys):
+    script = tmp_path / "mine.py"
+    script.write_text(f"# a script\n{text}\n")
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["explain", str(script)])
+    shown = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert f'mine.py", line {1 + text.count(chr(10)) + 1}' in shown and "runpy" not in shown

@@ -5,6 +5,7 @@ A command's module has `arguments(parser)` and `run(options) -> exit status`.
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -68,13 +69,25 @@ def main(words: Sequence[str] | None = None) -> int:
 
     try:
         return command.run(options)
-    except (TreadleError, OSError) as error:
-        # The line that a TreadleError names is one of Treadle's own here.
-        print(f"treadle {name}: {getattr(error, 'message', error)}", file=sys.stderr)
+    except TreadleError as error:
+        # The line that it names is one of Treadle's own here.
+        print(f"treadle {name}: {error.message}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"treadle {name}: {_refused(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"\ntreadle {name}: interrupted", file=sys.stderr)
         return 130
+
+
+def _refused(error: OSError) -> str:
+    """What the system refused, in words."""
+    if error.filename is None:
+        return str(error)
+    if isinstance(error, FileNotFoundError):
+        return f"there is no file {os.fsdecode(error.filename)}"
+    return f"{os.fsdecode(error.filename)}: {error.strerror}"
 
 
 def _usage() -> str:

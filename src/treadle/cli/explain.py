@@ -5,9 +5,11 @@ need; with `--profile`, how long their kernels take.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import runpy
 import sys
+import traceback
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -98,6 +100,8 @@ def step_of(what: str, words: list[str], sizes: list[str]) -> tuple[Callable[[],
     """What to run, and how often."""
     path = Path(what)
     if path.suffix == ".py":
+        if not path.is_file():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), what)
         return (lambda: _script(path, words)), 1
     if path.is_file() and path.suffix != ".toml":
         return _saved(path, sizes), ROUNDS
@@ -105,12 +109,18 @@ def step_of(what: str, words: list[str], sizes: list[str]) -> tuple[Callable[[],
 
 
 def _script(path: Path, words: list[str]) -> None:
-    """Run a Python file as `python FILE` does."""
+    """Run a Python file as `python FILE` does; what it raises is shown as that shows it."""
     before, sys.argv = sys.argv, [str(path), *words]
     sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
     try:
         with contextlib.suppress(SystemExit):
             runpy.run_path(str(path), run_name="__main__")
+    except Exception as error:
+        own = error.__traceback__
+        while own is not None and own.tb_frame.f_code.co_filename != str(path):
+            own = own.tb_next
+        traceback.print_exception(type(error), error, own)
+        raise SystemExit(1) from None
     finally:
         sys.path.pop(0)
         sys.argv = before

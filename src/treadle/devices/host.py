@@ -28,6 +28,9 @@ _free: dict[int, list[tuple[np.ndarray, int]]] = {}
 """Memory by the size of the buffers that it is for, with the aligned address in it."""
 _kept = 0
 _lock = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    # A child must not find it held by a thread that it does not have.
+    os.register_at_fork(before=_lock.acquire, after_in_child=_lock.release, after_in_parent=_lock.release)
 
 
 def nbytes_of(type: Type) -> int:

@@ -18,7 +18,7 @@ import time
 from functools import cache
 from pathlib import Path
 
-MAGIC = b"treadle1"
+MAGIC = b"treadle2"
 DIGEST_NBYTES = 32
 LIMIT_NBYTES = 512 << 20
 KEPT_SHARE = 0.75
@@ -44,7 +44,7 @@ class DiskCache:
         except OSError:
             return None
         payload = data[len(MAGIC) + DIGEST_NBYTES :]
-        if data[: len(MAGIC) + DIGEST_NBYTES] != MAGIC + hashlib.sha256(payload).digest():
+        if data[: len(MAGIC) + DIGEST_NBYTES] != _head(name, payload):
             with contextlib.suppress(OSError):
                 path.unlink()
             return None
@@ -62,7 +62,7 @@ class DiskCache:
     def put(self, name: str, payload: bytes) -> bool:
         """Keep `payload` under `name`; says whether that worked. Readers see all of it or nothing."""
         draft = self.directory / f"{name}.{os.getpid()}.{threading.get_ident()}.draft"
-        data = MAGIC + hashlib.sha256(payload).digest() + payload
+        data = _head(name, payload) + payload
         try:
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             if not _trusted(self.directory):
@@ -103,6 +103,15 @@ class DiskCache:
                     status = entry.stat()
                     found.append((status.st_mtime, status.st_size, entry.path))
         return found
+
+
+def _head(name: str, payload: bytes) -> bytes:
+    """What a file begins with. The name is in it, so that one that came to bear another's is not taken for
+    it.
+    """
+    digest = hashlib.sha256(name.encode())
+    digest.update(payload)
+    return MAGIC + digest.digest()
 
 
 def name(*parts: str) -> str:

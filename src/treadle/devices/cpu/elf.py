@@ -15,12 +15,15 @@ import sys
 from functools import cache
 from typing import NamedTuple
 
+from treadle.devices.cpu.target import architecture
+
 HEADER = struct.Struct("<4s12xHH20xQ10xHHH")
 """Magic, kind of file, machine, offset of the section headers; their size, number, and which names them."""
 SECTION = struct.Struct("<IIQQQQIIQQ")
 SYMBOL = struct.Struct("<IBBHQQ")
 RELOCATION = struct.Struct("<QQq")
 RELOCATABLE, X86_64 = 1, 62
+MACHINES = {"x86_64": X86_64, "aarch64": 183}
 SYMBOLS, RELOCATIONS, NO_BITS = 2, 4, 8
 WRITABLE, ALLOCATED = 1, 2
 ABSOLUTE_64, RELATIVE_32, FUNCTION_32 = 1, 2, 4
@@ -119,6 +122,12 @@ def place(code: bytes) -> Placed | None:
         return None
     names = {name: address for (name, section, _), address in zip(symbols, addresses, strict=True) if section}
     return Placed(memory, names)
+
+
+def is_foreign(code: bytes) -> bool:
+    """Whether it is an object of another architecture, which LLVM's linker would place all the same."""
+    own = MACHINES.get(architecture())
+    return own is not None and code[:4] == b"\x7fELF" and HEADER.unpack_from(code)[2] != own
 
 
 def _symbols(code: bytes, sections: list[Section]) -> list[tuple[str, int, int]]:

@@ -6,6 +6,8 @@ that one text has one meaning everywhere it runs. Knows nothing of programs, buf
 
 from __future__ import annotations
 
+from functools import cache
+
 import llvmlite.binding as llvm
 
 from treadle.devices.cpu import codegen, disk, objects
@@ -48,7 +50,8 @@ def object_code(kernel: NativeKernel | str, isa: Isa | None = None, triple: str 
     """Relocatable object code; for an instruction set of another architecture this compiles without
     running.
     """
-    return codegen.object_code(*_compiled_for(kernel, isa, triple))
+    with objects.compiling:
+        return codegen.object_code(*_compiled_for(kernel, isa, triple))
 
 
 def assembly(kernel: NativeKernel | str, isa: Isa | None = None, triple: str | None = None) -> str:
@@ -58,15 +61,19 @@ def assembly(kernel: NativeKernel | str, isa: Isa | None = None, triple: str | N
 
 def file_name(text: str, isa: Isa) -> str:
     """The name of a module's object code: all that decides it."""
-    version = ".".join(map(str, llvm.llvm_version_info))
-    how = version, llvm.get_process_triple(), isa.features, str(codegen.LEVEL), *codegen.UNUSED
-    return disk.name(*how, text)
+    return disk.name(*_version(), isa.features, str(codegen.LEVEL), *codegen.UNUSED, text)
+
+
+@cache
+def _version() -> tuple[str, str]:
+    """LLVM's version, and what it calls this machine."""
+    return ".".join(map(str, llvm.llvm_version_info)), llvm.get_process_triple()
 
 
 def _compiled_for(kernel: NativeKernel | str, isa: Isa | None, triple: str | None) -> tuple[str, str, str]:
     """Text, features and triple."""
     isa = isa or host_isas()[0]
     if triple is None:
-        here = llvm.get_process_triple()
+        here = _version()[1]
         triple = here if isa in host_isas() else CROSS_TRIPLES.get(isa.name, here)
     return kernel if isinstance(kernel, str) else kernel.text, isa.features, triple

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import itertools
+import os
 import threading
 import weakref
 from collections import deque
@@ -51,9 +52,16 @@ class _Linked:
 
 
 _lock = threading.Lock()
+compiling = threading.Lock()
+"""Held while LLVM compiles in this process. Whoever holds `_lock` may take it, not the other way round."""
 _libraries: weakref.WeakValueDictionary[tuple, Library] = weakref.WeakValueDictionary()
 _recent: deque[Library] = deque(maxlen=1024)  # keeps code between one program's end and the next one's start
 _serial = itertools.count()
+if hasattr(os, "register_at_fork"):
+    # No fork while a thread compiles: the child would wait for ever for what that thread holds, of LLVM's
+    # too. What is registered last is taken first.
+    for _held in (compiling, _lock):
+        os.register_at_fork(before=_held.acquire, after_in_child=_held.release, after_in_parent=_held.release)
 
 
 def load(name: str, symbols: tuple[str, ...], make: Callable[[], bytes]) -> Library:
@@ -112,7 +120,7 @@ def _kept(name: str, make: Callable[[], bytes]) -> bytes:
     if kept is None:
         return make()
     code = kept.get(name)
-    if code is None:
+    if code is None or elf.is_foreign(code):
         code = make()
         kept.put(name, code)
     return code

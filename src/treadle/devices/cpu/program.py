@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Collection, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -83,6 +82,7 @@ class CpuExecutable(Executable):
         super().__init__(outputs)
         self.isa = isa
         self._donors, self._lasting = donors, lasting
+        self._build: Build | None = None
         name = image.name_of(self.order, self.outputs, donors, lasting, isa)
         # What is verified must be there to be verified.
         found = image.find(name) if name is not None and not config.options.check else None
@@ -122,17 +122,20 @@ class CpuExecutable(Executable):
         from treadle.devices.cpu.compilation import Compilers
 
         with Compilers(self.isa, started) as compilers:
-            self.build = Build(self.outputs, self._donors, self.isa, self._lasting, compilers)
+            self._build = Build(self.outputs, self._donors, self.isa, self._lasting, compilers)
             self.image = self.build.image
             self._check_memory()
             return compilers.load(self.build.kernels)
 
-    @cached_property
+    @property
     def build(self) -> Build:
         """How the graph became this program, compiled for the occasion if it came from the disk."""
-        from treadle.devices.cpu.build import Build
+        # A cached_property of Python 3.11 would let only one thread in the process compile at a time.
+        if self._build is None:
+            from treadle.devices.cpu.build import Build
 
-        return Build(self.outputs, self._donors, self.isa, self._lasting)
+            self._build = Build(self.outputs, self._donors, self.isa, self._lasting)
+        return self._build
 
     def _check_memory(self) -> None:
         available = available_nbytes()
