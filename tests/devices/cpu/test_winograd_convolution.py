@@ -175,15 +175,15 @@ def test_epilogue(layout, isa: Isa) -> None:
 
 
 @pytest.mark.parametrize("isa", host_isas(), ids=lambda isa: isa.name)
-@pytest.mark.parametrize("channels", [16, 64, 256])
+@pytest.mark.parametrize("channels", [64, 256])
 def test_error_is_that_of_direct_sums(channels: int, isa: Isa) -> None:
-    """At most three times the direct kernel's, as the mean square goes (it is below twice)."""
-    case = square(1, channels, 12, 64)
+    """Near twice the direct kernel's at most, as the mean square goes; 1.7 to 1.8 times on larger images."""
+    case = square(1, channels, 16, 64)
     for direction, lower in zip(DIRECTIONS, (forward, input_gradient), strict=True):
         got, wanted = run(case, direction, isa, lowered(case, direction, isa))
         direct, _ = run(case, direction, isa, lower(case.convolution(exact=True), isa))
         ours, theirs = (np.sqrt(np.mean((a - wanted) ** 2)) for a in (got, direct))
-        assert ours < 3 * theirs, (direction, ours / theirs)
+        assert ours < 2.1 * theirs, (direction, ours / theirs)
 
 
 def uses(case: Case, isa: Isa, **settings) -> list[bool]:

@@ -23,11 +23,11 @@ BLOCK_TILES = 128
 """Most tiles of a block, unless a unit has more."""
 RUN_TILES = 32
 """Most tiles that are summed from zero before they are added in memory. The 128 tiles of 256 channels of
-14 x 14 at once have 4.1 times the error of direct sums, in runs of 32 2.5 times, of 16 2.2 times.
+14 x 14 at once have 4.1 times the error of direct sums, in runs of 32 2.6 times, of 16 2.2 times.
 """
 CACHE_NBYTES = 5 << 18
 """Of a second-level cache: what a block needs beyond it comes from the third."""
-PATCH_CYCLES = 450
+PATCH_CYCLES = 600
 """What it costs to transform a patch of both operands, for a vector of channels of each."""
 FINISH_CYCLES = 200
 """What it costs to turn a channel's sums back, for a vector of filters."""
@@ -37,6 +37,10 @@ VISIT_CYCLES = 2
 """What it costs to add a vector to its sum in a second-level cache."""
 FAR_NBYTES = 4
 """Of what lies in a third-level cache or in memory, written and read again, in a cycle."""
+WRITE_NBYTES, FETCH_NBYTES = 6.0, 2.2
+"""Of far patches, in a cycle: written as they are transformed, and fetched while products are summed."""
+PRODUCT_LOSS = 1.3
+"""Of a register tile, against the peak."""
 MOST_PLANES_NBYTES = 32 << 20
 """The most that a task may transform at once."""
 
@@ -196,11 +200,15 @@ def in_parts(s: WinogradSums) -> Iterator[tuple[float, WinogradSums]]:
         nbytes = sum(plane.nbytes for plane in planes)
         if nbytes > MOST_PLANES_NBYTES:
             continue
-        nbytes += PLACES * s.panel * vectors * s.lanes * ITEMSIZE
-        far = max(0, nbytes - CACHE_NBYTES) / FAR_NBYTES
-        patch = s.grid.tiles * PATCH_CYCLES / 2
-        panel = patch * s.panel / s.lanes + far + s.panel * vectors * FINISH_CYCLES
-        panel += s.blocks.parts * product_cycles(s, 1, parts[1].large)
+        sums_nbytes = PLACES * s.panel * vectors * s.lanes * ITEMSIZE
+        far = nbytes > CACHE_NBYTES
+        patch = s.grid.tiles * (PATCH_CYCLES / 2 + far * PLACES * s.lanes * ITEMSIZE / WRITE_NBYTES)
+        products = PRODUCT_LOSS * s.blocks.parts * product_cycles(s, 1, parts[1].large)
+        fetched = far * nbytes / FETCH_NBYTES
+        # What is fetched hides behind the sums, but not quite where both take as long.
+        panel = patch * s.panel / s.lanes + (products**3 + fetched**3) ** (1 / 3)
+        panel += s.panel * vectors * FINISH_CYCLES
+        panel += (nbytes + sums_nbytes > CACHE_NBYTES) * sums_nbytes / WRITE_NBYTES
         task = TASK_CYCLES + patch * vectors + parts[0].large * panel
         yield task * busy(parts[0].parts * parts[1].parts), replace(s, parts=parts)
 

@@ -19,13 +19,18 @@ from treadle.devices.cpu.convolution_strip import clear
 from treadle.devices.cpu.convolution_weights import add_chunks
 from treadle.devices.cpu.elements import plus
 from treadle.devices.cpu.ir import Function, Index, Module, Value, vector
-from treadle.devices.cpu.microkernel import Tile, accumulate, offsets, zeros
+from treadle.devices.cpu.microkernel import LINE_NBYTES, Tile, accumulate, offsets, zeros
 from treadle.devices.cpu.native import Lowered, NativeKernel, Step
 from treadle.devices.cpu.target import Isa
 from treadle.devices.cpu.tiling import EvenCut
 from treadle.devices.cpu.winograd_patches import ITEMSIZE, PatchWriter, Planes, each_part
 from treadle.devices.cpu.winograd_sums import Target, WinogradSums
 from treadle.devices.cpu.winograd_transform import FILTER_GRADIENT, PATCH, PLACES, TAPS, transform
+
+UNROLL = 4
+"""Tiles between two fetches of what the next place reads."""
+NEAR_NBYTES = 1 << 20
+"""Of factors that are near without being fetched."""
 
 
 class SumWriter:
@@ -44,6 +49,8 @@ class SumWriter:
         self.tile_nbytes = self.factors.channels * self.width_nbytes
         self.plane_nbytes = -(-filter_tiles * self.tile_nbytes // 64) * 64 + 64
         self.nbytes = PLACES * self.plane_nbytes
+        self.tiles_of_filters = filter_tiles
+        self.far = sum(plane.nbytes for plane in planes) > NEAR_NBYTES
 
     def clear(self, sums: Value) -> None:
         clear(self.f, sums, self.nbytes)
@@ -73,6 +80,8 @@ class SumWriter:
                 begin = f.at(a, f.mul(index, self.factors.panel_nbytes))
                 first = f.mul(index, s.panel * self.width_nbytes)
                 rows = EvenCut(channels, s.rows)
+                a_share = self.share(s.panel * ITEMSIZE, self.tiles_of_filters * rows.parts)
+                b_share = self.share(self.width_nbytes, rows.parts)
 
                 def filters(tile: Index, vectors: int) -> None:
                     tile = f.sub(tile, filter_tiles[0])
@@ -81,9 +90,15 @@ class SumWriter:
 
                     def rows_of(size: int, part: Index) -> None:
                         row = rows.start(f, part)
+                        number = f.add(f.mul(tile, rows.parts), part)
+                        ahead = [
+                            (f.at(begin, f.add(self.factors.plane_nbytes, f.mul(number, a_share))), a_share),
+                            (f.at(there, f.add(self.gradients.plane_nbytes, f.mul(part, b_share))), b_share),
+                        ]
                         self.product(
                             f.at(begin, f.mul(row, ITEMSIZE)), there,
                             f.at(into, f.add(to, f.mul(row, self.width_nbytes))), size, vectors, count, add,
+                            ahead if self.far else (),
                         )  # fmt: skip
 
                     rows.each(f, 0, rows.parts, rows_of)
@@ -94,8 +109,20 @@ class SumWriter:
 
         f.loop(0, PLACES, place)
 
+    def share(self, tile_nbytes: int, products: int) -> int:
+        """Bytes that each of so many products fetches of a block at the next place."""
+        return -(-self.sums.block_tiles * tile_nbytes // (products * LINE_NBYTES)) * LINE_NBYTES
+
     def product(
-        self, a: Value, b: Value, into: Value, rows: int, vectors: int, count: Index, add: bool
+        self,
+        a: Value,
+        b: Value,
+        into: Value,
+        rows: int,
+        vectors: int,
+        count: Index,
+        add: bool,
+        ahead: Sequence[tuple[Value, int]],
     ) -> None:
         """One register tile: runs of tiles are summed from zero."""
         f, nbytes = self.f, self.lanes * ITEMSIZE
@@ -103,15 +130,21 @@ class SumWriter:
         if add:
             for place in places[:: max(1, 64 // nbytes)]:
                 f.prefetch(f.at(into, place), write=True)
+        unroll = UNROLL if ahead else max(1, min(UNROLL, 24 // (rows * vectors)))
         tile = Tile(
             "float", self.lanes, offsets(rows, ITEMSIZE), self.sums.panel * ITEMSIZE,
-            offsets(vectors, nbytes), self.width_nbytes, unroll=max(1, min(4, 24 // (rows * vectors))),
+            offsets(vectors, nbytes), self.width_nbytes, unroll=unroll,
         )  # fmt: skip
 
         def run(first: Index) -> None:
             begin = f.at(a, f.mul(first, tile.a_step)), f.at(b, f.mul(first, tile.b_step))
             length = f.min(self.sums.run, f.sub(count, first)) if add else count
-            acc = accumulate(f, self.isa, tile, zeros(f, rows, vectors, self.type), *begin, length)
+            fetched = []
+            for pointer, share in ahead:
+                lines = -(-share * UNROLL // (self.sums.block_tiles * LINE_NBYTES))
+                fetched.append((f.at(pointer, f.mul(first, lines * LINE_NBYTES // UNROLL)), lines))
+            acc = zeros(f, rows, vectors, self.type)
+            acc = accumulate(f, self.isa, tile, acc, *begin, length, fetched)
             for place, value in zip(places, (value for row in acc for value in row), strict=True):
                 pointer = f.at(into, place)
                 f.store(plus(f, f.load(self.type, pointer), value) if add else value, pointer)
