@@ -361,7 +361,7 @@ NETWORK = (
     ("register_buffer", "PyTorch", "an attribute that is a `td.nn.Statistic`"),
     ("register_parameter", "PyTorch", "an attribute that is a `td.nn.Parameter`"),
     ("add_module", "PyTorch", "an attribute"),
-    ("to cuda", "PyTorch", "`with td.device(...):` around what makes it"),
+    ("cuda", "PyTorch", '`net.to("cuda")`'),
     ("half", "PyTorch", '`net.compute_dtype = "float16"`'),
     ("bfloat16", "PyTorch", '`net.compute_dtype = "bfloat16"`'),
     ("add", "Keras", "`td.nn.Sequential(*parts)`"),

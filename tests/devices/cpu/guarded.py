@@ -24,7 +24,7 @@ from guard import PADDING, PAGE, POISON, GuardedBuffer, ranges
 
 from treadle.compiler.executable import Leaf
 from treadle.compiler.memory import Span
-from treadle.devices.cpu import build, hosted, nests, program, runner, section
+from treadle.devices.cpu import build, compilation, hosted, nests, program, runner, section
 from treadle.devices.cpu.image import HostStep
 from treadle.devices.cpu.native import LoadedKernel, Lowered
 from treadle.devices.cpu.program import CpuExecutable
@@ -77,7 +77,7 @@ class _Guarded:
             patch.setattr(nests._Block, "take", functools.partialmethod(_take, edge=edge))
             made = build.Build(executable.outputs, executable._donors, executable.isa, executable._lasting)
         self.image = made.image
-        kernels = made.load()
+        kernels = compilation.load_many(made.kernels, executable.isa)
         self.segments = [
             segment if isinstance(segment, HostStep) else [_entry(e, kernels) for e in segment.entries]
             for segment in self.image.segments

@@ -24,8 +24,8 @@ from treadle.devices.cpu.winograd_tiles import ITEMSIZE, grid_of
 from treadle.devices.cpu.winograd_transform import TAPS
 
 GAIN = 1.2
-"""How much of a direct kernel's time Winograd's may take by their models. Measured on one thread it is half as
-much there: the models count what several would wait for.
+"""How much of a direct kernel's time Winograd's may take by their models. Measured on one thread it is half
+as much there: the models count what several would wait for.
 """
 
 
