@@ -6,7 +6,23 @@ import json
 
 import pytest
 
+import treadle as td
+from treadle.bench import cnn
 from treadle.cli import main
+
+
+def test_all_gradients_are_made(monkeypatch):
+    made = []
+
+    def once(step, images, labels, runs, seconds):
+        found = step(images, labels)
+        made.append(len(found) if isinstance(found, tuple) else 1)
+        assert all(isinstance(value, td.Array) for value in (found if isinstance(found, tuple) else (found,)))
+        return 1.0
+
+    monkeypatch.setattr(cnn, "_median", once)
+    cnn.measure(cnn.NETWORKS["resnet18"], cnn.Way("cpu", "cpu"), batch=2, image=32)
+    assert made == [1, 1 + 62]
 
 
 def test_a_network_is_measured_and_drawn(tmp_path, capsys):

@@ -118,7 +118,7 @@ def measure(
 
         def both(x: Any, y: Any) -> Any:
             value = loss(x, y)
-            return value, *td.gradients(value, made.parameters())
+            return value, *td.gradients(value, list(made.parameters().values()))
 
         forward = _median(td.compile(loss), images, labels, runs, seconds)
         total = _median(td.compile(both), images, labels, runs, seconds)
