@@ -20,11 +20,11 @@ from treadle.devices.accelerator.build import Build, LaunchStep, NodeStep, Seen,
 from treadle.devices.accelerator.control import Graphs
 from treadle.devices.accelerator.device import Accelerator, DeviceBuffer
 from treadle.devices.buffer import Buffer
-from treadle.devices.host import HostBuffer, nbytes_of
+from treadle.devices.host import nbytes_of
 from treadle.devices.reference import ReferenceExecutable, apply
 from treadle.devices.tuned import Tuned
-from treadle.errors import OutOfMemory, TreadleError
-from treadle.graph.node import Node, Type
+from treadle.errors import DeviceError, OutOfMemory
+from treadle.graph.node import Node
 
 MOST_PLANS = 8
 """How many combinations of addresses are kept of a stretch."""
@@ -122,8 +122,6 @@ class AcceleratorExecutable(Executable):
             for type in node.types:
                 reason = self.device.unsupported(type.dtype.name)
                 if reason is not None:
-                    from treadle.errors import DeviceError
-
                     raise DeviceError(
                         f"[{node.op.name}] {type!r} on {self.device.name!r}: {reason}", node.line
                     )
@@ -341,10 +339,7 @@ class AcceleratorExecutable(Executable):
     def _on_host(self, step: NodeStep, at: Any) -> None:
         """Run a node's reference on copies."""
         arrays = [self._array(seen, at) for seen in step.inputs]
-        try:
-            results = apply(step.node, arrays)
-        except TreadleError:
-            raise
+        results = apply(step.node, arrays)
         results = results if isinstance(results, tuple) else (results,)
         for seen, value in zip(step.outputs, results, strict=True):
             if nbytes_of(seen.type):
@@ -376,6 +371,3 @@ class AcceleratorExecutable(Executable):
         """A kernel met an index out of range: the references say which, and where it was asked for."""
         ReferenceExecutable(self.outputs).run(leaves, [])
         raise AssertionError("a kernel reported a fault that the references do not find")
-
-
-__all__ = ["AcceleratorExecutable", "HostBuffer", "OnHost", "Type"]
