@@ -103,6 +103,7 @@ class FakeDriver:
         return address
 
     def free(self, address: int, stream: int) -> None:
+        assert self.capturing is None, "memory is given back while a graph is captured"
         assert address in self.live, "memory is given back twice"
         self.returned.setdefault(self.sizes[address], []).append(address)
         del self.live[address], self.sizes[address]

@@ -142,3 +142,16 @@ def test_a_driver_that_is_too_old_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "cuda.bindings.driver", calls)
     with pytest.raises(DeviceError, match=r"speaks CUDA 11\.4, Treadle needs 12\.0"):
         driver.Driver()
+
+
+def test_memory_that_is_let_go_during_a_capture_goes_back_after_it(fake):
+    place = registry.find("cuda")
+    held = [td.asarray(np.ones(1000, np.float32)).to("cuda")]
+
+    class LetsGo:
+        def launch(self, device, addresses):
+            held.clear()
+
+    before = len(fake.sizes)
+    place.plan([(LetsGo(), [])])
+    assert len(fake.sizes) == before - 1

@@ -72,6 +72,9 @@ class CudaDevice(Accelerator):
         self._compile_code = compile_code
         self._kernels: dict[Any, Any] = {}
         self._staging: _Staging | None = None
+        self._capturing = False
+        self._given_back: list[int] = []
+        """The addresses of memory that nobody refers to since a capture began."""
         self._blas, self._dnn = blas, cudnn
 
     # -- memory
@@ -195,13 +198,25 @@ class CudaDevice(Accelerator):
         """Launches as one piece of work, which can be done again and again on the same memory."""
         driver, stream = self.driver, self.stream
         driver.enter(self.context)
+        self._capturing = True
         driver.begin_capture(stream)
         try:
             for kernel, buffers in launches:
                 self.launch(kernel, buffers)
         finally:
             work = driver.end_capture(stream)
+            self._capturing = False
+            while self._given_back:
+                self.give_back(self._given_back.pop())
         return _Plan(self, work)
+
+    def give_back(self, address: int) -> None:
+        """Take memory back. While a graph is captured that waits: it would become part of the graph."""
+        if self._capturing:
+            self._given_back.append(address)
+            return
+        self.driver.enter(self.context)
+        self.driver.free(address, self.stream)
 
     def synchronize(self) -> None:
         self.driver.enter(self.context)
@@ -222,8 +237,7 @@ class Memory:
     def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
         if ending():
             return
-        self.device.driver.enter(self.device.context)
-        self.device.driver.free(self.address, self.device.stream)
+        self.device.give_back(self.address)
 
 
 class Loaded:
