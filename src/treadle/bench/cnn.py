@@ -176,7 +176,7 @@ def draw(rows: dict[str, dict[str, Times]], path: str) -> None:
             [rows[n][generated].total / rows[n][vendor].total for n in both],
         )
     right.set_ylabel("times as fast by the vendor's kernels")
-    right.axhspan(2.2, 3.0, color="0.85", label="2016: cuDNN 5.1 against plain CUDA")
+    right.axhspan(2.2, 3.0, color="0.85", zorder=0, label="2016: cuDNN 5.1 against plain CUDA")
     right.tick_params(axis="x", rotation=45)
     if not pairs:
         right.text(0.5, 0.5, "no NVIDIA GPU here", ha="center", transform=right.transAxes)
