@@ -20,7 +20,8 @@ row, each row one point.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -165,3 +166,15 @@ class LoopKernel:
     stages: tuple[Stage, ...]
     label: str = "loop"
     in_place: tuple[tuple[int, int], ...] = ()
+
+
+def with_affines(value: Any, change: Callable[[Affine], Affine]) -> Any:
+    """An instruction, a stage, or anything made of their parts, with every affine map changed."""
+    if isinstance(value, Affine):
+        return change(value)
+    if isinstance(value, tuple):
+        return tuple([with_affines(part, change) for part in value])
+    if hasattr(value, "__dataclass_fields__"):
+        parts = {name: with_affines(getattr(value, name), change) for name in value.__dataclass_fields__}
+        return replace(value, **parts)
+    return value

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from treadle.compiler.kernel import Access, Affine, Instruction, Operand, Store
+from treadle.compiler.kernel import Access, Affine, Instruction, Operand, Store, with_affines
 from treadle.devices.cpu.expression import Site, evaluate, render_body, render_store
 from treadle.devices.cpu.ir import Function, Index, Value
 from treadle.devices.cpu.registers import ITEMSIZE
@@ -193,11 +193,4 @@ def each_vector(
 
 def rewrite_affines(value: Any, change: Callable[[tuple[int, ...]], tuple[int, ...]]) -> Any:
     """An instruction, or anything made of its parts, with the strides of every affine map changed."""
-    if isinstance(value, Affine):
-        return Affine(value.offset, change(value.strides))
-    if isinstance(value, tuple):
-        return tuple(rewrite_affines(part, change) for part in value)
-    if hasattr(value, "__dataclass_fields__"):
-        parts = {name: rewrite_affines(getattr(value, name), change) for name in value.__dataclass_fields__}
-        return replace(value, **parts)
-    return value
+    return with_affines(value, lambda affine: Affine(affine.offset, change(affine.strides)))

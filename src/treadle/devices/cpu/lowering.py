@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from treadle import config
-from treadle.compiler.costs import INLINE, REDUCTIONS
-from treadle.compiler.indexmap import MOVEMENT
 from treadle.compiler.kernel import Instruction
+from treadle.compiler.looped import is_apart
 from treadle.compiler.program import Call, LibraryCall, LoopCall, View
 from treadle.devices.cpu import loops
 from treadle.devices.cpu.copies import copied, reach, row_major
@@ -372,30 +371,15 @@ EPILOGUES = (
 )  # fmt: skip
 """Ops whose kernels can go on computing with a result before they store it."""
 
-LOOPED = frozenset(MOVEMENT) | REDUCTIONS | INLINE | {"concat"}
-"""Ops that the fusion pass writes as loops, besides elementwise ones."""
-
 SUMMED = ("float32", "float64")
 """Dtypes whose moments have kernels."""
-
-SPELLINGS = {"astype": "cast", "relu": "maximum"}
-"""Elementwise ops that are instructions of another name."""
 
 
 def is_library(node: Node) -> bool:
     """Whether a node is not for the fusion pass to write a loop for: it has kernels of its own, or it runs
-    its reference between two native segments, as sorting does and what users add.
+    its reference between two native segments.
     """
-    name = node.op.name
-    if node.op.user:
-        return True
-    types = [type for value in (node, *node.inputs) for type in value.types]
-    if name in LIBRARY or len(node.types) > 1 or any(type.dtype.kind == "complex" for type in types):
-        return True
-    if not node.op.elementwise or name in LOOPED:
-        return name not in LOOPED
-    dtypes = [child.dtype.name for child in node.inputs] + [node.dtype.name] * (name == "astype")
-    return not supported(SPELLINGS.get(name, name), tuple(dtypes))
+    return is_apart(node, LIBRARY, supported)
 
 
 def runs_channels_last(node: Node) -> bool:

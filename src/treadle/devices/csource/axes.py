@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
-from treadle.compiler.kernel import Access, Affine, Instruction, LoopKernel, Stage, Store
+from treadle.compiler.kernel import Affine, LoopKernel, Stage, with_affines
 from treadle.devices.csource.kernel import product
 
 
@@ -26,7 +25,7 @@ def coalesced(kernel: LoopKernel) -> LoopKernel:
         return affine
 
     for stage in stages:
-        moved(stage, note)
+        with_affines(stage, note)
     groups: list[list[int]] = []
     for axis in range(len(sizes)):
         before = axis - 1
@@ -44,31 +43,4 @@ def coalesced(kernel: LoopKernel) -> LoopKernel:
 
 def _changed(stage: Stage, groups: Sequence[Sequence[int]]) -> Stage:
     """A stage over groups of axes, each walked by its last."""
-    return moved(stage, lambda a: Affine(a.offset, tuple([a.strides[group[-1]] for group in groups])))
-
-
-def moved(stage: Stage, change: Callable[[Affine], Affine]) -> Stage:
-    """A stage whose affine maps are changed."""
-
-    def access(a: Access) -> Access:
-        return Access(
-            a.operand, change(a.index), tuple([replace(g, index=change(g.index)) for g in a.guards])
-        )
-
-    def attribute(i: Instruction) -> Any:
-        found = i.attribute
-        if isinstance(found, Access):
-            return access(found)
-        if isinstance(found, Affine):
-            return change(found)
-        if i.op == "inside":
-            return tuple([replace(g, index=change(g.index)) for g in found])
-        if i.op == "gather":
-            guards = tuple([replace(g, index=change(g.index)) for g in found.guards])
-            return replace(found, index=change(found.index), guards=guards)
-        if i.op == "checked":
-            return replace(found, guards=tuple([replace(g, index=change(g.index)) for g in found.guards]))
-        return found
-
-    body = tuple([replace(i, attribute=attribute(i)) for i in stage.body])
-    return replace(stage, body=body, stores=tuple([Store(access(s.access), s.value) for s in stage.stores]))
+    return with_affines(stage, lambda a: Affine(a.offset, tuple([a.strides[group[-1]] for group in groups])))

@@ -12,8 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from treadle.compiler.interpret import identity
-from treadle.compiler.kernel import Access, Affine, Fold, Instruction, LoopKernel, Operand, Stage
-from treadle.devices.csource.axes import coalesced, moved
+from treadle.compiler.kernel import (
+    Access,
+    Affine,
+    Fold,
+    Instruction,
+    LoopKernel,
+    Operand,
+    Stage,
+    with_affines,
+)
+from treadle.devices.csource.axes import coalesced
 from treadle.devices.csource.body import Site, store, write
 from treadle.devices.csource.kernel import Facts, Launch, Lowered, SourceKernel, product
 from treadle.devices.csource.text import index_type, indices, kernel_text, unravelled
@@ -304,7 +313,7 @@ def second(kernel: LoopKernel, parts: list[Operand], chunks: int) -> LoopKernel:
         return Affine(affine.offset, (*affine.strides[: kernel.rows], 0))
 
     stages = [Stage("element", tuple(body), tuple(folds))]
-    stages += [moved(stage, trimmed) for stage in rest]
+    stages += [with_affines(stage, trimmed) for stage in rest]
     operands = (*kernel.operands, *[replace(part, written=False) for part in parts])
     return LoopKernel((*outer, chunks), kernel.rows, operands, tuple(stages), f"{kernel.label} whole")
 

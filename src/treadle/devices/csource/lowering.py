@@ -6,8 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from treadle.compiler.costs import INLINE, REDUCTIONS
-from treadle.compiler.indexmap import MOVEMENT
+from treadle.compiler.looped import is_apart
 from treadle.compiler.pipeline import Target, run_passes
 from treadle.compiler.program import Call, LibraryCall, LoopCall
 from treadle.devices.csource import convolutions, loops, pooling
@@ -45,26 +44,8 @@ EPILOGUES = (
 )  # fmt: skip
 """Ops whose kernels can go on computing with a result before they store it."""
 
-LOOPED = frozenset(MOVEMENT) | REDUCTIONS | INLINE | {"concat"}
-"""Ops that the fusion pass writes as loops, besides elementwise ones."""
-SPELLINGS = {"astype": "cast", "relu": "maximum"}
-"""Elementwise ops that are instructions of another name."""
 NEVER_FAIL = frozenset(LIBRARY) - {"scatter_add", "scatter_set"}
 """Library ops whose kernels look nothing up."""
-
-
-def is_library(node: Node) -> bool:
-    """Whether a node is not for the fusion pass to write a loop for."""
-    name = node.op.name
-    types = [type for value in (node, *node.inputs) for type in value.types]
-    if node.op.user or name in LIBRARY or len(node.types) > 1:
-        return True
-    if any(type.dtype.name not in ITEMSIZE for type in types):
-        return True
-    if not node.op.elementwise or name in LOOPED:
-        return name not in LOOPED
-    dtypes = [child.dtype.name for child in node.inputs] + [node.dtype.name] * (name == "astype")
-    return not supported(SPELLINGS.get(name, name), tuple(dtypes))
 
 
 def is_whole(node: Node) -> bool:
@@ -87,7 +68,7 @@ class Generator:
 
     def is_library(self, node: Node) -> bool:
         """Whether a node is not for the fusion pass to write a loop for."""
-        return is_library(node)
+        return is_apart(node, LIBRARY, supported)
 
     def lower(self, call: Call) -> Lowered | None:
         """The launches of a call, or None where its reference must run on the host."""

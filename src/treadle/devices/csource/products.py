@@ -11,12 +11,12 @@ from treadle.compiler.kernel import (
     Access,
     Affine,
     Fold,
-    Guard,
     Instruction,
     LoopKernel,
     Operand,
     Stage,
     Store,
+    with_affines,
 )
 from treadle.compiler.program import LibraryCall
 from treadle.devices.csource import tiles
@@ -114,16 +114,8 @@ def finished(
 
 def _shifted(instruction: Instruction, by: int, places: Sequence[Affine]) -> object:
     """What an epilogue's instruction says of operands and places, in the whole kernel."""
-    found = instruction.attribute
-
-    def moved(guards: Sequence[Guard]) -> tuple[Guard, ...]:
-        return tuple([replace(guard, index=_through(guard.index, places)) for guard in guards])
-
-    if isinstance(found, Access):
-        return Access(found.operand + by, _through(found.index, places), moved(found.guards))
-    if isinstance(found, Affine):
-        return _through(found, places)
-    return moved(found) if instruction.op == "inside" else found
+    found = with_affines(instruction.attribute, lambda affine: _through(affine, places))
+    return replace(found, operand=found.operand + by) if isinstance(found, Access) else found
 
 
 def _through(affine: Affine, places: Sequence[Affine]) -> Affine:
